@@ -1,0 +1,168 @@
+"""The audit trail: who did what to what, when, from where, and how it ended.
+
+An entry is written in the transaction of the thing that it is about, so neither can be without the other.
+Every entry carries a hash over itself and the entry before it, and their numbers have no gap: a changed,
+missing or moved entry shows (`verify`). Reading images frame by frame would write thousands of like entries
+a minute, so what one caller does to one subject is noted once in a while (`note_once`), which says the same.
+"""
+
+import hashlib
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from access.caller import Caller
+from access.model import AuditEntry, AuditHead
+from kernel.clock import Clock
+from kernel.database import Database
+
+ONCE_IN_S = 600.0  # what note_once leaves out within this time
+REMEMBERED = 20000  # how many (caller, action, subject) a process remembers for that
+
+DONE, REFUSED, FAILED = "done", "refused", "failed"
+
+
+def note(
+    session: Session,
+    clock: Clock,
+    caller: Caller,
+    action: str,
+    subject: str = "",
+    *,
+    outcome: str = DONE,
+    patient_id: str = "",
+    detail: str = "",
+) -> None:
+    """Write one entry within the caller's transaction. Call it last: it holds the end of the chain until commit.
+
+    action: a verb and what it was done to, such as `read ImagingStudy`. subject: an identifier such as a Study
+    Instance UID or `Patient/x`. detail: what else an auditor needs, without patient data.
+    """
+    head = session.execute(
+        select(AuditHead.seq, AuditHead.hash).where(AuditHead.id == 1).with_for_update()
+    ).first()
+    if head is None:
+        session.execute(insert(AuditHead).values(id=1, seq=0, hash=""))
+        head_seq, head_hash = 0, ""
+    else:
+        head_seq, head_hash = head
+    values = {
+        "seq": head_seq + 1,
+        "at": clock.now(),
+        "principal_kind": caller.principal.kind.value,
+        "principal_id": caller.principal.id,
+        "principal_name": caller.principal.name,
+        "door": caller.door.value,
+        "address": caller.address,
+        "action": action,
+        "outcome": outcome,
+        "subject": subject[:160],
+        "patient_id": patient_id,
+        "grant": caller.grant,
+        "purpose": caller.purpose,
+        "detail": detail,
+    }
+    digest = entry_hash(head_hash, values)
+    session.execute(insert(AuditEntry).values(hash=digest, **values))
+    session.execute(update(AuditHead).where(AuditHead.id == 1).values(seq=head_seq + 1, hash=digest))
+
+
+def entry_hash(previous: str, values: dict[str, object]) -> str:
+    """The hash of an entry over the one before it: SHA-256 of canonical JSON."""
+    plain = {key: _moment(value) if isinstance(value, datetime) else value for key, value in values.items()}
+    return hashlib.sha256(
+        json.dumps([previous, plain], sort_keys=True, ensure_ascii=False).encode()
+    ).hexdigest()
+
+
+def _moment(at: datetime) -> str:
+    return at.isoformat(timespec="microseconds")
+
+
+class Recently:
+    """What was noted a short while ago, so that it need not be noted again."""
+
+    def __init__(self, seconds: float = ONCE_IN_S, most: int = REMEMBERED) -> None:
+        self._seconds = seconds
+        self._most = most
+        self._at: OrderedDict[tuple[str, ...], float] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def seen(self, *key: str) -> bool:
+        """Whether this was marked within the time; does not mark it."""
+        marked = self._at.get(key)
+        return marked is not None and time.monotonic() - marked < self._seconds
+
+    def mark(self, *key: str) -> None:
+        """Remember this from now on."""
+        with self._lock:
+            self._at[key] = time.monotonic()
+            self._at.move_to_end(key)
+            while len(self._at) > self._most:
+                self._at.popitem(last=False)
+
+
+def note_once(
+    database: Database,
+    recently: Recently,
+    clock: Clock,
+    caller: Caller,
+    action: str,
+    subject: str,
+    patient_id: str = "",
+) -> None:
+    """Write one entry in a transaction of its own unless this caller did the same a short while ago."""
+    key = (caller.principal.kind.value, caller.principal.id, caller.grant, caller.address, action, subject)
+    if recently.seen(*key):
+        return
+    with database.transaction() as session:
+        note(session, clock, caller, action, subject, patient_id=patient_id)
+    recently.mark(*key)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The result of checking the chain: how many entries, and the first thing wrong, if any."""
+
+    entries: int
+    fault: str = ""
+
+
+COLUMNS = (
+    "seq", "at", "principal_kind", "principal_id", "principal_name", "door", "address", "action", "outcome",
+    "subject", "patient_id", "grant", "purpose", "detail",
+)  # fmt: skip
+
+
+def verify(session: Session) -> Verified:
+    """Walk the whole chain and compare every hash and number, and the end with the head."""
+    previous, count = "", 0
+    for entry in _entries(session):
+        count += 1
+        values = {name: getattr(entry, name) for name in COLUMNS}
+        if entry.seq != count:
+            return Verified(count, f"entry {count} is missing")
+        if entry.hash != entry_hash(previous, values):
+            return Verified(count, f"entry {entry.seq} was changed, or the one before it")
+        previous = entry.hash
+    head = session.get(AuditHead, 1)
+    if (head.seq, head.hash) != (count, previous) if head else count:
+        return Verified(count, "entries are missing at the end")
+    return Verified(count)
+
+
+def _entries(session: Session, page: int = 1000) -> Iterator[AuditEntry]:
+    last = 0
+    while rows := session.scalars(
+        select(AuditEntry).where(AuditEntry.seq > last).order_by(AuditEntry.seq).limit(page)
+    ).all():
+        yield from rows
+        last = rows[-1].seq
+        session.expunge_all()

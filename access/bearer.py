@@ -1,0 +1,56 @@
+"""The caller of an HTTP request: from a bearer token (RFC 6750) or the browser's session cookie.
+
+Every HTTP door asks here and nowhere else. A request that changes something by cookie must come from our own
+pages (Sec-Fetch-Site, else Origin), which no other site can forge.
+"""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from flask import g, request
+
+from access.caller import Caller, Door
+from access.tokens import ACCESS, SESSION, Access, caller_of
+from kernel.errors import Forbidden, Unauthenticated
+from kernel.http import room
+
+COOKIE = "cloudfilm_session"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def current_caller(door: Door) -> Caller:
+    """Who makes this request, as seen at `door`. Raises Unauthenticated, or Forbidden for a forged request."""
+    known: Caller | None = g.get("caller")
+    if known is None:
+        known = g.caller = _authenticate(door)
+    return known if known.door is door else known.through(door)
+
+
+def _authenticate(door: Door) -> Caller:
+    access = room(Access)
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and credentials:
+        return caller_of(access, credentials.strip(), (ACCESS,), door, client_address())
+    secret = request.cookies.get(COOKIE)
+    if not secret:
+        raise Unauthenticated
+    if request.method not in SAFE_METHODS and not _is_same_origin():
+        raise Forbidden("a change from another site's page", "Use this site's own pages.")
+    return caller_of(access, secret, (SESSION,), door, client_address())
+
+
+def _is_same_origin() -> bool:
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc == request.host
+
+
+def client_address() -> str:
+    """The address that a request came from; proxies are believed only where `cloudfilm.web` set them up."""
+    text = request.remote_addr or ""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text[:64]

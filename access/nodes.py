@@ -1,0 +1,126 @@
+"""Known DIMSE and MLLP peers: an AE title, the networks it calls from, its certificate, and what it may do.
+
+Nobody else may associate. In the embedded default this machine itself (loopback) is known under any AE title.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from access.caller import (
+    Caller,
+    Clause,
+    Door,
+    Permissions,
+    Principal,
+    PrincipalKind,
+    Reach,
+)
+from access.model import Node
+from access.tokens import Access
+from kernel.errors import Unauthenticated
+
+NODE_PERMISSIONS = {
+    "store": Permissions.of(ImagingStudy="c", Workitem="c"),
+    "find": Permissions.of(ImagingStudy="s", Patient="s"),
+    "retrieve": Permissions.of(ImagingStudy="r"),
+    "worklist": Permissions.of(Workitem="rus"),
+    "print": Permissions.of(ImagingStudy="c"),
+    "message": Permissions.of(Message="c", all="crus"),
+    "all": Permissions.of(all="crus", Workitem="cruds", Message="c"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NodePeer:
+    """A node as the rest of the program sees it."""
+
+    ae_title: str
+    host: str
+    port: int
+    institution: str
+    department: str
+    permissions: tuple[str, ...]
+    transfer_syntaxes: tuple[str, ...]
+    tls: bool
+    max_associations: int
+
+
+class UnknownNode(Unauthenticated):
+    """The AE title, the address it calls from, or its certificate is not one we know."""
+
+    def __init__(self, ae_title: str, address: str) -> None:
+        printable = "".join(character if character.isprintable() else "?" for character in ae_title)
+        super().__init__(f"{printable!r} at {address} is not a known node; add it with: cloudfilm node add.")
+
+
+def identify_node(
+    access: Access, ae_title: str, address: str, certificate: str = "", door: Door = Door.DIMSE
+) -> tuple[Caller, NodePeer]:
+    """Who calls. certificate: SHA-256 of the peer's TLS certificate, in hex. Raises UnknownNode."""
+    with access.database.snapshot() as session:
+        row = session.scalar(select(Node).where(Node.ae_title == ae_title))
+    if row is not None and _calls_from(row, address) and row.certificate in ("", certificate):
+        peer = peer_of(row)
+    elif access.settings.loopback_ae and row is None and _is_loopback(address):
+        peer = NodePeer(ae_title, address, 0, access.settings.institution, "", ("all",), (), False, 0)
+    else:
+        raise UnknownNode(ae_title, address)
+    permissions = Permissions()
+    for word in peer.permissions:
+        permissions = permissions.union(NODE_PERMISSIONS[word])
+    principal = Principal(PrincipalKind.NODE, peer.ae_title, peer.ae_title, peer.institution, peer.department)
+    if row is None:
+        reach = Reach.everywhere()
+    else:
+        reach = Reach.everywhere().narrowed(Clause(institutions=frozenset({peer.institution})))
+    return Caller(principal, door, permissions, reach, address=address), peer
+
+
+def find_node(access: Access, ae_title: str) -> NodePeer | None:
+    """The node of this AE title, for C-MOVE and for sending to it."""
+    with access.database.snapshot() as session:
+        row = session.scalar(select(Node).where(Node.ae_title == ae_title))
+    return peer_of(row) if row is not None else None
+
+
+def peer_of(row: Node) -> NodePeer:
+    """The row as a value."""
+    return NodePeer(
+        row.ae_title,
+        row.host,
+        row.port,
+        row.institution,
+        row.department,
+        _words(row.permissions),
+        _words(row.transfer_syntaxes),
+        row.tls,
+        row.max_associations,
+    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _calls_from(row: Node, address: str) -> bool:
+    networks = _words(row.addresses) or ((row.host,) if row.host else ())
+    try:
+        caller = ipaddress.ip_address(address)
+    except ValueError:
+        return address in networks
+    for network in networks:
+        try:
+            if caller in ipaddress.ip_network(network, strict=False):
+                return True
+        except ValueError:  # a host name: the operator's own resolver is not asked while a peer waits
+            continue
+    return not networks
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

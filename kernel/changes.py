@@ -1,0 +1,147 @@
+"""The change feed: one ordered log of what happened, written in the transaction that makes it happen.
+
+Everything that follows a change (projections, notices, forwarding, completeness, caches) reads it with a
+cursor of its own, so nothing that follows can be lost and nothing waits for it. The order is that of commits:
+on PostgreSQL a sequence number may become visible after a larger one, so readers go by (transaction, number)
+and stop short of the oldest transaction still open; on SQLite there is one writer at a time.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Index,
+    Integer,
+    String,
+    Text,
+    insert,
+    literal,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from kernel.clock import Clock
+from kernel.database import Base, Database, UtcDateTime
+
+log = logging.getLogger(__name__)
+
+
+class ChangeRow(Base):
+    """One thing that happened."""
+
+    __tablename__ = "change"
+    __table_args__ = (Index("ix_change_order", "txid", "seq"), {"sqlite_autoincrement": True})
+
+    seq: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
+    txid: Mapped[int] = mapped_column(BigInteger, default=0)  # PostgreSQL's transaction; 0 on SQLite
+    kind: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(128))  # the identifier of what changed
+    data: Mapped[str] = mapped_column(Text, default="{}")
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class CursorRow(Base):
+    """How far a subscriber has read."""
+
+    __tablename__ = "change_cursor"
+
+    subscriber: Mapped[str] = mapped_column(String(64), primary_key=True)
+    txid: Mapped[int] = mapped_column(BigInteger, default=0)
+    seq: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that happened, as a subscriber sees it."""
+
+    seq: int
+    kind: str
+    subject: str
+    data: dict[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """What follows changes of some kinds: `follow(session, change)` runs in a transaction with its cursor.
+
+    It may see a change twice after a crash of what it does outside that transaction, never not at all.
+    """
+
+    name: str
+    kinds: frozenset[str]
+    follow: Callable[[Session, Change], None]
+
+
+def record_change(session: Session, clock: Clock, kind: str, subject: str, **data: Any) -> None:
+    """Add to the feed within the caller's transaction."""
+    on_postgresql = session.get_bind().dialect.name == "postgresql"
+    session.execute(
+        insert(ChangeRow).values(
+            txid=text("pg_current_xact_id()::text::bigint") if on_postgresql else literal(0),
+            kind=kind,
+            subject=subject,
+            data=json.dumps(data, ensure_ascii=False),
+            at=clock.now(),
+        )
+    )
+
+
+def read_changes(session: Session, after: tuple[int, int], most: int) -> Sequence[ChangeRow]:
+    """The next changes after a cursor (transaction, number), in the order of their commits."""
+    statement = (
+        select(ChangeRow)
+        .where(tuple_(ChangeRow.txid, ChangeRow.seq) > tuple_(literal(after[0]), literal(after[1])))
+        .order_by(ChangeRow.txid, ChangeRow.seq)
+        .limit(most)
+    )
+    if session.get_bind().dialect.name == "postgresql":
+        oldest_open = text("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+        statement = statement.where(ChangeRow.txid < oldest_open)
+    return session.scalars(statement).all()
+
+
+def follow_changes(database: Database, subscribers: Sequence[Subscriber], most: int = 200) -> int:
+    """Let each subscriber take its next batch. Returns how many changes were read in all.
+
+    A subscriber that raises keeps its place, is logged, and does not hold up the others.
+    """
+    return sum(_follow(database, subscriber, most) for subscriber in subscribers)
+
+
+def _follow(database: Database, subscriber: Subscriber, most: int) -> int:
+    with database.snapshot() as session:
+        cursor = session.get(CursorRow, subscriber.name)
+        if not read_changes(session, (cursor.txid, cursor.seq) if cursor else (0, 0), 1):
+            return 0
+    try:
+        with database.transaction() as session:
+            cursor = session.get(CursorRow, subscriber.name, with_for_update=True)
+            if cursor is None:
+                cursor = CursorRow(subscriber=subscriber.name, txid=0, seq=0)
+                session.add(cursor)
+                session.flush()
+            rows = read_changes(session, (cursor.txid, cursor.seq), most)
+            for row in rows:
+                if row.kind in subscriber.kinds:
+                    subscriber.follow(
+                        session, Change(row.seq, row.kind, row.subject, json.loads(row.data), row.at)
+                    )
+            if rows:
+                session.execute(
+                    update(CursorRow)
+                    .where(CursorRow.subscriber == subscriber.name)
+                    .values(txid=rows[-1].txid, seq=rows[-1].seq)
+                )
+            return len(rows)
+    except Exception:
+        log.exception("subscriber %s could not follow; it keeps its place", subscriber.name)
+        return 0

@@ -1,0 +1,332 @@
+"""Encryption at rest: sealed blobs that can be read at any offset, sealed values, and the key ring.
+
+A sealed blob is a header and then chunks of equal plain size, each with its own authentication tag
+(the STREAM construction: the nonce holds the chunk's number and whether it is the last one), so bytes from
+the middle are read by opening the chunks they lie in, and a chunk that was changed, moved, cut off or taken
+from another blob does not open. Each blob has its own data key, wrapped (RFC 3394) by a key of the ring. The
+wrap stands in the database row, where rotation replaces it, and in the blob's header, so that the blobs and
+the key ring alone are enough to recover everything.
+
+    header  magic "CFS1" | suite 1 | log2(chunk) 1 | key id length 1 | key id | wrap 40 | nonce prefix 7
+    chunk   ciphertext | tag 16
+
+Suites: AES-256-GCM, and SM4-GCM (RFC 8998) with HMAC-SM3 where commercial cryptography is assessed.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import (
+    InvalidUnwrap,
+    aes_key_unwrap,
+    aes_key_wrap,
+)
+
+from kernel.errors import CloudfilmError, InvalidSetting, Kind
+
+MAGIC = b"CFS1"
+TAG_BYTES = 16
+WRAP_BYTES = 40
+PREFIX_BYTES = 7
+
+
+class DamagedBlob(CloudfilmError):
+    """Sealed bytes that do not open: changed, cut off, or sealed under a key that the ring does not hold."""
+
+    kind = Kind.FAULT
+
+
+class Aead(Protocol):
+    """Authenticated encryption of one chunk."""
+
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
+        """Ciphertext and tag."""
+        ...
+
+    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
+        """Plain bytes; raises InvalidTag."""
+        ...
+
+
+class Sm4Gcm:
+    """SM4-GCM (RFC 8998) with the shape of `AESGCM`."""
+
+    def __init__(self, key: bytes) -> None:
+        self._algorithm = algorithms.SM4(key[:16])
+
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
+        """Ciphertext and tag."""
+        encryptor = Cipher(self._algorithm, modes.GCM(nonce)).encryptor()
+        encryptor.authenticate_additional_data(associated_data or b"")
+        return encryptor.update(data) + encryptor.finalize() + encryptor.tag
+
+    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
+        """Plain bytes; raises InvalidTag."""
+        decryptor = Cipher(self._algorithm, modes.GCM(nonce, data[-TAG_BYTES:])).decryptor()
+        decryptor.authenticate_additional_data(associated_data or b"")
+        return decryptor.update(data[:-TAG_BYTES]) + decryptor.finalize()
+
+
+SUITES: dict[str, tuple[int, type[AESGCM] | type[Sm4Gcm]]] = {
+    "AES-256-GCM": (1, AESGCM),
+    "SM4-GCM": (2, Sm4Gcm),
+}
+SUITE_BY_NUMBER = {number: aead for number, aead in SUITES.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What is needed beside the bytes to open a sealed blob; kept in the row that names the blob."""
+
+    suite: int
+    chunk_bytes: int
+    key_id: str
+    wrapped_key: bytes  # the data key, wrapped under the ring's key `key_id`
+    prefix: bytes  # the nonce's fixed part
+    header_bytes: int
+    size_bytes: int  # plain bytes
+
+    def pack(self) -> bytes:
+        """For a column; `unpack` reads it."""
+        return struct.pack(
+            ">BBHQ", self.suite, self.chunk_bytes.bit_length() - 1, self.header_bytes, self.size_bytes
+        ) + (self.prefix + self.wrapped_key + self.key_id.encode())
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "Seal":
+        """The value that `pack` wrote."""
+        suite, chunk_log2, header_bytes, size_bytes = struct.unpack_from(">BBHQ", packed)
+        prefix, wrapped_key, key_id = packed[12:19], packed[19:59], packed[59:].decode()
+        return cls(suite, 1 << chunk_log2, key_id, wrapped_key, prefix, header_bytes, size_bytes)
+
+    @property
+    def sealed_bytes(self) -> int:
+        """Size of the sealed form."""
+        return self.header_bytes + self.size_bytes + TAG_BYTES * self.chunk_count
+
+    @property
+    def chunk_count(self) -> int:
+        """How many chunks there are; an empty blob has one, for its tag proves that it is empty."""
+        return max(1, -(-self.size_bytes // self.chunk_bytes))
+
+
+class KeyRing:
+    """The keys that wrap data keys: one is current, the others only open what they once sealed.
+
+    Kept in a file that only its owner may read. Back it up apart from the data: without it nothing opens.
+    """
+
+    def __init__(self, keys: dict[str, bytes], current: str, path: Path | None = None) -> None:
+        self._keys = keys
+        self.current = current
+        self._path = path
+        self._index_key = hashlib.sha256(b"cloudfilm blind index" + keys[min(keys)]).digest()
+        self.signing_key = hashlib.sha256(b"cloudfilm signatures" + keys[min(keys)]).digest()
+        self._unwrap = lru_cache(maxsize=4096)(self._unwrap_now)
+
+    @classmethod
+    def load(cls, path: Path) -> "KeyRing":
+        """Read the ring at `path`, making one with a first key if there is none.
+
+        Raises InvalidSetting when the file is there and cannot be used.
+        """
+        if not path.exists():
+            ring = cls({"k1": secrets.token_bytes(32)}, "k1", path)
+            ring._save()
+            return cls.load(path)  # another process may have been first: what stands in the file counts
+        try:
+            stored = json.loads(path.read_text())
+            keys = {name: bytes.fromhex(key) for name, key in stored["keys"].items()}
+            current = stored["current"]
+            if current not in keys or any(len(key) != 32 for key in keys.values()):
+                raise ValueError(current)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise InvalidSetting(
+                "key ring", str(path), "the file is damaged; restore it from its backup"
+            ) from None
+        return cls(keys, current, path)
+
+    def rotate(self) -> str:
+        """Make a new current key; what older keys sealed still opens. Returns the new key's id."""
+        key_id = f"k{len(self._keys) + 1}"
+        self._keys[key_id] = secrets.token_bytes(32)
+        self.current = key_id
+        self._save(replace=True)
+        return key_id
+
+    def _save(self, replace: bool = False) -> None:
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        keys = {name: key.hex() for name, key in self._keys.items()}
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"current": self.current, "keys": keys}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            if replace:
+                os.replace(partial, self._path)
+            else:
+                os.link(partial, self._path)  # fails when another process made the ring first
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def new_seal(self, suite: str, chunk_bytes: int) -> tuple[Seal, "Sealer"]:
+        """A fresh data key and what encrypts with it."""
+        number, aead = SUITES[suite]
+        data_key = secrets.token_bytes(32)
+        key_id = self.current
+        wrapped = aes_key_wrap(self._keys[key_id], data_key)
+        prefix = secrets.token_bytes(PREFIX_BYTES)
+        header = (
+            MAGIC
+            + bytes([number, chunk_bytes.bit_length() - 1, len(key_id)])
+            + key_id.encode()
+            + wrapped
+            + prefix
+        )
+        seal = Seal(number, chunk_bytes, key_id, wrapped, prefix, len(header), 0)
+        return seal, Sealer(aead(data_key), chunk_bytes, prefix, header)
+
+    def rewrap(self, seal: Seal) -> Seal:
+        """The same seal under the current key; the sealed bytes stay as they are."""
+        wrapped = aes_key_wrap(self._keys[self.current], self._unwrap(seal.key_id, seal.wrapped_key))
+        return Seal(
+            seal.suite,
+            seal.chunk_bytes,
+            self.current,
+            wrapped,
+            seal.prefix,
+            seal.header_bytes,
+            seal.size_bytes,
+        )
+
+    def cipher(self, seal: Seal) -> Aead:
+        """What opens the chunks of this blob. Raises DamagedBlob when the ring lacks its key."""
+        return SUITE_BY_NUMBER[seal.suite](self._unwrap(seal.key_id, seal.wrapped_key))
+
+    def _unwrap_now(self, key_id: str, wrapped_key: bytes) -> bytes:
+        try:
+            return aes_key_unwrap(self._keys[key_id], wrapped_key)
+        except KeyError:
+            raise DamagedBlob(
+                f"The key ring has no key {key_id}; restore the ring from its backup."
+            ) from None
+        except InvalidUnwrap:
+            raise DamagedBlob("A data key does not open: the row or the key ring is damaged.") from None
+
+    def seal_bytes(self, plain: bytes, context: str = "") -> bytes:
+        """Seal a small value for a column; `context` (table and column) must be given again to open it."""
+        nonce = secrets.token_bytes(12)
+        key_id = self.current.encode()
+        sealed = AESGCM(self._keys[self.current]).encrypt(nonce, plain, context.encode())
+        return bytes([len(key_id)]) + key_id + nonce + sealed
+
+    def open_bytes(self, sealed: bytes, context: str = "") -> bytes:
+        """The value that `seal_bytes` sealed. Raises DamagedBlob."""
+        end = 1 + sealed[0] if sealed else 0
+        key = self._keys.get(sealed[1:end].decode(errors="replace"))
+        if key is None:
+            raise DamagedBlob("A sealed value names a key that the ring does not hold.")
+        try:
+            return AESGCM(key).decrypt(sealed[end : end + 12], sealed[end + 12 :], context.encode())
+        except InvalidTag:
+            raise DamagedBlob("A sealed value does not open: it was changed or moved.") from None
+
+    def blind_index(self, text: str) -> str:
+        """A keyed hash by which an encrypted value can be found again when it is equal."""
+        return hmac.new(self._index_key, text.encode(), hashlib.sha256).hexdigest()
+
+
+class Sealer:
+    """Encrypts one blob, chunk after chunk. `header` goes first; exactly the last chunk is marked as such."""
+
+    def __init__(self, aead: Aead, chunk_bytes: int, prefix: bytes, header: bytes) -> None:
+        self._aead = aead
+        self._prefix = prefix
+        self.chunk_bytes = chunk_bytes
+        self.header = header
+        self._count = 0
+
+    def chunk(self, plain: bytes | bytearray | memoryview, last: bool) -> bytes:
+        """The next sealed chunk. All but the last have `chunk_bytes` plain bytes."""
+        nonce = chunk_nonce(self._prefix, self._count, last)
+        self._count += 1
+        return self._aead.encrypt(nonce, plain, None)  # type: ignore[arg-type]
+
+
+def chunk_nonce(prefix: bytes, number: int, last: bool) -> bytes:
+    """The 12-byte nonce of one chunk: prefix 7, number 4, whether it is the last 1."""
+    return prefix + number.to_bytes(4) + (b"\x01" if last else b"\x00")
+
+
+def open_range(seal: Seal, aead: Aead, pread: "Pread", offset: int, length: int) -> Iterator[bytes]:
+    """Plain bytes `offset` to `offset + length` of a sealed blob, chunk by chunk.
+
+    pread: reads (length, offset) from the sealed form. Raises DamagedBlob when a chunk does not open.
+    """
+    end = min(offset + length, seal.size_bytes)
+    if offset >= end:
+        return
+    size, sealed_size, last = seal.chunk_bytes, seal.chunk_bytes + TAG_BYTES, seal.chunk_count - 1
+    first = offset // size
+    for number in range(first, (end - 1) // size + 1):
+        sealed = pread(
+            min(sealed_size, seal.sealed_bytes - seal.header_bytes - number * sealed_size),
+            seal.header_bytes + number * sealed_size,
+        )
+        try:
+            plain = aead.decrypt(chunk_nonce(seal.prefix, number, number == last), sealed, None)
+        except InvalidTag:
+            raise DamagedBlob(f"Chunk {number} of a stored object does not open: it is damaged.") from None
+        start, stop = max(0, offset - number * size), min(len(plain), end - number * size)
+        yield plain if (start, stop) == (0, len(plain)) else plain[start:stop]
+
+
+def read_header(file: BinaryIO, total_bytes: int) -> Seal:
+    """The seal as the blob's own header has it: for recovery without the database.
+
+    Raises DamagedBlob when it is not a sealed blob.
+    """
+    fixed = file.read(7)
+    if len(fixed) < 7 or fixed[:4] != MAGIC or fixed[4] not in SUITE_BY_NUMBER:
+        raise DamagedBlob("This is not a sealed object.")
+    rest = file.read(fixed[6] + WRAP_BYTES + PREFIX_BYTES)
+    header_bytes = 7 + len(rest)
+    key_id, wrapped = rest[: fixed[6]].decode(errors="replace"), rest[fixed[6] : fixed[6] + WRAP_BYTES]
+    chunk_bytes = 1 << fixed[5]
+    body = total_bytes - header_bytes
+    chunks = max(1, -(-body // (chunk_bytes + TAG_BYTES)))
+    return Seal(
+        fixed[4],
+        chunk_bytes,
+        key_id,
+        wrapped,
+        rest[-PREFIX_BYTES:],
+        header_bytes,
+        max(0, body - chunks * TAG_BYTES),
+    )
+
+
+class Pread(Protocol):
+    """Reads from the sealed form."""
+
+    def __call__(self, length: int, offset: int, /) -> bytes:
+        """`length` bytes at `offset`."""
+        ...

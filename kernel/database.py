@@ -1,0 +1,266 @@
+"""The database: one model for SQLite (WAL) and PostgreSQL, one way to write, one way to read.
+
+`transaction()` is for writing, `snapshot()` for reading; a reader never blocks a writer. On SQLite a
+transaction takes the write lock at its start (BEGIN IMMEDIATE), for a read that turns into a write fails at
+once there, and writers of all processes line up at a lock on a file, because SQLite's own busy handler polls
+with growing sleeps and starves some of many. On PostgreSQL (read committed) whoever reads in order to
+write locks the row (`with_for_update`) or relies on a unique constraint.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    DateTime,
+    Dialect,
+    Engine,
+    MetaData,
+    TypeDecorator,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from kernel.errors import CloudfilmError, InvalidSetting, Kind
+
+T = TypeVar("T")
+
+SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",  # NORMAL may lose the last commits at power loss: we acknowledge after commit
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA busy_timeout=30000",
+    "PRAGMA cache_size=-65536",
+    "PRAGMA mmap_size=268435456",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA wal_autocheckpoint=4000",
+)
+
+
+class DatabaseUnavailable(CloudfilmError):
+    """The database does not answer. What was asked was not done; ask again later."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class Base(DeclarativeBase):
+    """The base of every table of every room; constraints are named so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment in UTC. A naive one is refused on the way in: it would mean something else elsewhere."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database, in UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise TypeError("a moment without a time zone cannot be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From the database; SQLite forgets the zone, which is always UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Database:
+    """Sessions on one database. Made once for a process in `cloudfilm.rooms`."""
+
+    def __init__(self, url: str, pool_size: int = 16) -> None:
+        try:
+            self.url = make_url(url)
+        except ArgumentError:
+            raise InvalidSetting(
+                "database.url", url, "use sqlite:///file or postgresql://user@host/name"
+            ) from None
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if not self.is_sqlite and self.url.get_backend_name() != "postgresql":
+            raise InvalidSetting("database.url", url, "use sqlite:///file or postgresql://user@host/name")
+        if self.is_sqlite:
+            if not self.url.database:
+                raise InvalidSetting(
+                    "database.url", url, "name a file: sqlite:////srv/cloudfilm/cloudfilm.db"
+                )
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = create_engine(self.url, pool_size=pool_size, max_overflow=64)
+            self._writer_queue: _WriterQueue | None = _WriterQueue(Path(self.url.database + ".lock"))
+            event.listen(self.engine, "connect", _set_up_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = create_engine(
+                self.url.set(drivername="postgresql+psycopg2"),
+                pool_size=pool_size,
+                max_overflow=64,
+                pool_pre_ping=True,
+                use_insertmanyvalues=True,
+            )
+            self._writer_queue = None
+        self._write_engine: Engine = self.engine.execution_options(cloudfilm_write=True)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session that writes: committed when the block ends, rolled back when it raises.
+
+        Keep it short, and never wait for a network or an object store inside it.
+        Raises DatabaseUnavailable when the database does not answer.
+        """
+        if self._writer_queue:
+            with self._writer_queue:
+                with self._session(self._write_engine) as session:
+                    yield session
+        else:
+            with self._session(self._write_engine) as session:
+                yield session
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A session that only reads, and sees one state of the database throughout."""
+        with self._session(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def _session(self, engine: Engine) -> Iterator[Session]:
+        session = Session(engine, expire_on_commit=False)
+        try:
+            yield session
+            session.commit()
+        except OperationalError as failure:
+            session.rollback()
+            raise DatabaseUnavailable("The database does not answer; try again.") from failure
+        except BaseException:
+            session.rollback()
+            raise
+        finally:
+            session.close()
+
+    def is_alive(self) -> bool:
+        """Whether a query is answered now."""
+        try:
+            with self.snapshot() as session:
+                return session.execute(text("SELECT 1")).scalar() == 1
+        except (DatabaseUnavailable, OSError):
+            return False
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+class _WriterQueue:
+    """One writer at a time among all processes on this machine: a lock on a file, waited for without polling."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread_lock = threading.Lock()
+        self._descriptor = -1
+        self._process = 0
+
+    def __enter__(self) -> None:
+        self._thread_lock.acquire()
+        try:
+            if self._process != os.getpid():  # a forked child must not share its parent's lock
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._process = os.getpid()
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        except BaseException:
+            self._thread_lock.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        finally:
+            self._thread_lock.release()
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = (
+        None  # we say BEGIN ourselves; the driver's own rules split a snapshot in two
+    )
+    for pragma in SQLITE_PRAGMAS:
+        connection.execute(pragma)
+
+
+def _begin_sqlite(connection: Any) -> None:
+    writes = connection.get_execution_options().get("cloudfilm_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+class GroupCommit:
+    """Many small writes of concurrent threads in one transaction.
+
+    A thread that finds no commit under way leads one: it takes all that waits, runs it in one transaction,
+    and lets every thread go once that is durable. Alone, a write costs what a transaction costs; under
+    load, the cost of the commit is shared. A write that raises is undone by itself (a savepoint).
+    """
+
+    def __init__(self, database: Database, most: int = 64) -> None:
+        self._database = database
+        self._most = most
+        self._lock = threading.Lock()
+        self._leading = threading.Lock()
+        self._waiting: list[tuple[Callable[[Session], Any], Future[Any]]] = []
+
+    def run(self, write: Callable[[Session], T]) -> T:
+        """Run `write(session)` in a shared transaction; returns its result when it is durable, or raises."""
+        mine: Future[T] = Future()
+        with self._lock:
+            self._waiting.append((write, mine))
+        with self._leading:
+            while not mine.done():
+                self._lead()
+        return mine.result()
+
+    def _lead(self) -> None:
+        with self._lock:
+            batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            with self._database.transaction() as session:
+                for write, future in batch:
+                    try:
+                        if len(batch) == 1:
+                            result = write(session)
+                        else:
+                            with session.begin_nested():
+                                result = write(session)
+                    except Exception as failure:
+                        if len(batch) == 1:
+                            session.rollback()
+                        outcomes.append((future, None, failure))
+                    else:
+                        outcomes.append((future, result, None))
+        except BaseException as failure:
+            for _, future in batch:
+                future.set_exception(failure)
+            return
+        for future, result, refused in outcomes:
+            if refused is None:
+                future.set_result(result)
+            else:
+                future.set_exception(refused)

@@ -1,0 +1,105 @@
+"""What HTTP doors share: finding their room, refusals as problem JSON, conditional requests, ranges.
+
+RFC 9110 (semantics), RFC 9457 (problem details).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import TypeVar
+
+from flask import Response, current_app, request
+
+from kernel.errors import CloudfilmError, Kind
+
+Bundle = TypeVar("Bundle")
+
+STATUS = {
+    Kind.INVALID: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.FORBIDDEN: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.NOT_ALLOWED: 405,
+    Kind.NOT_ACCEPTABLE: 406,
+    Kind.CONFLICT: 409,
+    Kind.GONE: 410,
+    Kind.PRECONDITION: 412,
+    Kind.TOO_LARGE: 413,
+    Kind.UNSUPPORTED: 415,
+    Kind.UNPROCESSABLE: 422,
+    Kind.TOO_MANY: 429,
+    Kind.UNAVAILABLE: 503,
+    Kind.EXHAUSTED: 507,
+    Kind.FAULT: 500,
+}
+
+
+def room(kind: type[Bundle]) -> Bundle:
+    """The bundle of a room (`room(Archive)`), as `cloudfilm.web` put it into this app."""
+    found: Bundle = current_app.extensions["cloudfilm"][kind]
+    return found
+
+
+def base_url(public_url: str) -> str:
+    """How the client reaches this server, without a slash at the end: the setting, else the request itself."""
+    return public_url.rstrip("/") or request.host_url.rstrip("/")
+
+
+def problem(refusal: CloudfilmError) -> Response:
+    """A refusal as problem JSON (RFC 9457)."""
+    status = STATUS[refusal.kind]
+    body = {
+        "type": "about:blank",
+        "title": refusal.kind.name.lower(),
+        "status": status,
+        "detail": str(refusal),
+    }
+    answer = current_app.response_class(
+        current_app.json.dumps(body), status, mimetype="application/problem+json"
+    )
+    return with_challenge(answer, refusal)
+
+
+def with_challenge(answer: Response, refusal: CloudfilmError) -> Response:
+    """Add what a client needs to try again: WWW-Authenticate (RFC 6750) or Retry-After."""
+    if refusal.kind is Kind.UNAUTHENTICATED:
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="cloudfilm"'
+    if refusal.kind in (Kind.UNAVAILABLE, Kind.TOO_MANY):
+        answer.headers["Retry-After"] = "5"
+    return answer
+
+
+class RangeNotSatisfiable(CloudfilmError):
+    """A byte range that lies outside of the thing (RFC 9110 15.5.17)."""
+
+    kind = Kind.INVALID
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    @property
+    def length(self) -> int:
+        """How many bytes."""
+        return self.last - self.first + 1
+
+
+def parse_range(header: str | None, size_bytes: int) -> ByteRange | None:
+    """Read a Range header with one byte range (RFC 9110 14.2); None when there is none to be honoured.
+
+    Several ranges, or another unit, are ignored, which the RFC allows. Raises RangeNotSatisfiable.
+    """
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (header or "").replace(" ", ""))
+    if match is None or match[0] == "bytes=-":
+        return None
+    first, last = match[1], match[2]
+    if first and last and int(first) > int(last):
+        return None
+    start = int(first) if first else max(0, size_bytes - int(last))
+    stop = min(int(last), size_bytes - 1) if first and last else size_bytes - 1
+    if start > stop:
+        raise RangeNotSatisfiable(f"The range lies outside of the {size_bytes} bytes there are.")
+    return ByteRange(start, stop)

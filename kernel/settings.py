@@ -1,0 +1,124 @@
+"""Every setting that a host needs to start: one frozen dataclass for each room or door.
+
+A setting is one typed field with its default and its meaning. The loader (`cloudfilm.load_settings`), the
+administrator's page and docs/settings.md are made from these fields. What a site changes while running
+(nodes, roles, policies, schedules) is data with history, not a setting.
+
+A field is set in TOML (`[dimse] port = 11112`) or by environment (`CLOUDFILM_DIMSE__PORT=11112`); the
+environment wins.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """Where facts are kept."""
+
+    url: str = ""  # sqlite:///file or postgresql://user@host/name; empty: cloudfilm.db in the data directory
+    pool_size: int = 16  # connections a process may hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobsSettings:
+    """Where bytes are kept."""
+
+    url: str = ""  # file:///folder or s3://bucket/prefix; empty: blobs in the data directory
+    chunk_bytes: int = 262144  # plain bytes in one sealed chunk: the unit of random access
+    suite: str = "AES-256-GCM"  # or SM4-GCM, for the commercial-cryptography assessment
+    durable: bool = True  # wait for the disk before acknowledging; only a throw-away test turns it off
+    free_bytes: int = 268435456  # below this much free space nothing more is accepted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    """Where jobs wait."""
+
+    url: str = "table:"  # table: (the database) or redis://host:port/n
+    workers: int = 1  # worker processes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """The HTTP server."""
+
+    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0 for every one of this machine's
+    port: int = 8080
+    public_url: str = ""  # how browsers reach it, as https://film.example.org; empty: taken from the request
+    trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-* headers are believed
+    processes: int = 2  # server processes
+    threads: int = 32  # requests that each process serves at once
+    cors_origins: tuple[str, ...] = ()  # other sites whose pages may call; * for any
+    max_body_bytes: int = 17179869184  # the largest request body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DimseSettings:
+    """The DIMSE application entity."""
+
+    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0 for every one of this machine's
+    port: int = 11112
+    ae_title: str = "CLOUDFILM"  # at most 16 characters (PS3.5 6.2, AE)
+    processes: int = 2  # receiving processes that share the port
+    max_associations: int = 64  # for each process
+    max_pdu_bytes: int = 131072  # largest PDU that is accepted (PS3.8 D.1)
+    idle_timeout_s: float = 60.0  # an association silent for longer is aborted
+    private_sop_classes: tuple[str, ...] = ()  # storage SOP class UIDs accepted beyond the standard's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MllpSettings:
+    """The HL7 v2 listener."""
+
+    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0 for every one of this machine's
+    port: int = 2575
+    enabled: bool = True
+    idle_timeout_s: float = 600.0  # a connection silent for longer is closed
+    max_message_bytes: int = 67108864  # the largest message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessSettings:
+    """Who may come in."""
+
+    session_idle_s: int = 1800  # a browser session unused for longer ends
+    session_absolute_s: int = 43200  # a browser session ends after this long in any case
+    token_s: int = 3600  # life of an access token unless it is asked for shorter
+    institution: str = "MAIN"  # code of the institution that owns what arrives without one
+    loopback_ae: bool = True  # any AE title from this machine itself is a known node (the embedded default)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveSettings:
+    """The image archive."""
+
+    rest_after_s: float = 10.0  # a study with no new instance for this long is at rest
+    strict_search: bool = True  # refuse search attributes that are not known, in place of ignoring them
+    max_results: int = 5000  # the most rows of one search answer
+    default_results: int = 1000  # rows when the client names no limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """Logs: one JSON object a line, without patient data."""
+
+    level: str = "INFO"
+    format: str = "text"  # text for people, json for machines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one host."""
+
+    data_dir: Path = Path("var")  # where everything is kept that has no place of its own
+    language: str = "zh"  # of pages and messages when a browser states none: zh or en
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    blobs: BlobsSettings = field(default_factory=BlobsSettings)
+    queue: QueueSettings = field(default_factory=QueueSettings)
+    web: WebSettings = field(default_factory=WebSettings)
+    dimse: DimseSettings = field(default_factory=DimseSettings)
+    mllp: MllpSettings = field(default_factory=MllpSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
+    archive: ArchiveSettings = field(default_factory=ArchiveSettings)
+    log: LogSettings = field(default_factory=LogSettings)
