@@ -1,8 +1,8 @@
 """Set-up of the OHIF viewer: the prebuilt npm package becomes the folder that `portal.ohif` serves.
 
-Run once at set-up (`python -m portal.ohif_dist`); nothing of Node is needed afterwards. The package is fetched
-by npm, so it comes from whatever registry this machine's npm uses, and its digest is checked here. Where npm
-is missing, the Node that PyPI ships is installed into a throw-away folder for the length of the set-up.
+Run once at set-up (`python -m portal.ohif_dist`); nothing of Node is needed afterwards. The package is
+fetched by npm, so it comes from whatever registry this machine's npm uses, and its digest is checked here.
+Where npm is missing, the Node that PyPI ships is installed into a throw-away folder for the set-up.
 
 The package is built for the root of a host. It is moved below /ohif/ by replacing the few texts that carry
 that path (`REWRITES`); each has to be found exactly as often as in the pinned version, so a new version whose
@@ -103,7 +103,16 @@ def installed_version(folder: Path = FOLDER) -> str:
 
 def fetch(scratch: Path) -> Path:
     """Download the package's archive into a folder by npm. Raises ViewerNotInstalled."""
-    run([*find_npm(scratch), "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", str(scratch)])
+    run(
+        [
+            *find_npm(scratch),
+            "pack",
+            f"{PACKAGE}@{VERSION}",
+            "--loglevel=error",
+            "--pack-destination",
+            str(scratch),
+        ]
+    )
     archive = next(scratch.glob("*.tgz"), None)
     if archive is None:
         raise ViewerNotInstalled(f"npm did not leave an archive of {PACKAGE}@{VERSION}.")
@@ -117,7 +126,7 @@ def find_npm(scratch: Path) -> list[str]:
     npm = shutil.which("npm")
     if npm:
         return [npm]
-    print("npm is not on this machine; using the Node that PyPI ships for the length of this set-up.", flush=True)
+    print("npm is not on this machine: fetching the Node that PyPI ships, for this set-up only.", flush=True)
     target = scratch / "node"
     install_node = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
     run([*install_node, "--target", str(target), "--requirement", str(NODE_REQUIREMENTS)])
