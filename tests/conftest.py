@@ -1,0 +1,130 @@
+"""What every package's tests share: databases with the schema in them, settings, callers, a running server.
+
+A test that takes `database_url`, or anything made from it, runs on SQLite, and again on PostgreSQL when
+CLOUDFILM_TEST_POSTGRESQL names a server on which databases may be created
+(`postgresql://user@host:port/postgres`).
+"""
+
+import importlib.util
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from access.caller import Caller
+from access.caller import operator as make_operator
+from kernel.clock import FixedClock
+from kernel.database import Base, Database
+from kernel.settings import BlobsSettings, DatabaseSettings, Settings
+
+POSTGRESQL = os.environ.get("CLOUDFILM_TEST_POSTGRESQL", "")
+BACKENDS = ("sqlite", "postgresql") if POSTGRESQL else ("sqlite",)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real objects and messages: CLOUDFILM_SHARED, else beside the checkout."""
+    named = os.environ.get("CLOUDFILM_SHARED")
+    return Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def own_data() -> Path:
+    """The folder of the project's own small samples."""
+    return Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    """A clock that stands until it is advanced."""
+    return FixedClock(datetime(2026, 3, 1, 8, 30, tzinfo=UTC))
+
+
+@pytest.fixture
+def operator() -> Caller:
+    """A caller who may do everything everywhere."""
+    return make_operator()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the whole schema, copied for each test."""
+    path = tmp_path_factory.mktemp("template") / "cloudfilm.db"
+    _create_schema(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template() -> Iterator[str]:
+    """The name of a PostgreSQL database with the whole schema, copied for each test."""
+    name = _create_postgresql("template0")
+    _create_schema(_postgresql_url(name))
+    yield name
+    _drop_postgresql(name)
+
+
+@pytest.fixture(params=BACKENDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of the test's own, with the schema and no rows."""
+    if request.param == "sqlite":
+        path = tmp_path / "cloudfilm.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+    else:
+        name = _create_postgresql(request.getfixturevalue("postgresql_template"))
+        yield _postgresql_url(name)
+        _drop_postgresql(name)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """The database, open."""
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    """Settings of a host that keeps everything in the test's own folder and does not wait for the disk."""
+    return Settings(
+        data_dir=tmp_path,
+        database=DatabaseSettings(url=database_url),
+        blobs=BlobsSettings(durable=False),
+    )
+
+
+def _create_schema(url: str) -> None:
+    for room in ("access", "archive", "kernel", "mpi", "records", "terminology"):
+        for module in ("model", "changes", "jobs"):
+            if importlib.util.find_spec(f"{room}.{module}"):
+                importlib.import_module(f"{room}.{module}")
+    database = Database(url)
+    Base.metadata.create_all(database.engine)
+    database.close()
+
+
+def _create_postgresql(template: str) -> str:
+    name = f"cloudfilm_test_{uuid.uuid4().hex}"
+    _on_postgresql(f"CREATE DATABASE {name} TEMPLATE {template}")
+    return name
+
+
+def _drop_postgresql(name: str) -> None:
+    _on_postgresql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _on_postgresql(statement: str) -> None:
+    engine = create_engine(make_url(POSTGRESQL).set(drivername="postgresql+psycopg2"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def _postgresql_url(name: str) -> str:
+    return make_url(POSTGRESQL).set(database=name).render_as_string(hide_password=False)
