@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
@@ -21,6 +22,10 @@ from access.caller import operator as make_operator
 from kernel.clock import FixedClock
 from kernel.database import Base, Database
 from kernel.settings import BlobsSettings, DatabaseSettings, Settings
+from tests.live import LiveServer, live_server_in
+
+if TYPE_CHECKING:
+    from cloudfilm.rooms import Rooms
 
 POSTGRESQL = os.environ.get("CLOUDFILM_TEST_POSTGRESQL", "")
 BACKENDS = ("sqlite", "postgresql") if POSTGRESQL else ("sqlite",)
@@ -95,8 +100,34 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
     return Settings(
         data_dir=tmp_path,
         database=DatabaseSettings(url=database_url),
-        blobs=BlobsSettings(durable=False),
+        blobs=BlobsSettings(url=f"file://{tmp_path}/blobs", durable=False),
     )
+
+
+@pytest.fixture
+def rooms(settings: Settings, clock: FixedClock) -> "Iterator[Rooms]":
+    """Every room of that host, with the standing clock."""
+    from cloudfilm.rooms import build_rooms
+
+    built = build_rooms(settings, clock)
+    yield built
+    built.close()
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def live_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveServer]:
+    """A real server in processes of its own, shared by the tests of one module."""
+    data_dir = tmp_path_factory.mktemp("live")
+    if request.param == "sqlite":
+        with live_server_in(data_dir) as server:
+            yield server
+    else:
+        name = _create_postgresql("template0")
+        with live_server_in(data_dir, CLOUDFILM_DATABASE__URL=_postgresql_url(name)) as server:
+            yield server
+        _drop_postgresql(name)
 
 
 def _create_schema(url: str) -> None:
