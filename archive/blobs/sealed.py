@@ -1,0 +1,219 @@
+"""Sealed objects: what every blob is, read at any offset, hashed on the way in.
+
+`Blobs` is what the rest of the archive knows: it writes an object as a stream in one pass (sealed, hashed,
+bounded memory) and reads any range of it, whatever the store below.
+"""
+
+import hashlib
+import io
+from collections.abc import Buffer, Iterator
+from dataclasses import dataclass, replace
+
+from archive.blobs.store import BlobReader, BlobStore, BlobWriter, new_key
+from kernel.clock import Clock
+from kernel.crypto import KeyRing, Seal, open_range
+from kernel.settings import BlobsSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A stored object: where it is, how it opens, and the digests of its plain bytes."""
+
+    key: str
+    seal: Seal
+    sha256: bytes
+    md5: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """Plain bytes."""
+        return self.seal.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Blobs:
+    """Sealed objects in a store."""
+
+    store: BlobStore
+    keys: KeyRing
+    clock: Clock
+    settings: BlobsSettings
+
+    def writer(self) -> "SealedWriter":
+        """Begin a new object."""
+        return SealedWriter(self)
+
+    def write(self, data: bytes) -> Sealed:
+        """Store bytes that are at hand; durable when this returns."""
+        writer = self.writer()
+        try:
+            writer.write(data)
+            sealed = writer.finish()
+            writer.commit()
+        except BaseException:
+            writer.discard()
+            raise
+        return sealed
+
+    def stream(self, key: str, seal: Seal, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Plain bytes from `offset`, chunk by chunk. Raises BlobNotFound or DamagedBlob."""
+        reader = self.store.open(key)
+        try:
+            yield from open_range(
+                seal,
+                self.keys.cipher(seal),
+                reader.pread,
+                offset,
+                seal.size_bytes if length is None else length,
+            )
+        finally:
+            reader.close()
+
+    def read(self, key: str, seal: Seal, offset: int = 0, length: int | None = None) -> bytes:
+        """Plain bytes at once; for ranges that are known to be small, such as a frame."""
+        return b"".join(self.stream(key, seal, offset, length))
+
+    def open(self, key: str, seal: Seal) -> "SealedReader":
+        """The object as a seekable binary file."""
+        return SealedReader(self.store.open(key), self.keys, seal)
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        self.store.delete(key)
+
+
+class SealedWriter(io.RawIOBase):
+    """Seals what is written to it. `finish`, look at it with `reader`, then `commit` or `discard`."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        super().__init__()
+        settings = blobs.settings
+        self._seal, self._sealer = blobs.keys.new_seal(settings.suite, settings.chunk_bytes)
+        self._keys = blobs.keys
+        self._writer: BlobWriter = blobs.store.create(new_key(blobs.clock.now()))
+        self._pending = bytearray()
+        self._first = b""
+        self._size_bytes = 0
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._finished = False
+        self._writer.write(self._sealer.header)
+
+    @property
+    def size_bytes(self) -> int:
+        """Plain bytes written so far."""
+        return self._size_bytes
+
+    def writable(self) -> bool:
+        """Whether it takes bytes: always."""
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        """Append plain bytes. Raises StorageFull or StorageUnavailable."""
+        view = memoryview(data)
+        self._pending += view
+        self._size_bytes += len(view)
+        size = self._sealer.chunk_bytes
+        if len(self._pending) > size:  # one chunk is always held back, since the last one is marked
+            whole = (len(self._pending) - 1) // size * size
+            with memoryview(self._pending) as pending:
+                for start in range(0, whole, size):
+                    self._put(pending[start : start + size], last=False)
+            del self._pending[:whole]
+        return len(view)
+
+    def _put(self, plain: memoryview | bytearray, last: bool) -> None:
+        if not self._first:
+            self._first = bytes(plain)
+        self._sha256.update(plain)
+        self._md5.update(plain)
+        self._writer.write(self._sealer.chunk(plain, last))
+
+    def finish(self) -> Sealed:
+        """Seal the last chunk. The object can be read, and is not yet durable."""
+        if not self._finished:
+            self._put(self._pending, last=True)
+            self._finished = True
+        return Sealed(
+            self._writer.key,
+            replace(self._seal, size_bytes=self._size_bytes),
+            self._sha256.digest(),
+            self._md5.digest(),
+        )
+
+    def reader(self) -> "SealedReader":
+        """Read back a finished object; its first chunk is still at hand and is not decrypted again."""
+        seal = replace(self._seal, size_bytes=self._size_bytes)
+        return SealedReader(self._writer.reader(), self._keys, seal, self._first)
+
+    def commit(self) -> None:
+        """Make it durable."""
+        self._writer.commit()
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self._writer.discard()
+
+
+class SealedReader(io.RawIOBase):
+    """A sealed object as a seekable binary file. Keeps the chunk it read last, and the first."""
+
+    def __init__(self, reader: BlobReader, keys: KeyRing, seal: Seal, first: bytes = b"") -> None:
+        super().__init__()
+        self._reader = reader
+        self._seal = seal
+        self._cipher = keys.cipher(seal)
+        self._chunks = {0: first} if first else {}
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Whether it gives bytes: always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether it can be read at any offset: always."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move to an offset."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._seal.size_bytes}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        """The present offset."""
+        return self._at
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes, or all that follow. Raises DamagedBlob."""
+        left = self._seal.size_bytes - self._at
+        size = max(0, left if size is None or size < 0 else min(size, left))
+        pieces = []
+        while size > 0:
+            number, start = divmod(self._at, self._seal.chunk_bytes)
+            piece = self._chunk(number)[start : start + size]
+            pieces.append(piece)
+            self._at += len(piece)
+            size -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Fill a buffer."""
+        view = memoryview(buffer)
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def _chunk(self, number: int) -> bytes:
+        chunk = self._chunks.get(number)
+        if chunk is None:
+            size = self._seal.chunk_bytes
+            chunk = b"".join(open_range(self._seal, self._cipher, self._reader.pread, number * size, size))
+            self._chunks = {0: self._chunks[0], number: chunk} if 0 in self._chunks else {number: chunk}
+        return chunk
+
+    def close(self) -> None:
+        """Close the blob below."""
+        if not self.closed:
+            self._reader.close()
+        super().close()

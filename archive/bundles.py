@@ -1,0 +1,92 @@
+"""Series metadata bundles: the answer to `/series/{uid}/metadata`, made once when a study is at rest.
+
+A bundle is the DICOM JSON array of the series' instances with 0x01 for the base URL, deflated and sealed in the
+series' row. A process that has opened one keeps the finished, gzip-encoded answer for its base URL, so
+that a hot read hands over bytes.
+"""
+
+import gzip
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from archive.documents import at_base, document_bytes
+from archive.model import Instance, Series
+from archive.room import Archive
+
+CONTEXT = "series.bundle"
+LEVEL = 6
+PAGE = 500
+
+
+def instance_documents(archive: Archive, session: Session, series_id: int) -> Iterator[bytes]:
+    """The DICOM JSON of each instance of a series, in the order of instance numbers."""
+    statement = (
+        select(Instance.document)
+        .where(Instance.series_id == series_id)
+        .order_by(Instance.instance_number.asc().nulls_last(), Instance.id)
+        .execution_options(yield_per=PAGE)
+    )
+    for stored in session.scalars(statement):
+        yield document_bytes(archive.blobs.keys, stored)
+
+
+def make_bundle(archive: Archive, series_id: int) -> None:
+    """Draw the bundle of a series and keep it with the revision that it was drawn from."""
+    with archive.database.snapshot() as session:
+        revision = session.scalar(select(Series.revision).where(Series.id == series_id))
+        if revision is None:
+            return
+        text = b"[" + b",".join(instance_documents(archive, session, series_id)) + b"]"
+    sealed = archive.blobs.keys.seal_bytes(zlib.compress(text, LEVEL), CONTEXT)
+    with archive.database.transaction() as session:
+        session.execute(
+            update(Series)
+            .where(Series.id == series_id, Series.revision == revision)
+            .values(bundle=sealed, bundle_revision=revision)
+        )
+
+
+class EncodedBundles:
+    """Finished answers of this process, by series, revision and base URL; the oldest go first."""
+
+    def __init__(self, most_bytes: int = 64 * 1024 * 1024) -> None:
+        self._most_bytes = most_bytes
+        self._held: OrderedDict[tuple[int, int, str], bytes] = OrderedDict()
+        self._size_bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, series_id: int, revision: int, base: str) -> bytes | None:
+        """The gzip-encoded answer, if it is held."""
+        return self._held.get((series_id, revision, base))
+
+    def put(self, series_id: int, revision: int, base: str, encoded: bytes) -> None:
+        """Hold an answer."""
+        with self._lock:
+            self._size_bytes += len(encoded) - len(self._held.pop((series_id, revision, base), b""))
+            self._held[(series_id, revision, base)] = encoded
+            while self._size_bytes > self._most_bytes:
+                self._size_bytes -= len(self._held.popitem(last=False)[1])
+
+
+def encoded_bundle(
+    archive: Archive, held: EncodedBundles, series_id: int, revision: int, base: str
+) -> bytes | None:
+    """The finished answer for a series at rest, gzip-encoded; None when it has none of this revision."""
+    ready = held.get(series_id, revision, base)
+    if ready is not None:
+        return ready
+    with archive.database.snapshot() as session:
+        sealed = session.scalar(
+            select(Series.bundle).where(Series.id == series_id, Series.bundle_revision == revision)
+        )
+    if sealed is None:
+        return None
+    text = zlib.decompress(archive.blobs.keys.open_bytes(sealed, CONTEXT))
+    encoded = gzip.compress(at_base(text, base), LEVEL, mtime=0)
+    held.put(series_id, revision, base, encoded)
+    return encoded

@@ -1,0 +1,23 @@
+"""Texts as they are compared: without regard to case, width or spacing (PS3.4 C.2.2.2.1.1 leaves this to us)."""
+
+import unicodedata
+
+from pypinyin import lazy_pinyin
+
+
+def fold(text: str) -> str:
+    """NFKC (full-width letters become plain ones), case folded, spaces collapsed."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def fold_name(group: str) -> str:
+    """A component group of a person name, folded; trailing empty components are dropped (PS3.5 6.2.1.1)."""
+    return fold(group).replace(" ^", "^").replace("^ ", "^").rstrip("^ ")
+
+
+def pinyin(ideographic: str) -> str:
+    """How a Chinese name sounds, as it is typed: `zhang wei zhangwei zw`; empty without Chinese characters."""
+    syllables = [word for word in lazy_pinyin(ideographic.replace("^", ""), errors="ignore") if word]
+    if not syllables:
+        return ""
+    return " ".join((*syllables, "".join(syllables), "".join(word[0] for word in syllables)))

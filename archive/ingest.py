@@ -1,0 +1,425 @@
+"""Ingest: the one way an instance enters the archive.
+
+Every door (C-STORE, STOW-RS, upload, folder watcher, migration) hands over a Part 10 stream and the
+Caller who brought it. The stream is sealed to storage while it is hashed, its header is read from what was
+sealed, the blob is made durable, and one transaction indexes it and records the change; only then does the
+door acknowledge. A crash leaves a whole instance, or a stray blob that the sweeper removes.
+
+Standards: PS3.10 (file format), PS3.4 Annex B (Storage), PS3.18 10.5 (Store).
+"""
+
+import io
+import json
+from collections.abc import Buffer
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, BinaryIO
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from access.audit import note
+from access.caller import STORE_IMAGES, Caller, Reach
+from archive.blobs.sealed import Sealed
+from archive.documents import close_document, dump_marked, parse_marked
+from archive.folding import fold, fold_name, pinyin
+from archive.header import Header, read_header
+from archive.keys import INSTANCE_TAGS, RETRIEVE_URL, SERIES_TAGS, STUDY_TAGS
+from archive.model import Hold, Instance, Series, Study
+from archive.query import normal_time
+from archive.reach import within
+from archive.rest import rest_study
+from archive.room import Archive
+from kernel.changes import record_change
+from kernel.clock import new_id
+from kernel.errors import CloudfilmError, Forbidden, Kind
+from kernel.jobs import enqueue
+from mpi.resolve import identify
+
+CHUNK = 262144
+
+
+class Outcome(Enum):
+    """What became of an instance that was received whole."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"  # the same bytes were already there
+    HELD = "held"  # kept apart for review: it contradicts what is there
+
+
+class UidConflict(CloudfilmError):
+    """The Study Instance UID asked for in the path is not the object's own (PS3.18 10.5.1.1)."""
+
+    kind = Kind.CONFLICT
+
+    def __init__(self) -> None:
+        super().__init__("The object belongs to another study than the one it was sent to.")
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """The receipt for one instance."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    size_bytes: int
+    outcome: Outcome
+    detail: str = ""  # why it is held
+
+
+def ingest(archive: Archive, caller: Caller, part10: BinaryIO, study_instance_uid: str = "") -> Ingested:
+    """Store one instance and index it.
+
+    part10: a PS3.10 file, read once from front to back and never held whole in memory.
+    study_instance_uid: refuse an object of another study.
+    Returns when it is durable. Raises NotPart10 and the other refusals of `archive.header`, UidConflict,
+    Forbidden, StorageFull or StorageUnavailable; when it raises, nothing is kept.
+    """
+    with Incoming(archive, caller) as incoming:
+        while piece := part10.read(CHUNK):
+            incoming.write(piece)
+        return incoming.store(study_instance_uid)
+
+
+class Incoming(io.RawIOBase):
+    """An instance that is being received: write its Part 10 bytes, then `store`. Unless stored, it leaves nothing."""
+
+    def __init__(self, archive: Archive, caller: Caller) -> None:
+        super().__init__()
+        caller.require(STORE_IMAGES)
+        self._archive = archive
+        self._caller = caller
+        self._writer = archive.blobs.writer()
+        self._kept = False
+
+    def writable(self) -> bool:
+        """Whether it takes bytes: always."""
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        """Append bytes. Raises StorageFull or StorageUnavailable."""
+        return self._writer.write(data)
+
+    def store(self, study_instance_uid: str = "") -> Ingested:
+        """Index what was received; see `ingest`."""
+        sealed = self._writer.finish()
+        with self._writer.reader() as reader:
+            header = read_header(reader, sealed.size_bytes)
+        if study_instance_uid and header.study_instance_uid != study_instance_uid:
+            raise UidConflict
+        self._writer.commit()
+        archive, caller = self._archive, self._caller
+        arrival = _Arrival(header, sealed, close_document(archive.blobs.keys, dump_marked(header.attributes)))
+        receipt = archive.commits.run(lambda session: _place(archive, session, caller, arrival))
+        self._kept = receipt.outcome is not Outcome.DUPLICATE
+        return receipt
+
+    def close(self) -> None:
+        """Take back what was not stored."""
+        if not self.closed and not self._kept:
+            self._writer.discard()
+        super().close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    header: Header
+    sealed: Sealed
+    document: bytes
+
+
+def _place(archive: Archive, session: Session, caller: Caller, arrival: _Arrival) -> Ingested:
+    """Put an instance where it belongs, or beside it for review. Runs in the shared transaction."""
+    header = arrival.header
+    known = session.execute(
+        select(Instance.sha256, Instance.study_id).where(Instance.sop_instance_uid == header.sop_instance_uid)
+    ).first()
+    if known is not None:
+        if known.sha256 == arrival.sealed.sha256:
+            return _receipt(arrival, Outcome.DUPLICATE)
+        return _hold(archive, session, caller, arrival, "different-bytes")
+    study = session.execute(
+        select(Study.id, Study.patient_id, Study.issuer_of_patient_id, Study.attributes, Study.revision)
+        .where(Study.study_instance_uid == header.study_instance_uid)
+        .with_for_update()
+    ).first()
+    if study is None:
+        study_id, attributes, is_new = _new_study(archive, session, caller, header), b"", True
+    elif (study.patient_id, study.issuer_of_patient_id) != (header.patient_id, header.issuer_of_patient_id):
+        return _hold(archive, session, caller, arrival, "patient-conflict")
+    else:
+        study_id, attributes, is_new = study.id, study.attributes, False
+    _require_reach(session, caller, study_id)
+    series_id, series_is_new = _series_of(session, header, study_id)
+    _new_instance(archive, session, caller, arrival, study_id, series_id)
+    _count(archive, session, header, study_id, series_id, series_is_new, arrival.sealed.size_bytes)
+    record_change(
+        session, archive.clock, "instance-stored", header.sop_instance_uid, study=header.study_instance_uid
+    )
+    if is_new:
+        record_change(session, archive.clock, "study-created", header.study_instance_uid)
+    enqueue(
+        session, archive.clock, rest_study, header.study_instance_uid,
+        delay_s=archive.settings.rest_after_s, key=f"rest {header.study_instance_uid}",
+    )  # fmt: skip
+    if not archive.recently.seen(caller.principal.id, caller.grant, "store", header.study_instance_uid):
+        note(session, archive.clock, caller, "store ImagingStudy", header.study_instance_uid)
+        archive.recently.mark(caller.principal.id, caller.grant, "store", header.study_instance_uid)
+    return _receipt(arrival, Outcome.STORED)
+
+
+def _receipt(arrival: _Arrival, outcome: Outcome, detail: str = "") -> Ingested:
+    header = arrival.header
+    return Ingested(
+        header.study_instance_uid,
+        header.series_instance_uid,
+        header.sop_instance_uid,
+        header.sop_class_uid,
+        arrival.sealed.size_bytes,
+        outcome,
+        detail,
+    )
+
+
+def _require_reach(session: Session, caller: Caller, study_id: int) -> None:
+    """A caller adds only to studies that it may know of, and its own new ones are among them."""
+    if caller.reach.is_everywhere:
+        return
+    if session.execute(within(select(Study.id).where(Study.id == study_id), caller.reach)).first() is None:
+        raise Forbidden("store ImagingStudy", "The study lies outside of what you may reach.")
+
+
+def _hold(archive: Archive, session: Session, caller: Caller, arrival: _Arrival, reason: str) -> Ingested:
+    """Keep an object apart, where nobody sees it until it is reviewed. The same bytes are held once."""
+    header, sealed = arrival.header, arrival.sealed
+    held = session.scalar(
+        select(Hold.id).where(
+            Hold.sop_instance_uid == header.sop_instance_uid,
+            Hold.sha256 == sealed.sha256,
+            Hold.resolved_at.is_(None),
+        )
+    )
+    if held is not None:
+        return _receipt(arrival, Outcome.DUPLICATE, reason)
+    session.execute(
+        insert(Hold).values(
+            reason=reason,
+            study_instance_uid=header.study_instance_uid,
+            sop_instance_uid=header.sop_instance_uid,
+            institution=caller.principal.institution or archive.institution,
+            blob_key=sealed.key,
+            seal=sealed.seal.pack(),
+            sha256=sealed.sha256,
+            detail="",
+            source=caller.principal.id,
+            received_at=archive.clock.now(),
+            resolution="",
+        )
+    )
+    record_change(session, archive.clock, "instance-held", header.sop_instance_uid, reason=reason)
+    note(session, archive.clock, caller, "hold ImagingStudy", header.study_instance_uid, detail=reason)
+    return _receipt(arrival, Outcome.HELD, reason)
+
+
+def _new_study(archive: Archive, session: Session, caller: Caller, header: Header) -> int:
+    institution = caller.principal.institution or archive.institution
+    identified = identify(archive.mpi, session, caller, header.demographics(institution))
+    now = archive.clock.now()
+    groups = [fold_name(group) for group in (header.patient_name.split("=") + ["", ""])[:3]]
+    answer = {tag: value for tag, value in header.attributes.items() if tag in STUDY_TAGS}
+    answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
+    answer["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
+    answer[RETRIEVE_URL] = {"vr": "UR", "Value": [f"\x01/studies/{header.study_instance_uid}"]}
+    for (
+        tag,
+        vr,
+    ) in STUDY_TYPE_2.items():  # required in the answer, with no value if need be (PS3.18 10.6.3.3.1)
+        answer.setdefault(tag, {"vr": vr})
+    values = {
+        "study_instance_uid": header.study_instance_uid,
+        "logical_id": new_id(),
+        "patient_record_id": identified.patient_record_id,
+        "patient_logical_id": identified.patient_id,
+        "institution": institution,
+        "department": caller.principal.department,
+        "patient_id": header.patient_id,
+        "issuer_of_patient_id": header.issuer_of_patient_id,
+        "name_alphabetic": groups[0],
+        "name_ideographic": groups[1],
+        "name_phonetic": groups[2],
+        "name_pinyin": pinyin(groups[1] or groups[0]),
+        "patient_birth_date": header.patient_birth_date,
+        "patient_sex": header.patient_sex,
+        "study_date": header.study_date,
+        "study_time": _time(header.study_time),
+        "accession_number": header.accession_number,
+        "study_id": _text(header, "00200010"),
+        "study_description": fold(_text(header, "00081030")),
+        "referring_physician_name": fold_name(header.referring_physician_name),
+        "attributes": dump_marked(answer),
+        "created_at": now,
+        "changed_at": now,
+        "number_of_series": 0,
+        "number_of_instances": 0,
+        "size_bytes": 0,
+        "revision": 0,
+        "rested_revision": -1,
+    }
+    return int(session.execute(insert(Study).values(_cut(Study, values)).returning(Study.id)).scalar_one())
+
+
+STUDY_TYPE_2 = {
+    "00080020": "DA", "00080030": "TM", "00080050": "SH", "00080090": "PN", "00100010": "PN", "00100020": "LO",
+    "00100030": "DA", "00100040": "CS", "00200010": "SH",
+}  # fmt: skip
+
+
+def _series_of(session: Session, header: Header, study_id: int) -> tuple[int, bool]:
+    """The row of the series, made when it is new; and whether it is."""
+    found = session.scalar(
+        select(Series.id).where(
+            Series.study_id == study_id, Series.series_instance_uid == header.series_instance_uid
+        )
+    )
+    if found is not None:
+        return found, False
+    answer = {tag: value for tag, value in header.attributes.items() if tag in SERIES_TAGS}
+    answer["0020000D"] = {"vr": "UI", "Value": [header.study_instance_uid]}
+    answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
+    url = f"\x01/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
+    answer[RETRIEVE_URL] = {"vr": "UR", "Value": [url]}
+    answer.setdefault("00080060", {"vr": "CS"})
+    answer.setdefault("00200011", {"vr": "IS"})
+    values = {
+        "study_id": study_id,
+        "series_instance_uid": header.series_instance_uid,
+        "modality": header.modality,
+        "series_number": header.series_number,
+        "series_description": fold(_text(header, "0008103E")),
+        "body_part_examined": _text(header, "00180015"),
+        "series_date": header.series_date,
+        "station_name": _text(header, "00081010"),
+        "manufacturer": _text(header, "00080070"),
+        "performed_procedure_step_start_date": header.performed_procedure_step_start_date,
+        "performed_procedure_step_start_time": _time(_text(header, "00400245")),
+        "attributes": dump_marked(answer),
+        "number_of_instances": 0,
+        "revision": 0,
+        "bundle_revision": -1,
+    }
+    return int(
+        session.execute(insert(Series).values(_cut(Series, values)).returning(Series.id)).scalar_one()
+    ), True
+
+
+def _new_instance(
+    archive: Archive, session: Session, caller: Caller, arrival: _Arrival, study_id: int, series_id: int
+) -> None:
+    header, sealed = arrival.header, arrival.sealed
+    answer = {tag: value for tag, value in header.attributes.items() if tag in INSTANCE_TAGS}
+    answer["0020000D"] = {"vr": "UI", "Value": [header.study_instance_uid]}
+    answer["0020000E"] = {"vr": "UI", "Value": [header.series_instance_uid]}
+    answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
+    answer["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
+    answer["00083002"] = {"vr": "UI", "Value": [header.transfer_syntax_uid]}
+    url = f"\x01/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
+    answer[RETRIEVE_URL] = {"vr": "UR", "Value": [f"{url}/instances/{header.sop_instance_uid}"]}
+    values = {
+        "study_id": study_id,
+        "series_id": series_id,
+        "sop_instance_uid": header.sop_instance_uid,
+        "sop_class_uid": header.sop_class_uid,
+        "transfer_syntax_uid": header.transfer_syntax_uid,
+        "instance_number": header.instance_number,
+        "number_of_frames": header.number_of_frames if header.frames.count else 0,
+        "content_date": header.content_date,
+        "rows": header.rows,
+        "columns": header.columns,
+        "size_bytes": sealed.size_bytes,
+        "sha256": sealed.sha256,
+        "md5": sealed.md5,
+        "blob_key": sealed.key,
+        "seal": sealed.seal.pack(),
+        "frames": header.frames.pack(),
+        "bulk": json.dumps(
+            {path: [value.offset, value.length, value.vr] for path, value in header.bulk.items()}
+        ),
+        "attributes": dump_marked(dict(sorted(answer.items()))),
+        "document": arrival.document,
+        "repairs": "\n".join((*header.repairs, *header.warnings)),
+        "source": caller.principal.id,
+        "door": caller.door.value,
+        "received_at": archive.clock.now(),
+    }
+    session.execute(insert(Instance).values(_cut(Instance, values)))
+
+
+def _count(
+    archive: Archive,
+    session: Session,
+    header: Header,
+    study_id: int,
+    series_id: int,
+    series_is_new: bool,
+    size: int,
+) -> None:
+    """Bring the counts, and the ready-made answers that carry them, up to date."""
+    series = session.execute(
+        update(Series)
+        .where(Series.id == series_id)
+        .values(number_of_instances=Series.number_of_instances + 1, revision=Series.revision + 1)
+        .returning(Series.number_of_instances, Series.attributes)
+    ).one()
+    answer = parse_marked(series.attributes)
+    answer["00201209"] = {"vr": "IS", "Value": [series.number_of_instances]}
+    session.execute(
+        update(Series)
+        .where(Series.id == series_id)
+        .values(attributes=dump_marked(dict(sorted(answer.items()))))
+    )
+    study = session.execute(
+        update(Study)
+        .where(Study.id == study_id)
+        .values(
+            number_of_instances=Study.number_of_instances + 1,
+            number_of_series=Study.number_of_series + int(series_is_new),
+            size_bytes=Study.size_bytes + size,
+            revision=Study.revision + 1,
+            changed_at=archive.clock.now(),
+        )
+        .returning(Study.number_of_instances, Study.number_of_series, Study.attributes)
+    ).one()
+    answer = parse_marked(study.attributes)
+    if series_is_new:
+        modalities = session.scalars(select(Series.modality).where(Series.study_id == study_id)).all()
+        answer["00080061"] = {"vr": "CS", "Value": sorted({modality for modality in modalities if modality})}
+    answer["00201206"] = {"vr": "IS", "Value": [study.number_of_series]}
+    answer["00201208"] = {"vr": "IS", "Value": [study.number_of_instances]}
+    session.execute(
+        update(Study).where(Study.id == study_id).values(attributes=dump_marked(dict(sorted(answer.items()))))
+    )
+
+
+def _text(header: Header, tag: str) -> str:
+    """The first value of an attribute as text, or nothing."""
+    value = header.attributes.get(tag, {}).get("Value", [""])[0]
+    return value if isinstance(value, str) else "" if isinstance(value, dict) else str(value)
+
+
+def _time(text: str) -> str:
+    try:
+        return normal_time(text)
+    except ValueError:
+        return ""
+
+
+def _cut(table: type[Study | Series | Instance], values: dict[str, Any]) -> dict[str, Any]:
+    """Searched texts cut to their columns: what is longer than the standard allows is found by its beginning."""
+    columns = table.__table__.columns
+    lengths = {name: getattr(columns[name].type, "length", None) for name in values}
+    return {
+        name: value[: lengths[name]] if isinstance(value, str) and lengths[name] else value
+        for name, value in values.items()
+    }

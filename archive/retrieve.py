@@ -1,0 +1,228 @@
+"""Retrieve: the one way out of the archive, for WADO-RS, C-GET, C-MOVE, the viewer and shares.
+
+Every function takes the caller, looks only within its reach, and notes once in a while that it read the study.
+What lies outside of the reach and what does not exist look the same. Bytes are streamed from the sealed object;
+a frame is one indexed row and one ranged, decrypting read.
+
+PS3.18 10.4 (Retrieve), PS3.4 C.4.2 and C.4.3 (C-MOVE, C-GET).
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, Select, select
+
+from access.audit import note_once
+from access.caller import READ_IMAGES, Caller
+from archive.bundles import EncodedBundles, encoded_bundle, instance_documents
+from archive.documents import document_bytes
+from archive.frame_index import frame_range
+from archive.model import Instance, Series, Study
+from archive.reach import within
+from archive.room import Archive
+from kernel.crypto import Seal
+from kernel.errors import CloudfilmError, Kind
+
+PAGE = 500
+
+
+class NotFound(CloudfilmError):
+    """No such study, series, instance, frame or value, or none that this caller may know of."""
+
+    kind = Kind.NOT_FOUND
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} was not found.")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """An instance as it is kept: what a door needs to send it."""
+
+    id: int
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    instance_number: int | None
+    number_of_frames: int
+    size_bytes: int
+    sha256: bytes
+    blob_key: str
+    seal: Seal
+    frames: bytes  # archive.frame_index, packed
+    patient_logical_id: str
+
+
+COLUMNS = (
+    Instance.id, Study.study_instance_uid, Series.series_instance_uid, Instance.sop_instance_uid,
+    Instance.sop_class_uid, Instance.transfer_syntax_uid, Instance.instance_number, Instance.number_of_frames,
+    Instance.size_bytes, Instance.sha256, Instance.blob_key, Instance.seal, Instance.frames,
+    Study.patient_logical_id,
+)  # fmt: skip
+SEAL_AT = 11  # of Instance.seal in COLUMNS
+
+
+def _stored(row: Row[Any]) -> StoredInstance:
+    values = list(row)
+    values[SEAL_AT] = Seal.unpack(values[SEAL_AT])
+    return StoredInstance(*values)
+
+
+def _statement(*columns: Any, study: str, series: str = "", instance: str = "") -> Select[Any]:
+    statement = (
+        select(*columns)
+        .select_from(Instance)
+        .join(Series, Series.id == Instance.series_id)
+        .join(Study, Study.id == Instance.study_id)
+        .where(Study.study_instance_uid == study)
+    )
+    if series:
+        statement = statement.where(Series.series_instance_uid == series)
+    if instance:
+        statement = statement.where(Instance.sop_instance_uid == instance)
+    return statement
+
+
+def _note(archive: Archive, caller: Caller, study_instance_uid: str, patient_logical_id: str) -> None:
+    note_once(
+        archive.database, archive.recently, archive.clock, caller, "read ImagingStudy", study_instance_uid,
+        patient_logical_id,
+    )  # fmt: skip
+
+
+def find_instances(
+    archive: Archive,
+    caller: Caller,
+    study_instance_uid: str,
+    series_instance_uid: str = "",
+    sop_instance_uid: str = "",
+) -> Iterator[StoredInstance]:
+    """The instances of a study, a series or one alone, in the order of series and instance numbers.
+
+    They are read page by page, so a study of any size costs the same memory. Raises NotFound when there is none.
+    """
+    caller.require(READ_IMAGES)
+    statement = within(
+        _statement(*COLUMNS, study=study_instance_uid, series=series_instance_uid, instance=sop_instance_uid),
+        caller.reach,
+    ).order_by(Series.series_number, Series.id, Instance.instance_number, Instance.id)
+    found = 0
+    while True:
+        with archive.database.snapshot() as session:
+            page = [_stored(row) for row in session.execute(statement.limit(PAGE).offset(found))]
+        if not found:
+            if not page:
+                raise NotFound("The study, series or instance")
+            _note(archive, caller, study_instance_uid, page[0].patient_logical_id)
+        yield from page
+        found += len(page)
+        if len(page) < PAGE:
+            return
+
+
+def find_instance(
+    archive: Archive, caller: Caller, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
+) -> StoredInstance:
+    """One instance. Raises NotFound."""
+    caller.require(READ_IMAGES)
+    statement = _statement(
+        *COLUMNS, study=study_instance_uid, series=series_instance_uid, instance=sop_instance_uid
+    )
+    with archive.database.snapshot() as session:
+        row = session.execute(within(statement, caller.reach)).first()
+    if row is None:
+        raise NotFound("The instance")
+    stored = _stored(row)
+    _note(archive, caller, study_instance_uid, stored.patient_logical_id)
+    return stored
+
+
+def instance_bytes(
+    archive: Archive, stored: StoredInstance, offset: int = 0, length: int | None = None
+) -> Iterator[bytes]:
+    """The Part 10 object exactly as it was received, or a range of it, chunk by chunk. Raises DamagedBlob."""
+    return archive.blobs.stream(stored.blob_key, stored.seal, offset, length)
+
+
+def frame_bytes(archive: Archive, stored: StoredInstance, number: int) -> bytes:
+    """One frame (from 1) as stored, in the stored transfer syntax. Raises NotFound when there is no such frame."""
+    if not 1 <= number <= stored.number_of_frames:
+        raise NotFound(f"Frame {number}")
+    fragments = frame_range(stored.frames, number - 1)
+    return b"".join(
+        archive.blobs.read(stored.blob_key, stored.seal, offset, length) for offset, length in fragments
+    )
+
+
+def instance_document(archive: Archive, stored: StoredInstance) -> bytes:
+    """The DICOM JSON of an instance without its bulk data; the byte 0x01 stands for the base URL."""
+    with archive.database.snapshot() as session:
+        document = session.scalar(select(Instance.document).where(Instance.id == stored.id))
+    if document is None:
+        raise NotFound("The instance")
+    return document_bytes(archive.blobs.keys, document)
+
+
+@dataclass(frozen=True, slots=True)
+class BulkValue:
+    """A value that metadata only refers to (PS3.18 F.2.2): where it lies in the object, and its VR."""
+
+    stored: StoredInstance
+    offset: int
+    length: int
+    vr: str
+
+
+def find_bulk(archive: Archive, stored: StoredInstance, path: str) -> BulkValue:
+    """The bulk value at a path such as `7FE00010` or `00880200.1.7FE00010`. Raises NotFound."""
+    with archive.database.snapshot() as session:
+        bulk = session.scalar(select(Instance.bulk).where(Instance.id == stored.id))
+    found = json.loads(bulk or "{}").get(path.upper())
+    if found is None:
+        raise NotFound("The bulk data")
+    return BulkValue(stored, found[0], found[1], found[2])
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesMetadata:
+    """The metadata of a series: a finished gzip-encoded answer, or documents to be joined."""
+
+    encoded: bytes | None
+    revision: int
+    series_id: int
+
+
+def find_series_metadata(
+    archive: Archive,
+    caller: Caller,
+    held: EncodedBundles,
+    study_instance_uid: str,
+    series_instance_uid: str,
+    base: str,
+) -> SeriesMetadata:
+    """The metadata of a series for a base URL: ready-made when the study is at rest. Raises NotFound."""
+    caller.require(READ_IMAGES)
+    statement = (
+        select(Series.id, Series.revision, Study.patient_logical_id)
+        .join(Study, Study.id == Series.study_id)
+        .where(
+            Study.study_instance_uid == study_instance_uid, Series.series_instance_uid == series_instance_uid
+        )
+    )
+    with archive.database.snapshot() as session:
+        row = session.execute(within(statement, caller.reach)).first()
+    if row is None:
+        raise NotFound("The series")
+    _note(archive, caller, study_instance_uid, row.patient_logical_id)
+    encoded = encoded_bundle(archive, held, row.id, row.revision, base)
+    return SeriesMetadata(encoded, row.revision, row.id)
+
+
+def series_documents(archive: Archive, series_id: int) -> Iterator[bytes]:
+    """The documents of a series that `find_series_metadata` found, one by one."""
+    with archive.database.snapshot() as session:
+        yield from instance_documents(archive, session, series_id)

@@ -1,0 +1,46 @@
+"""The sweeper removes what a crash left behind: blobs that no row names.
+
+A blob younger than the grace is left alone, for its row may be in a transaction right now.
+"""
+
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from archive.blobs.store import BlobInfo
+from archive.model import Hold, Instance
+from archive.room import Archive
+from kernel.jobs import job
+
+GRACE = timedelta(hours=1)
+BATCH = 400
+
+
+@job(queue="archive", every=timedelta(hours=6))
+def sweep_strays(archive: Archive) -> None:
+    """Remove stray blobs older than the grace."""
+    sweep(archive)
+
+
+def sweep(archive: Archive, grace: timedelta = GRACE) -> int:
+    """Remove stray blobs; returns how many."""
+    before = archive.clock.now() - grace
+    removed, batch = 0, list[BlobInfo]()
+    for blob in archive.blobs.store.list():
+        if blob.changed_at <= before:
+            batch.append(blob)
+        if len(batch) == BATCH:
+            removed += _remove(archive, batch)
+            batch = []
+    return removed + _remove(archive, batch)
+
+
+def _remove(archive: Archive, batch: list[BlobInfo]) -> int:
+    keys = [blob.key for blob in batch]
+    with archive.database.snapshot() as session:
+        named = set(session.scalars(select(Instance.blob_key).where(Instance.blob_key.in_(keys))))
+        named |= set(session.scalars(select(Hold.blob_key).where(Hold.blob_key.in_(keys))))
+    strays = [key for key in keys if key not in named]
+    for key in strays:
+        archive.blobs.delete(key)
+    return len(strays)

@@ -1,0 +1,73 @@
+"""The command line: `cloudfilm`.
+
+Settings are read first; a wrong one stops with the field, its value and the remedy. Commands act as the
+operator, who may do everything and is audited like everyone.
+"""
+
+import os
+import sys
+
+import click
+
+from cloudfilm import __version__
+from cloudfilm.commands import doctor, import_files, serve, study
+from cloudfilm.load_settings import load_settings
+from cloudfilm.rooms import Rooms, build_rooms
+from kernel.errors import CloudfilmError
+from kernel.logs import set_up_logs
+from kernel.settings import Settings
+
+COMMANDS: tuple[click.Command, ...] = (
+    serve.serve,
+    serve.migrate,
+    import_files.import_,
+    study.study,
+    doctor.doctor,
+)
+
+
+class Context:
+    """What a command gets: the settings, and the rooms once it asks for them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._rooms: Rooms | None = None
+
+    @property
+    def rooms(self) -> Rooms:
+        """The rooms, built at the first use."""
+        if self._rooms is None:
+            self._rooms = build_rooms(self.settings)
+        return self._rooms
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """cloudfilm, the imaging hub: DICOM, DICOMweb, FHIR and HL7 v2 doors to one archive."""
+    settings = load_settings(os.environ)
+    set_up_logs(settings.log.level, settings.log.format == "json")
+    context.obj = Context(settings)
+
+
+for command in COMMANDS:
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The console script: a refusal is one line on standard error and exit status 1."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as refusal:
+        refusal.show()
+        sys.exit(refusal.exit_code)
+    except CloudfilmError as refusal:
+        click.echo(f"cloudfilm: {refusal}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""`cloudfilm serve` and `cloudfilm migrate`: start everything, or one role, or bring the schema up to date."""
+
+import io
+
+import click
+
+import access.accounts
+from access.caller import operator
+from archive.ingest import ingest
+from archive.query import Query
+from archive.keys import Level
+from archive.search import search
+from cloudfilm.migrate import migrate as migrate_schema
+from cloudfilm.roles import ROLES, Supervisor, run_role
+from cloudfilm.rooms import Rooms, build_rooms
+from cloudfilm.sample import sample_study
+from kernel.settings import Settings
+
+
+@click.command()
+@click.argument("role", type=click.Choice(sorted(ROLES)), required=False)
+@click.option("--sample/--no-sample", default=True, help="Load the sample study into an empty archive.")
+@click.pass_obj
+def serve(context: object, role: str | None, sample: bool) -> None:
+    """Start the server: all roles on this machine, or ROLE alone.
+
+    The database is brought up to date first. Ctrl-C stops everything cleanly.
+    """
+    settings: Settings = context.settings  # type: ignore[attr-defined]
+    if role:
+        run_role(role, settings)
+        return
+    migrate_schema(settings.database.url)
+    rooms = build_rooms(settings)
+    try:
+        study_uid = _load_sample(rooms) if sample else ""
+        code = access.accounts.first_run_code(rooms.access)
+    finally:
+        rooms.close()
+    Supervisor(settings).run(lambda: click.echo(welcome(settings, study_uid, code)))
+
+
+def _load_sample(rooms: Rooms) -> str:
+    """Store the sample study into an empty archive. Returns its UID, or nothing when the archive is in use."""
+    caller = operator()
+    if search(rooms.archive, caller, Query(Level.STUDY, limit=1)).rows:
+        return ""
+    receipts = [ingest(rooms.archive, caller, io.BytesIO(part10)) for part10 in sample_study()]
+    return receipts[0].study_instance_uid
+
+
+def welcome(settings: Settings, study_uid: str, code: str) -> str:
+    """What a person needs to know once it runs."""
+    web = settings.web.public_url or f"http://{_shown(settings.web.host)}:{settings.web.port}"
+    dimse, aet = settings.dimse, settings.dimse.ae_title
+    lines = ["", f"cloudfilm runs at {web}   (Ctrl-C stops it; data in {settings.data_dir})", ""]
+    if code:
+        lines += [
+            "  Sign in for the first time, and choose a name and password:",
+            f"    {web}/sign-in#{code}",
+            "",
+        ]
+    lines += [
+        "  Store, from a modality or by hand:",
+        f"    storescu -aec {aet} {_shown(dimse.host)} {dimse.port} IMAGE.dcm",
+        "  Find, with a token:",
+        "    TOKEN=$(cloudfilm token --scope user/*.rs)",
+        f'    curl -H "Authorization: Bearer $TOKEN" {web}/dicomweb/studies',
+        f'    curl -H "Authorization: Bearer $TOKEN" {web}/fhir/ImagingStudy',
+        "  See:",
+        f"    {web}/ohif/" + (f"viewer?StudyInstanceUIDs={study_uid}" if study_uid else ""),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _shown(host: str) -> str:
+    return "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104
+
+
+@click.command()
+@click.pass_obj
+def migrate(context: object) -> None:
+    """Bring the database schema up to date. Safe to run again, and while older code serves."""
+    settings: Settings = context.settings  # type: ignore[attr-defined]
+    before, after = migrate_schema(settings.database.url)
+    click.echo(
+        f"The schema is at {after}." if before == after else f"The schema went from {before} to {after}."
+    )

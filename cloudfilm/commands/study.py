@@ -1,0 +1,84 @@
+"""`cloudfilm study`: list, show and check studies from the shell."""
+
+import sys
+from typing import Any
+
+import click
+
+from access.caller import operator
+from archive.completeness import check_completeness
+from archive.documents import parse_marked
+from archive.keys import KEY_BY_TAG, TAG_BY_KEYWORD, Level
+from archive.query import Match, Query
+from archive.search import search
+
+
+@click.group()
+def study() -> None:
+    """Look at the studies in the archive."""
+
+
+@study.command("list")
+@click.option("--name", default="", help="Patient's name; * and ? are wildcards.")
+@click.option("--patient-id", default="", help="Patient ID.")
+@click.option("--date", default="", help="Study date: 20240131 or 20240101-20240131.")
+@click.option("--modality", default="", help="A modality in the study, such as CT.")
+@click.option("--limit", default=50, show_default=True, help="The most rows.")
+@click.pass_obj
+def list_(context: Any, name: str, patient_id: str, date: str, modality: str, limit: int) -> None:
+    """List studies, the newest first."""
+    asked = {"PatientName": name, "PatientID": patient_id, "StudyDate": date, "ModalitiesInStudy": modality}
+    matches = tuple(
+        Match(KEY_BY_TAG[TAG_BY_KEYWORD[keyword]], (value,)) for keyword, value in asked.items() if value
+    )
+    found = search(context.rooms.archive, operator(), Query(Level.STUDY, matches, limit=limit))
+    for row in found.rows:
+        click.echo(_line(parse_marked(row)))
+    if found.has_more:
+        click.echo("... and more; narrow the search or raise --limit.", err=True)
+
+
+def _line(row: dict[str, Any]) -> str:
+    shown = ("StudyDate", "ModalitiesInStudy", "NumberOfStudyRelatedInstances", "PatientID", "PatientName")
+    return "  ".join((_value(row, "StudyInstanceUID"), *(_value(row, keyword) for keyword in shown)))
+
+
+def _value(row: dict[str, Any], keyword: str) -> str:
+    values = row.get(TAG_BY_KEYWORD[keyword], {}).get("Value", ["-"])
+    return "/".join(
+        "=".join(part for part in value.values() if part) if isinstance(value, dict) else str(value)
+        for value in values
+    )
+
+
+@study.command()
+@click.argument("study_instance_uid")
+@click.pass_obj
+def show(context: Any, study_instance_uid: str) -> None:
+    """Show a study and its series."""
+    archive, caller = context.rooms.archive, operator()
+    key = KEY_BY_TAG[TAG_BY_KEYWORD["StudyInstanceUID"]]
+    found = search(archive, caller, Query(Level.STUDY, (Match(key, (study_instance_uid,)),), limit=1))
+    if not found.rows:
+        raise click.ClickException(f"There is no study {study_instance_uid}.")
+    row = parse_marked(found.rows[0])
+    for tag, attribute in row.items():
+        keyword = KEY_BY_TAG[tag].keyword if tag in KEY_BY_TAG else tag
+        if "Value" in attribute and keyword in TAG_BY_KEYWORD:
+            click.echo(f"{keyword}: {_value(row, keyword)}")
+    for series in search(archive, caller, Query(Level.SERIES, (), study_instance_uid)).rows:
+        values = parse_marked(series)
+        shown = ("SeriesNumber", "Modality", "NumberOfSeriesRelatedInstances", "SeriesDescription")
+        click.echo(
+            "  series " + "  ".join(_value(values, keyword) for keyword in ("SeriesInstanceUID", *shown))
+        )
+
+
+@study.command()
+@click.argument("study_instance_uid")
+@click.pass_obj
+def check(context: Any, study_instance_uid: str) -> None:
+    """Look for missing instances and damaged files. Exits 1 when there are some."""
+    report = check_completeness(context.rooms.archive, operator(), study_instance_uid)
+    click.echo(report.as_text())
+    sys.exit(0 if report.is_complete else 1)

@@ -1,0 +1,21 @@
+"""Every job, on one screen, and how a job finds the bundle that its first parameter wants."""
+
+import inspect
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from archive.rest import rest_study
+from archive.sweep import sweep_strays
+from cloudfilm.rooms import Rooms
+from kernel.jobs import Job, declared
+
+FUNCTIONS = (rest_study, sweep_strays)
+
+JOBS: Mapping[str, Job] = {declared(function).name: declared(function) for function in FUNCTIONS}
+
+
+def bundle_for(rooms: Rooms, job: Job) -> Any:
+    """The bundle that a job's first parameter is annotated with."""
+    first = next(iter(inspect.signature(job.function).parameters))
+    return rooms.by_kind()[typing.get_type_hints(job.function)[first]]

@@ -1,0 +1,59 @@
+"""Bring a database schema up to date: the migrations of `cloudfilm/migrations`, run by Alembic."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from kernel.database import Database
+
+FOLDER = Path(__file__).parent / "migrations"
+LOCK = 7215438  # an advisory lock's number: one migration at a time on PostgreSQL
+
+
+def migrate(url: str, revision: str = "head") -> tuple[str, str]:
+    """Upgrade to a revision, or to the newest. Returns the revision before and after."""
+    return _run(url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(url: str, revision: str) -> tuple[str, str]:
+    """Go back to a revision."""
+    return _run(url, lambda config: command.downgrade(config, revision))
+
+
+def _run(url: str, act: object) -> tuple[str, str]:
+    database = Database(url)
+    try:
+        with database.transaction() as session:
+            connection = session.connection()
+            if not database.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": LOCK})
+            before = current_revision(connection)
+            config = Config()
+            config.set_main_option("script_location", str(FOLDER))
+            config.attributes["connection"] = connection
+            act(config)  # type: ignore[operator]
+            return before, current_revision(connection)
+    finally:
+        database.close()
+
+
+def current_revision(connection: Connection) -> str:
+    """The revision that a schema is at, or `nothing`."""
+    return MigrationContext.configure(connection).get_current_revision() or "nothing"
+
+
+def schema_revision(database: Database) -> str:
+    """The revision that a database's schema is at."""
+    with database.snapshot() as session:
+        return current_revision(session.connection())
+
+
+def expected_revision() -> str:
+    """The newest revision that this code knows."""
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    return ScriptDirectory.from_config(config).get_current_head() or "nothing"

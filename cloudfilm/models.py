@@ -1,0 +1,10 @@
+"""Every table of every room, so that one metadata knows them all: for migrations and for tests."""
+
+import access.model
+import archive.model
+import kernel.changes
+import kernel.jobs
+import mpi.model
+import records.model
+
+MODULES = (access.model, archive.model, kernel.changes, kernel.jobs, mpi.model, records.model)

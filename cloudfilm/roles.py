@@ -1,0 +1,183 @@
+"""Roles: what one process of cloudfilm can be, and the supervisor that runs all of them on one machine.
+
+Roles talk only through the database, the blobs and the queue, so the same roles run on many machines. Each is
+`run(rooms, stop)` and returns when `stop` is set, having finished what it had begun.
+"""
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+import dimse.server
+import hl7_listener.mllp
+from cloudfilm.jobs import JOBS, bundle_for
+from cloudfilm.rooms import Rooms, build_rooms
+from cloudfilm.subscribers import subscribers
+from cloudfilm.web import create_app
+from kernel.changes import follow_changes
+from kernel.jobs import Worker, enqueue
+from kernel.logs import set_up_logs
+from kernel.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STOP_WITHIN_S = 20.0
+RESTART_AFTER_S = 1.0
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A row of the table of roles."""
+
+    name: str
+    run: Callable[[Rooms, threading.Event], None]
+    processes: Callable[[Settings], int]
+
+
+def run_web(rooms: Rooms, stop: threading.Event) -> None:
+    """Serve HTTP with gunicorn, whose arbiter restarts a worker that dies."""
+    settings = rooms.settings
+    rooms.close()  # every worker builds its own, after the fork
+    options = {
+        "bind": f"{settings.web.host}:{settings.web.port}",
+        "workers": settings.web.processes,
+        "threads": settings.web.threads,
+        "worker_class": "gthread",
+        "worker_connections": 2000,
+        "backlog": 2048,
+        "keepalive": 75,
+        "timeout": 300,
+        "graceful_timeout": int(STOP_WITHIN_S) - 5,
+        "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - a heartbeat file
+        "loglevel": "warning",
+        "preload_app": False,
+    }
+    _Gunicorn(settings, options).run()
+
+
+class _Gunicorn(BaseApplication):  # type: ignore[misc]
+    def __init__(self, settings: Settings, options: dict[str, Any]) -> None:
+        self._settings = settings
+        self._options = options
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._options.items():
+            if value is not None:
+                self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        return create_app(build_rooms(self._settings))
+
+
+def run_worker(rooms: Rooms, stop: threading.Event) -> None:
+    """Run due jobs and let subscribers follow the change feed."""
+    worker = Worker(rooms.database, rooms.clock, JOBS, lambda job: bundle_for(rooms, job))
+    following = subscribers(rooms)
+    schedule = {job.name: (job, 0.0) for job in JOBS.values() if job.every}
+    while not stop.is_set():
+        for name, (job, due) in schedule.items():
+            if job.every and time.monotonic() >= due:
+                schedule[name] = (job, time.monotonic() + job.every.total_seconds())
+                with rooms.database.transaction() as session:
+                    enqueue(session, rooms.clock, job.function, key=f"every {name}")
+        busy = follow_changes(rooms.database, following) > 0
+        busy = worker.run_one() or busy
+        if not busy:
+            stop.wait(0.25)
+
+
+ROLES = {
+    role.name: role
+    for role in (
+        Role("web", run_web, lambda settings: 1),
+        Role("dimse", dimse.server.run, lambda settings: settings.dimse.processes),
+        Role("mllp", hl7_listener.mllp.run, lambda settings: int(settings.mllp.enabled)),
+        Role("worker", run_worker, lambda settings: settings.queue.workers),
+    )
+}
+
+
+def run_role(name: str, settings: Settings) -> None:
+    """Be one role until told to stop by SIGTERM or SIGINT."""
+    set_up_logs(settings.log.level, settings.log.format == "json")
+    stop = threading.Event()
+    if name != "web":  # gunicorn sets its own
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: stop.set())
+    rooms = build_rooms(settings)
+    try:
+        ROLES[name].run(rooms, stop)
+    finally:
+        rooms.close()
+
+
+class Supervisor:
+    """Runs every role as child processes, starts again what dies, and stops all in order."""
+
+    def __init__(self, settings: Settings, names: tuple[str, ...] = tuple(ROLES)) -> None:
+        self._settings = settings
+        self._context = multiprocessing.get_context("spawn")
+        self._wanted = [name for name in names for _ in range(ROLES[name].processes(settings))]
+        self._children: list[SpawnProcess | None] = [None] * len(self._wanted)
+        self._stop = threading.Event()
+
+    def run(self, on_ready: Callable[[], None]) -> None:
+        """Start all, call `on_ready` once they run, and return when a signal stopped them."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._start_missing()
+        on_ready()
+        while not self._stop.wait(RESTART_AFTER_S):
+            self._start_missing()
+        self._stop_all()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._stop.set()
+
+    def _start_missing(self) -> None:
+        for at, name in enumerate(self._wanted):
+            child = self._children[at]
+            if child is None or not child.is_alive():
+                if child is not None:
+                    log.error("role %s ended with code %s; starting it again", name, child.exitcode)
+                child = self._context.Process(
+                    target=_child, args=(name, self._settings), name=f"cloudfilm {name}"
+                )
+                child.start()
+                self._children[at] = child
+
+    def _stop_all(self) -> None:
+        alive = [child for child in self._children if child is not None and child.is_alive()]
+        for child in alive:
+            child.terminate()
+        deadline = time.monotonic() + STOP_WITHIN_S
+        for child in alive:
+            child.join(max(0.0, deadline - time.monotonic()))
+            if child.is_alive():
+                log.error("%s did not stop in time and is killed", child.name)
+                child.kill()
+                child.join()
+
+
+def _child(name: str, settings: Settings) -> None:
+    os.setpgid(0, 0)  # Ctrl-C reaches the supervisor alone, which stops its children in order
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # and they do not outlive it
+    try:
+        run_role(name, settings)
+    except KeyboardInterrupt:
+        sys.exit(0)

@@ -1,0 +1,77 @@
+"""Settings become rooms: the only place where things are built."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from access.tokens import Access
+from archive.blobs.disk import DiskStore
+from archive.blobs.sealed import Blobs
+from archive.blobs.store import BlobStore
+from archive.bundles import EncodedBundles
+from archive.imaging_study import imaging_study_projection
+from archive.room import Archive
+from kernel.clock import Clock, SystemClock
+from kernel.crypto import KeyRing
+from kernel.database import Database, GroupCommit
+from kernel.errors import InvalidSetting
+from kernel.settings import Settings
+from mpi.room import Mpi
+from records.room import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """Everything that doors, jobs and commands use."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    keys: KeyRing
+    access: Access
+    records: Records
+    mpi: Mpi
+    archive: Archive
+    bundles: EncodedBundles
+
+    def by_kind(self) -> Mapping[type[Any], Any]:
+        """Each bundle under its type, for `kernel.http.room` and for jobs."""
+        parts = (
+            self.access,
+            self.records,
+            self.mpi,
+            self.archive,
+            self.bundles,
+            self.settings,
+            self.database,
+        )
+        return {type(part): part for part in (*parts, self.keys, self)}
+
+    def close(self) -> None:
+        """Give back what is held."""
+        self.database.close()
+
+
+def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
+    """Build the rooms of one process. Raises InvalidSetting."""
+    clock = clock or SystemClock()
+    database = Database(settings.database.url, settings.database.pool_size)
+    keys = KeyRing.load(settings.data_dir / "keys" / "ring.json")
+    access = Access(database, clock, keys, settings.access)
+    records = Records(database, clock, keys, projections={"ImagingStudy": imaging_study_projection})
+    mpi = Mpi(database, clock, keys, records)
+    blobs = Blobs(blob_store(settings), keys, clock, settings.blobs)
+    archive = Archive(
+        database, blobs, mpi, clock, settings.archive, settings.access.institution, GroupCommit(database)
+    )
+    return Rooms(settings, clock, database, keys, access, records, mpi, archive, EncodedBundles())
+
+
+def blob_store(settings: Settings) -> BlobStore:
+    """The store that `blobs.url` names."""
+    url = urlsplit(settings.blobs.url)
+    if url.scheme == "file":
+        return DiskStore(Path(url.path), settings.blobs.durable, settings.blobs.free_bytes)
+    raise InvalidSetting("blobs.url", settings.blobs.url, "use file:///folder")

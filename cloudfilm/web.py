@@ -1,0 +1,93 @@
+"""The web application: every HTTP door of cloudfilm, on one screen."""
+
+import json
+import logging
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+import dicomweb.qido
+import dicomweb.stow
+import dicomweb.wado
+import fhir_server.routes
+import portal.home
+import portal.ohif
+from cloudfilm import health
+from cloudfilm.rooms import Rooms
+from kernel.errors import CloudfilmError
+from kernel.http import problem
+
+log = logging.getLogger(__name__)
+
+BLUEPRINTS = (
+    (health.blp, ""),
+    (dicomweb.qido.blp, "/dicomweb"),
+    (dicomweb.wado.blp, "/dicomweb"),
+    (dicomweb.stow.blp, "/dicomweb"),
+    (fhir_server.routes.blp, "/fhir"),
+    (portal.home.blp, ""),
+    (portal.ohif.blp, None),
+)
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Cache-Control": "private, no-store",
+}
+
+
+def create_app(rooms: Rooms) -> Flask:
+    """Make the application of one process."""
+    app = Flask("cloudfilm", static_folder=None)
+    app.extensions["cloudfilm"] = rooms.by_kind()
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.strict_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = rooms.settings.web.max_body_bytes
+    for blueprint, prefix in BLUEPRINTS:
+        app.register_blueprint(blueprint, **({} if prefix is None else {"url_prefix": prefix or None}))
+    app.register_error_handler(CloudfilmError, problem)
+    app.register_error_handler(HTTPException, _framework_refusal)
+    app.register_error_handler(Exception, _fault)
+    app.before_request(health.before_request)
+    app.after_request(health.after_request)
+    app.after_request(_with_headers)
+    if rooms.settings.web.trusted_proxies:
+        app.wsgi_app = _TrustedProxies(app.wsgi_app, rooms.settings.web.trusted_proxies)  # type: ignore[method-assign]
+    return app
+
+
+class _TrustedProxies:
+    """Believe X-Forwarded-* headers of requests that come from the named addresses, and of no others."""
+
+    def __init__(self, inner, addresses: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+        self._inner = inner
+        self._behind_proxy = ProxyFix(inner, x_for=1, x_proto=1, x_host=1, x_port=1, x_prefix=1)
+        self._addresses = frozenset(addresses)
+
+    def __call__(self, environ, start_response):  # type: ignore[no-untyped-def]
+        trusted = environ.get("REMOTE_ADDR") in self._addresses
+        return (self._behind_proxy if trusted else self._inner)(environ, start_response)
+
+
+def _with_headers(answer: Response) -> Response:
+    for name, value in HEADERS.items():
+        answer.headers.setdefault(name, value)
+    return answer
+
+
+def _framework_refusal(refusal: HTTPException) -> Response:
+    """What the framework itself refuses: an unknown path, a method that it does not take."""
+    status = refusal.code or 500
+    body = {"type": "about:blank", "title": refusal.name, "status": status, "detail": refusal.description}
+    answer = Response(json.dumps(body), status, mimetype="application/problem+json")
+    answer.headers.extend(
+        (name, value) for name, value in refusal.get_headers() if name in ("Allow", "Location")
+    )
+    return answer
+
+
+def _fault(failure: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.path, exc_info=failure)
+    return problem(CloudfilmError("Something went wrong on our side; it was logged."))

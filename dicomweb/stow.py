@@ -1,0 +1,137 @@
+"""Store transaction (PS3.18 10.5, STOW-RS): every part of the body goes through `archive.ingest`, one by one.
+
+The answer says of each instance what became of it, and is sent only when all of that is durable.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
+
+from flask import Blueprint, Response, request
+
+from access.bearer import current_caller
+from access.caller import STORE_IMAGES, Caller, Door
+from archive.ingest import Ingested, Outcome, ingest
+from archive.room import Archive
+from dicomweb.media_types import DICOM, DICOM_JSON, MULTIPART, parse_accept
+from dicomweb.multipart import MultipartReader
+from dicomweb.service import service_base
+from kernel.errors import CloudfilmError, Kind
+from kernel.http import room
+
+blp = Blueprint("stow", __name__)
+log = logging.getLogger(__name__)
+
+FAILURE_REASONS = {  # PS3.18 table 10.5.3-1 and PS3.4 table B.2-1; what is not named is a processing failure
+    Kind.INVALID: 0xC000,  # cannot understand
+    Kind.UNPROCESSABLE: 0xC000,
+    Kind.UNSUPPORTED: 0x0122,  # SOP class not supported
+    Kind.CONFLICT: 0xA900,  # data set does not match
+    Kind.FORBIDDEN: 0x0124,  # not authorized
+    Kind.EXHAUSTED: 0xA700,  # out of resources
+    Kind.UNAVAILABLE: 0xA700,
+    Kind.TOO_LARGE: 0xA700,
+}
+PROCESSING_FAILURE = 0x0110
+HELD_FOR_REVIEW = 0xB000  # coercion of data elements: kept, and not yet seen as it is
+
+
+class UnsupportedBody(CloudfilmError):
+    """A request body of a media type that cannot be stored."""
+
+    kind = Kind.UNSUPPORTED
+
+    def __init__(self) -> None:
+        super().__init__(f'Send the objects as {MULTIPART}; type="{DICOM}", or one as {DICOM}.')
+
+
+@dataclass(slots=True)
+class _Answer:
+    stored: list[Ingested] = field(default_factory=list)
+    failed: list[tuple[str, str, int]] = field(default_factory=list)  # SOP class, SOP instance, reason
+
+
+@blp.post("/studies")
+@blp.post("/studies/<study>")
+def store(study: str = "") -> Response:
+    """Store instances, of any study or of the one in the path (PS3.18 10.5.1)."""
+    archive, caller = room(Archive), current_caller(Door.DICOMWEB)
+    caller.require(STORE_IMAGES)
+    answer = _Answer()
+    for part in _objects():
+        _store_one(archive, caller, part, study, answer)
+    return _respond(answer)
+
+
+def _objects() -> Iterator[BinaryIO]:
+    ranges = parse_accept(request.headers.get("Content-Type", ""))
+    media_type = ranges[0].type if ranges else ""
+    if media_type == DICOM:
+        yield cast(BinaryIO, request.stream)
+        return
+    if media_type != MULTIPART:
+        raise UnsupportedBody
+    if ranges[0].parameters.get("type", DICOM).partition(";")[0].strip().lower() != DICOM:
+        raise UnsupportedBody
+    for part in MultipartReader(
+        cast(BinaryIO, request.stream), ranges[0].parameters.get("boundary", "")
+    ).parts():
+        yield cast(BinaryIO, part)
+
+
+def _store_one(archive: Archive, caller: Caller, part: BinaryIO, study: str, answer: _Answer) -> None:
+    try:
+        answer.stored.append(ingest(archive, caller, part, study))
+    except CloudfilmError as refusal:
+        log.info("an instance was refused: %s", refusal)
+        sop_class = getattr(refusal, "sop_class_uid", "")
+        sop_instance = getattr(refusal, "sop_instance_uid", "")
+        answer.failed.append((sop_class, sop_instance, FAILURE_REASONS.get(refusal.kind, PROCESSING_FAILURE)))
+
+
+def _respond(answer: _Answer) -> Response:
+    """The Store Instances Response (PS3.18 10.5.3, annex I): 200 all, 202 some, 409 none."""
+    base = service_base()
+    body: dict[str, Any] = {}
+    studies = {receipt.study_instance_uid for receipt in answer.stored}
+    if len(studies) == 1:
+        body["00081190"] = {"vr": "UR", "Value": [f"{base}/studies/{studies.pop()}"]}
+    if answer.failed:
+        body["00081198"] = {
+            "vr": "SQ",
+            "Value": [
+                {
+                    **_reference(sop_class, sop_instance),
+                    "00081197": {"vr": "US", "Value": [reason]},
+                }
+                for sop_class, sop_instance, reason in answer.failed
+            ],
+        }
+    if answer.stored:
+        body["00081199"] = {"vr": "SQ", "Value": [_stored(base, receipt) for receipt in answer.stored]}
+    status = 200 if not answer.failed else 202 if answer.stored else 409
+    if not answer.failed and not answer.stored:
+        status = 400
+    held = any(receipt.outcome is Outcome.HELD for receipt in answer.stored)
+    return Response(json.dumps(body), 202 if status == 200 and held else status, mimetype=DICOM_JSON)
+
+
+def _reference(sop_class_uid: str, sop_instance_uid: str) -> dict[str, Any]:
+    pairs = (("00081150", sop_class_uid), ("00081155", sop_instance_uid))
+    return {tag: {"vr": "UI", **({"Value": [uid]} if uid else {})} for tag, uid in pairs}
+
+
+def _stored(base: str, receipt: Ingested) -> dict[str, Any]:
+    url = (
+        f"{base}/studies/{receipt.study_instance_uid}/series/{receipt.series_instance_uid}"
+        f"/instances/{receipt.sop_instance_uid}"
+    )
+    item = {
+        **_reference(receipt.sop_class_uid, receipt.sop_instance_uid),
+        "00081190": {"vr": "UR", "Value": [url]},
+    }
+    if receipt.outcome is Outcome.HELD:
+        item["00081196"] = {"vr": "US", "Value": [HELD_FOR_REVIEW]}
+    return item
