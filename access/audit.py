@@ -40,10 +40,11 @@ def note(
     patient_id: str = "",
     detail: str = "",
 ) -> None:
-    """Write one entry within the caller's transaction. Call it last: it holds the end of the chain until commit.
+    """Write one entry within the caller's transaction. Call it last: it holds the end of the chain until
+    commit.
 
-    action: a verb and what it was done to, such as `read ImagingStudy`. subject: an identifier such as a Study
-    Instance UID or `Patient/x`. detail: what else an auditor needs, without patient data.
+    action: a verb and what it was done to, such as `read ImagingStudy`. subject: an identifier such as a
+    Study Instance UID or `Patient/x`. detail: what else an auditor needs, without patient data.
     """
     head = session.execute(
         select(AuditHead.seq, AuditHead.hash).where(AuditHead.id == 1).with_for_update()

@@ -19,7 +19,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def current_caller(door: Door) -> Caller:
-    """Who makes this request, as seen at `door`. Raises Unauthenticated, or Forbidden for a forged request."""
+    """Who makes this request, as seen at `door`. Raises Unauthenticated, or Forbidden for a forged
+    request."""
     known: Caller | None = g.get("caller")
     if known is None:
         known = g.caller = _authenticate(door)

@@ -56,7 +56,8 @@ def _span(span: Span, principal: Principal, granted: tuple[Clause, ...]) -> Reac
 
 
 def _scoped(reach: Reach, scopes: tuple[Scope, ...], context: Mapping[str, str]) -> Reach:
-    """Limit a reach to what the scopes speak of: the patient in context, and the queries of granular scopes."""
+    """Limit a reach to what the scopes speak of: the patient in context, and the queries of granular
+    scopes."""
     clauses: set[Clause] = set()
     for scope in scopes:
         types = None if scope.resource == "*" else frozenset({scope.resource})

@@ -1,7 +1,7 @@
 """Roles: what each may do, and how far it reaches. One row holds all that is known of a role.
 
-The three administrators of MLPS level 3 (GB/T 22239, system, security, audit) are apart, and none of them sees
-clinical data; a site's policies may narrow a role further, never widen it.
+The three administrators of MLPS level 3 (GB/T 22239, system, security, audit) are apart, and none of
+them sees clinical data; a site's policies may narrow a role further, never widen it.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,8 @@
 
     (patient|user|system) / (ResourceType|*) . [c][r][u][d][s] [?param=value&...]
 
-Version 1 suffixes are read as their version 2 meaning: `.read` is `.rs`, `.write` is `.cud`, `.*` is `.cruds`.
+Version 1 suffixes are read as their version 2 meaning: `.read` is `.rs`, `.write` is `.cud`, `.*` is
+`.cruds`.
 Scopes of OpenID Connect and of the launch (`openid`, `launch/patient`, `offline_access`) pass through.
 """
 
@@ -62,7 +63,8 @@ def parse_scope(text: str) -> Scope:
 
 
 def parse_scopes(text: str) -> tuple[tuple[Scope, ...], frozenset[str]]:
-    """Read a space-separated list: the resource scopes in order, and the others by name. Raises InvalidScope."""
+    """Read a space-separated list: the resource scopes in order, and the others by name. Raises
+    InvalidScope."""
     resources: list[Scope] = []
     others: set[str] = set()
     for word in text.split():

@@ -85,7 +85,8 @@ def caller_of(access: Access, secret: str, kinds: tuple[str, ...], door: Door, a
             select(
                 Token.id, Token.kind, Token.client_id, Token.role, Token.scope, Token.context, Token.label,
                 Token.used_at, Token.expires_at, Token.revoked_at,
-                Account.id, Account.name, Account.role, Account.institution, Account.department, Account.disabled,
+                Account.id, Account.name, Account.role, Account.institution, Account.department,
+                Account.disabled,
             )
             .outerjoin(Account, Account.id == Token.account_id)
             .where(Token.digest == digest_of(access, secret))

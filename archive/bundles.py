@@ -1,7 +1,7 @@
 """Series metadata bundles: the answer to `/series/{uid}/metadata`, made once when a study is at rest.
 
-A bundle is the DICOM JSON array of the series' instances with 0x01 for the base URL, deflated and sealed in the
-series' row. A process that has opened one keeps the finished, gzip-encoded answer for its base URL, so
+A bundle is the DICOM JSON array of the series' instances with 0x01 for the base URL, deflated and sealed
+in the series' row. A process that has opened one keeps the finished, gzip-encoded answer for its base URL, so
 that a hot read hands over bytes.
 """
 

@@ -1,4 +1,5 @@
-"""Texts as they are compared: without regard to case, width or spacing (PS3.4 C.2.2.2.1.1 leaves this to us)."""
+"""Texts as they are compared: without regard to case, width or spacing (PS3.4 C.2.2.2.1.1 leaves this to
+us)."""
 
 import unicodedata
 
@@ -16,7 +17,8 @@ def fold_name(group: str) -> str:
 
 
 def pinyin(ideographic: str) -> str:
-    """How a Chinese name sounds, as it is typed: `zhang wei zhangwei zw`; empty without Chinese characters."""
+    """How a Chinese name sounds, as it is typed: `zhang wei zhangwei zw`; empty without Chinese
+    characters."""
     syllables = [word for word in lazy_pinyin(ideographic.replace("^", ""), errors="ignore") if word]
     if not syllables:
         return ""

@@ -10,16 +10,16 @@ Standards: PS3.10 (file format), PS3.4 Annex B (Storage), PS3.18 10.5 (Store).
 
 import io
 import json
-from collections.abc import Buffer
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, BinaryIO
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
+from typing_extensions import Buffer
 
 from access.audit import note
-from access.caller import STORE_IMAGES, Caller, Reach
+from access.caller import STORE_IMAGES, Caller
 from archive.blobs.sealed import Sealed
 from archive.documents import close_document, dump_marked, parse_marked
 from archive.folding import fold, fold_name, pinyin
@@ -84,7 +84,8 @@ def ingest(archive: Archive, caller: Caller, part10: BinaryIO, study_instance_ui
 
 
 class Incoming(io.RawIOBase):
-    """An instance that is being received: write its Part 10 bytes, then `store`. Unless stored, it leaves nothing."""
+    """An instance that is being received: write its Part 10 bytes, then `store`. Unless stored, it
+    leaves nothing."""
 
     def __init__(self, archive: Archive, caller: Caller) -> None:
         super().__init__()
@@ -141,16 +142,16 @@ def _place(archive: Archive, session: Session, caller: Caller, arrival: _Arrival
             return _receipt(arrival, Outcome.DUPLICATE)
         return _hold(archive, session, caller, arrival, "different-bytes")
     study = session.execute(
-        select(Study.id, Study.patient_id, Study.issuer_of_patient_id, Study.attributes, Study.revision)
+        select(Study.id, Study.patient_id, Study.issuer_of_patient_id)
         .where(Study.study_instance_uid == header.study_instance_uid)
         .with_for_update()
     ).first()
     if study is None:
-        study_id, attributes, is_new = _new_study(archive, session, caller, header), b"", True
+        study_id, is_new = _new_study(archive, session, caller, header), True
     elif (study.patient_id, study.issuer_of_patient_id) != (header.patient_id, header.issuer_of_patient_id):
         return _hold(archive, session, caller, arrival, "patient-conflict")
     else:
-        study_id, attributes, is_new = study.id, study.attributes, False
+        study_id, is_new = study.id, False
     _require_reach(session, caller, study_id)
     series_id, series_is_new = _series_of(session, header, study_id)
     _new_instance(archive, session, caller, arrival, study_id, series_id)
@@ -227,7 +228,7 @@ def _new_study(archive: Archive, session: Session, caller: Caller, header: Heade
     institution = caller.principal.institution or archive.institution
     identified = identify(archive.mpi, session, caller, header.demographics(institution))
     now = archive.clock.now()
-    groups = [fold_name(group) for group in (header.patient_name.split("=") + ["", ""])[:3]]
+    groups = [fold_name(group) for group in [*header.patient_name.split("="), "", ""][:3]]
     answer = {tag: value for tag, value in header.attributes.items() if tag in STUDY_TAGS}
     answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
     answer["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
@@ -271,8 +272,8 @@ def _new_study(archive: Archive, session: Session, caller: Caller, header: Heade
 
 
 STUDY_TYPE_2 = {
-    "00080020": "DA", "00080030": "TM", "00080050": "SH", "00080090": "PN", "00100010": "PN", "00100020": "LO",
-    "00100030": "DA", "00100040": "CS", "00200010": "SH",
+    "00080020": "DA", "00080030": "TM", "00080050": "SH", "00080090": "PN", "00100010": "PN",
+    "00100020": "LO", "00100030": "DA", "00100040": "CS", "00200010": "SH",
 }  # fmt: skip
 
 
@@ -416,7 +417,8 @@ def _time(text: str) -> str:
 
 
 def _cut(table: type[Study | Series | Instance], values: dict[str, Any]) -> dict[str, Any]:
-    """Searched texts cut to their columns: what is longer than the standard allows is found by its beginning."""
+    """Searched texts cut to their columns: what is longer than the standard allows is found by its
+    beginning."""
     columns = table.__table__.columns
     lengths = {name: getattr(columns[name].type, "length", None) for name in values}
     return {

@@ -16,7 +16,8 @@ Column = InstrumentedAttribute[object] | ColumnElement[object]
 
 
 class Level(IntEnum):
-    """The levels of the information model, from the widest (PS3.4 C.6.2). Patient is searched through its studies."""
+    """The levels of the information model, from the widest (PS3.4 C.6.2). Patient is searched through
+    its studies."""
 
     PATIENT = 0
     STUDY = 1
@@ -72,8 +73,8 @@ SEARCH_KEYS: tuple[SearchKey, ...] = (
     SearchKey("InstanceAvailability", "00080056", S, "CS"),
     SearchKey("ModalitiesInStudy", "00080061", S, "CS", M.MODALITIES),
     SearchKey("SOPClassesInStudy", "00080062", S, "UI", M.SOP_CLASSES, answered=False),
-    SearchKey("ReferringPhysicianName", "00080090", S, "PN", M.PERSON_NAME, (Study.referring_physician_name,)),
-    SearchKey("TimezoneOffsetFromUTC", "00080201", S, "SH"),
+    SearchKey("ReferringPhysicianName", "00080090", S, "PN", M.PERSON_NAME,
+    (Study.referring_physician_name,)), SearchKey("TimezoneOffsetFromUTC", "00080201", S, "SH"),
     SearchKey("StudyDescription", "00081030", S, "LO", M.FOLDED, (Study.study_description,)),
     SearchKey("ProcedureCodeSequence", "00081032", S, "SQ"),
     SearchKey("NameOfPhysiciansReadingStudy", "00081060", S, "PN"),

@@ -1,7 +1,7 @@
 """A search as a value, and the pieces of it that are parsed from text.
 
-QIDO-RS and C-FIND both make a `Query`; `archive.search` turns it into SQL. PS3.4 C.2.2.2 (attribute matching),
-PS3.18 8.3.4 (query parameters).
+QIDO-RS and C-FIND both make a `Query`; `archive.search` turns it into SQL. PS3.4 C.2.2.2 (attribute
+matching), PS3.18 8.3.4 (query parameters).
 """
 
 import re

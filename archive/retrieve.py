@@ -1,8 +1,9 @@
 """Retrieve: the one way out of the archive, for WADO-RS, C-GET, C-MOVE, the viewer and shares.
 
-Every function takes the caller, looks only within its reach, and notes once in a while that it read the study.
-What lies outside of the reach and what does not exist look the same. Bytes are streamed from the sealed object;
-a frame is one indexed row and one ranged, decrypting read.
+Every function takes the caller, looks only within its reach, and notes once in a while that it read the
+study.
+What lies outside of the reach and what does not exist look the same. Bytes are streamed from the sealed
+object; a frame is one indexed row and one ranged, decrypting read.
 
 PS3.18 10.4 (Retrieve), PS3.4 C.4.2 and C.4.3 (C-MOVE, C-GET).
 """
@@ -103,7 +104,8 @@ def find_instances(
 ) -> Iterator[StoredInstance]:
     """The instances of a study, a series or one alone, in the order of series and instance numbers.
 
-    They are read page by page, so a study of any size costs the same memory. Raises NotFound when there is none.
+    They are read page by page, so a study of any size costs the same memory. Raises NotFound when there
+    is none.
     """
     caller.require(READ_IMAGES)
     statement = within(
@@ -149,7 +151,8 @@ def instance_bytes(
 
 
 def frame_bytes(archive: Archive, stored: StoredInstance, number: int) -> bytes:
-    """One frame (from 1) as stored, in the stored transfer syntax. Raises NotFound when there is no such frame."""
+    """One frame (from 1) as stored, in the stored transfer syntax. Raises NotFound when there is no such
+    frame."""
     if not 1 <= number <= stored.number_of_frames:
         raise NotFound(f"Frame {number}")
     fragments = frame_range(stored.frames, number - 1)

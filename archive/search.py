@@ -1,6 +1,7 @@
 """Search: the one way to find images.
 
-QIDO-RS and C-FIND hand over a `Query` and a `Caller`; one SQL statement answers it, limited to what the caller
+QIDO-RS and C-FIND hand over a `Query` and a `Caller`; one SQL statement answers it, limited to what the
+caller
 may know of, and each row comes with its ready-made DICOM JSON. Attributes beyond the default answer are read
 from the stored documents of the rows on the page, never of others.
 
@@ -50,7 +51,7 @@ def search(archive: Archive, caller: Caller, query: Query) -> Found:
     caller.require(SEARCH_IMAGES)
     wanted = archive.settings.default_results if query.limit is None else query.limit
     limit = min(wanted, archive.settings.max_results)
-    if caller.reach.is_nowhere or limit <= 0 and query.limit is None:
+    if caller.reach.is_nowhere or (limit <= 0 and query.limit is None):
         return Found((), False)
     with archive.database.snapshot() as session:
         statement = _statement(session, query, caller).limit(limit + 1).offset(query.offset)

@@ -1,7 +1,7 @@
 """The sample study that the first start loads: a chest phantom, drawn by this code, of nobody.
 
-Forty CT slices of soft-edged ellipses (body, lungs, spine, a lesion) with a little noise, so that a viewer has
-something to scroll, window and reformat.
+Forty CT slices of soft-edged ellipses (body, lungs, spine, a lesion) with a little noise, so that a
+viewer has something to scroll, window and reformat.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,8 @@ def _slice(z: float, noise: NDArray[np.float32]) -> NDArray[np.uint16]:
     image += 560 * ellipse(0, 0.4, 0.1, 0.09) - 300 * ellipse(0, 0.4, 0.035, 0.03)
     image += 90 * ellipse(-0.08, -0.12, 0.2, 0.24 * (0.6 + 0.4 * z))
     image += 800 * max(0.0, 1 - ((z - 0.55) / 0.08) ** 2) * ellipse(0.36, -0.1, 0.06, 0.06)
-    return np.clip(image + noise, 0, 4095).astype(np.uint16)
+    pixels: NDArray[np.uint16] = np.clip(image + noise, 0, 4095).astype(np.uint16)
+    return pixels
 
 
 def _part10(number: int, pixels: NDArray[np.uint16]) -> bytes:

@@ -83,7 +83,8 @@ def _quality(text: str) -> float:
 
 
 def accepted(header: str | None, parameter: str | None) -> tuple[MediaRange, ...]:
-    """What a request accepts: the `accept` query parameter first (PS3.18 8.3.3.1), else the header, else all."""
+    """What a request accepts: the `accept` query parameter first (PS3.18 8.3.3.1), else the header, else
+    all."""
     return parse_accept(parameter or "") or parse_accept(header or "") or (MediaRange("*/*"),)
 
 
@@ -103,7 +104,8 @@ def negotiate_json(header: str | None, parameter: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """A form in which objects or frames are sent: whole or as parts, of which media type and transfer syntax."""
+    """A form in which objects or frames are sent: whole or as parts, of which media type and transfer
+    syntax."""
 
     multipart: bool
     media_type: str

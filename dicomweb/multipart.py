@@ -1,7 +1,7 @@
 """Multipart/related bodies (PS3.18 8.6, RFC 2046, RFC 2387): read as a stream, written as a stream.
 
-A part is read without being held whole, whatever its size, and whatever the pieces in which the network brings
-it. Lines may end in CR LF or LF alone, as some senders have it.
+A part is read without being held whole, whatever its size, and whatever the pieces in which the network
+brings it. Lines may end in CR LF or LF alone, as some senders have it.
 """
 
 import re
@@ -36,7 +36,8 @@ class Part:
         self._ended = False
 
     def read(self, size: int = PIECE) -> bytes:
-        """Up to `size` bytes; nothing at the end. Raises InvalidMultipart when the body ends before the part."""
+        """Up to `size` bytes; nothing at the end. Raises InvalidMultipart when the body ends before the
+        part."""
         if not self._rest and not self._ended:
             piece = self._reader.content()
             self._ended = piece is None
@@ -51,7 +52,8 @@ class Part:
 
 
 class MultipartReader:
-    """Reads the parts of a body one after the other; a part must be read, or is passed over, before the next."""
+    """Reads the parts of a body one after the other; a part must be read, or is passed over, before the
+    next."""
 
     def __init__(self, stream: BinaryIO, boundary: str) -> None:
         if not BOUNDARY.fullmatch(boundary) or boundary.endswith(" "):

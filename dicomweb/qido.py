@@ -1,4 +1,5 @@
-"""Search transaction (PS3.18 10.6, QIDO-RS): the query string becomes a `Query`, the rows become an answer."""
+"""Search transaction (PS3.18 10.6, QIDO-RS): the query string becomes a `Query`, the rows become an
+answer."""
 
 import re
 from collections.abc import Iterable
@@ -67,7 +68,8 @@ def parse_query(
 ) -> Query:
     """Read query parameters (PS3.18 8.3.4).
 
-    Raises UnknownAttribute for an attribute that is not supported (when strict), InvalidMatch for a bad value.
+    Raises UnknownAttribute for an attribute that is not supported (when strict), InvalidMatch for a bad
+    value.
     """
     matches: list[Match] = []
     include: set[str] = set()

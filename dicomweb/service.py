@@ -7,5 +7,6 @@ ROOT = "/dicomweb"
 
 
 def service_base() -> str:
-    """The base URI of the service for this request: from the settings, else from the request as it came in."""
+    """The base URI of the service for this request: from the settings, else from the request as it came
+    in."""
     return base_url(room(Settings).web.public_url) + ROOT

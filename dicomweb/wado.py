@@ -94,7 +94,8 @@ def study_metadata(study: str) -> Response:
 
 @blp.get(SERIES + "/metadata")
 def series_metadata(study: str, series: str) -> Response:
-    """The metadata of every instance of a series, ready-made when the study is at rest (PS3.18 10.4.1.1.2)."""
+    """The metadata of every instance of a series, ready-made when the study is at rest (PS3.18
+    10.4.1.1.2)."""
     media_type = negotiate_json(request.headers.get("Accept"), request.args.get("accept"))
     archive, base = room(Archive), service_base()
     caller = current_caller(Door.DICOMWEB)

@@ -83,7 +83,7 @@ SUITES: dict[str, tuple[int, type[AESGCM] | type[Sm4Gcm]]] = {
     "AES-256-GCM": (1, AESGCM),
     "SM4-GCM": (2, Sm4Gcm),
 }
-SUITE_BY_NUMBER = {number: aead for number, aead in SUITES.values()}
+SUITE_BY_NUMBER = dict(SUITES.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,8 @@ class Base(DeclarativeBase):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware moment in UTC. A naive one is refused on the way in: it would mean something else elsewhere."""
+    """An aware moment in UTC. A naive one is refused on the way in: it would mean something else
+    elsewhere."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -130,9 +131,8 @@ class Database:
         Raises DatabaseUnavailable when the database does not answer.
         """
         if self._writer_queue:
-            with self._writer_queue:
-                with self._session(self._write_engine) as session:
-                    yield session
+            with self._writer_queue, self._session(self._write_engine) as session:
+                yield session
         else:
             with self._session(self._write_engine) as session:
                 yield session
@@ -172,7 +172,8 @@ class Database:
 
 
 class _WriterQueue:
-    """One writer at a time among all processes on this machine: a lock on a file, waited for without polling."""
+    """One writer at a time among all processes on this machine: a lock on a file, waited for without
+    polling."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

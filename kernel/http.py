@@ -40,7 +40,8 @@ def room(kind: type[Bundle]) -> Bundle:
 
 
 def base_url(public_url: str) -> str:
-    """How the client reaches this server, without a slash at the end: the setting, else the request itself."""
+    """How the client reaches this server, without a slash at the end: the setting, else the request
+    itself."""
     return public_url.rstrip("/") or request.host_url.rstrip("/")
 
 

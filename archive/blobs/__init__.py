@@ -1,1 +1,2 @@
-"""Where bytes are: an interface (`store`), the local disk (`disk`), and the sealed form of every object (`sealed`)."""
+"""Where bytes are: an interface (`store`), the local disk (`disk`), and the sealed form of every object
+(`sealed`)."""

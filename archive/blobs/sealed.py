@@ -6,8 +6,10 @@ bounded memory) and reads any range of it, whatever the store below.
 
 import hashlib
 import io
-from collections.abc import Buffer, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+
+from typing_extensions import Buffer
 
 from archive.blobs.store import BlobReader, BlobStore, BlobWriter, new_key
 from kernel.clock import Clock

@@ -108,5 +108,6 @@ class BlobStore(Protocol):
 
 
 def new_key(now: datetime) -> str:
-    """A key for a new blob: by hour of arrival, so that a directory stays small and old ones stay as they are."""
+    """A key for a new blob: by hour of arrival, so that a directory stays small and old ones stay as
+    they are."""
     return f"{now:%Y/%m/%d/%H}/{new_id()}"

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import click
@@ -87,82 +86,8 @@ def _holds(rooms: Rooms) -> Iterator[str]:
 
 
 def _viewer(_rooms: Rooms) -> Iterator[str]:
-    if not (Path(FOLDER) / STAMP).exists():
+    if not (FOLDER / STAMP).exists():
         yield "The OHIF viewer is not installed; run: make viewer."
-
-
-CHECKS:
-        findings = list(check(rooms))
-        wrong += len(findings)
-        click.echo(f"{'ok   ' if not findings else 'WRONG'} {name}")
-        for finding in findings:
-            click.echo(f"      {finding}")
-    sys.exit(1 if wrong else 0)
-
-
-def _database(rooms: Rooms) -> Iterator[str]:
-    if not rooms.database.is_alive():
-        yield "The database does not answer; check database.url and that its server runs."
-        return
-    found, expected = schema_revision(rooms.database), expected_revision()
-    if found != expected:
-        yield f"The schema is at {found} and this code wants {expected}; run: cloudfilm migrate."
-
-
-def _keys(rooms: Rooms) -> Iterator[str]:
-    path = rooms.settings.data_dir / "keys" / "ring.json"
-    if not path.exists():
-        yield f"There is no key ring at {path}; restore it from its backup."
-    elif path.stat().st_mode & 0o077:
-        yield f"Others may read the key ring; run: chmod 600 {path}"
-
-
-def _storage(rooms: Rooms) -> Iterator[str]:
-    sealed = rooms.archive.blobs.write(b"cloudfilm doctor")
-    if rooms.archive.blobs.read(sealed.key, sealed.seal) != b"cloudfilm doctor":
-        yield "The storage does not give back what was written."
-    rooms.archive.blobs.delete(sealed.key)
-    free = rooms.archive.blobs.store.free_bytes()
-    if free is not None and free < rooms.settings.blobs.free_bytes * 4:
-        yield f"Only {free // 2**20} MiB are free."
-
-
-def _newest_objects(rooms: Rooms) -> Iterator[str]:
-    with rooms.database.snapshot() as session:
-        keys = session.scalars(select(Instance.blob_key).order_by(Instance.id.desc()).limit(200)).all()
-    for key in keys:
-        try:
-            rooms.archive.blobs.store.open(key).close()
-        except BlobNotFound:
-            yield f"The stored object {key} is missing; restore the storage from its backup."
-
-
-def _queue(rooms: Rooms) -> Iterator[str]:
-    late = rooms.clock.now() - timedelta(minutes=10)
-    with rooms.database.snapshot() as session:
-        dead = session.scalar(select(func.count(JobRow.id)).where(JobRow.dead))
-        waiting = session.scalar(select(func.count(JobRow.id)).where(~JobRow.dead, JobRow.due < late))
-    if dead:
-        yield f"{dead} jobs were given up; see their errors in the table job."
-    if waiting:
-        yield f"{waiting} jobs are late; check that a worker runs: cloudfilm serve worker."
-
-
-def _holds(rooms: Rooms) -> Iterator[str]:
-    with rooms.database.snapshot() as session:
-        held = session.scalar(select(func.count(Hold.id)).where(Hold.resolved_at.is_(None)))
-    if held:
-        yield f"{held} objects are held for review."
-
-
-def _viewer(_rooms: Rooms) -> Iterator[str]:
-    if not (Path(FOLDER) / STAMP).exists():
-        yield "The OHIF viewer is not installed; run: make viewer."
-
-
-def _tools(_rooms: Rooms) -> Iterator[str]:
-    if shutil.which("python3") is None:
-        yield "python3 is not on the PATH."
 
 
 CHECKS: tuple[tuple[str, Callable[[Rooms], Iterator[str]]], ...] = (

@@ -1,9 +1,8 @@
-"""`cloudfilm import`: store files and folders from the shell, with progress; a second run goes on where the first
-one stopped, for what is already there is found to be the same and kept once."""
+"""`cloudfilm import`: store files and folders from the shell, with progress; a second run goes on where
+the first one stopped, for what is already there is found to be the same and kept once."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 

@@ -1,4 +1,5 @@
-"""`cloudfilm serve` and `cloudfilm migrate`: start everything, or one role, or bring the schema up to date."""
+"""`cloudfilm serve` and `cloudfilm migrate`: start everything, or one role, or bring the schema up to
+date."""
 
 import io
 
@@ -7,8 +8,8 @@ import click
 import access.accounts
 from access.caller import operator
 from archive.ingest import ingest
-from archive.query import Query
 from archive.keys import Level
+from archive.query import Query
 from archive.search import search
 from cloudfilm.migrate import migrate as migrate_schema
 from cloudfilm.roles import ROLES, Supervisor, run_role
@@ -41,7 +42,8 @@ def serve(context: object, role: str | None, sample: bool) -> None:
 
 
 def _load_sample(rooms: Rooms) -> str:
-    """Store the sample study into an empty archive. Returns its UID, or nothing when the archive is in use."""
+    """Store the sample study into an empty archive. Returns its UID, or nothing when the archive is in
+    use."""
     caller = operator()
     if search(rooms.archive, caller, Query(Level.STUDY, limit=1)).rows:
         return ""
