@@ -246,7 +246,7 @@ class KeyRing:
             raise DamagedBlob("A sealed value names a key that the ring does not hold.")
         try:
             return AESGCM(key).decrypt(sealed[end : end + 12], sealed[end + 12 :], context.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise DamagedBlob("A sealed value does not open: it was changed or moved.") from None
 
     def blind_index(self, text: str) -> str:

@@ -1,0 +1,131 @@
+"""Sealed blobs and the key ring."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernel.crypto import DamagedBlob, KeyRing, Seal, open_range, read_header
+from kernel.errors import InvalidSetting
+
+CHUNK = 4096
+
+
+def ring() -> KeyRing:
+    return KeyRing({"k1": bytes(range(32))}, "k1")
+
+
+def sealed(keys: KeyRing, plain: bytes, suite: str = "AES-256-GCM") -> tuple[Seal, bytes]:
+    seal, sealer = keys.new_seal(suite, CHUNK)
+    pieces = [plain[at : at + CHUNK] for at in range(0, len(plain), CHUNK)] or [b""]
+    body = b"".join(sealer.chunk(piece, number == len(pieces) - 1) for number, piece in enumerate(pieces))
+    return replace(seal, size_bytes=len(plain)), sealer.header + body
+
+
+def opened(keys: KeyRing, seal: Seal, blob: bytes, offset: int = 0, length: int = 1 << 30) -> bytes:
+    def pread(size: int, at: int, /) -> bytes:
+        return blob[at : at + size]
+
+    return b"".join(open_range(seal, keys.cipher(seal), pread, offset, length))
+
+
+@pytest.mark.parametrize("suite", ["AES-256-GCM", "SM4-GCM"])
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 17])
+def test_what_is_sealed_opens_to_the_same_bytes(suite: str, size: int) -> None:
+    keys, plain = ring(), bytes(at * 7 % 251 for at in range(size))
+    seal, blob = sealed(keys, plain, suite)
+
+    assert opened(keys, seal, blob) == plain
+    assert len(blob) == seal.sealed_bytes
+
+
+@given(size=st.integers(0, 3 * CHUNK), offset=st.integers(0, 4 * CHUNK), length=st.integers(0, 4 * CHUNK))
+@settings(max_examples=200, deadline=None)
+def test_any_range_is_what_a_slice_of_the_plain_bytes_would_be(size: int, offset: int, length: int) -> None:
+    keys, plain = ring(), bytes(at % 253 for at in range(size))
+    seal, blob = sealed(keys, plain)
+
+    assert opened(keys, seal, blob, offset, length) == plain[offset : offset + length]
+
+
+def test_a_changed_byte_anywhere_in_the_chunks_is_noticed() -> None:
+    keys, plain = ring(), b"x" * (2 * CHUNK + 5)
+    seal, blob = sealed(keys, plain)
+
+    for at in range(seal.header_bytes, len(blob), 97):
+        changed = bytearray(blob)
+        changed[at] ^= 1
+        with pytest.raises(DamagedBlob):
+            opened(keys, seal, bytes(changed))
+
+
+def test_swapped_cut_and_foreign_chunks_do_not_open() -> None:
+    keys, plain = ring(), b"x" * (3 * CHUNK)
+    seal, blob = sealed(keys, plain)
+    head, size = seal.header_bytes, CHUNK + 16
+    chunks = [blob[head + at * size : head + (at + 1) * size] for at in range(3)]
+    _, other = sealed(keys, plain)
+
+    swapped = blob[:head] + chunks[1] + chunks[0] + chunks[2]
+    foreign = blob[:head] + other[head:]
+    for wrong in (swapped, foreign):
+        with pytest.raises(DamagedBlob):
+            opened(keys, seal, wrong)
+    with pytest.raises(DamagedBlob):
+        opened(keys, replace(seal, size_bytes=2 * CHUNK), blob[: head + 2 * size])
+
+
+def test_the_blob_and_the_ring_alone_are_enough_to_recover() -> None:
+    keys, plain = ring(), b"recover me" * 1000
+    seal, blob = sealed(keys, plain)
+
+    assert read_header(io.BytesIO(blob), len(blob)) == seal
+
+
+def test_rotation_keeps_old_blobs_readable_and_rewraps_without_rewriting(tmp_path: Path) -> None:
+    keys = KeyRing.load(tmp_path / "ring.json")
+    seal, blob = sealed(keys, b"old")
+    new_key = keys.rotate()
+    renewed = keys.rewrap(seal)
+
+    again = KeyRing.load(tmp_path / "ring.json")
+    assert again.current == new_key == renewed.key_id != seal.key_id
+    assert opened(again, seal, blob) == opened(again, renewed, blob) == b"old"
+
+
+def test_a_seal_survives_its_column() -> None:
+    seal, _ = sealed(ring(), b"x" * 100_000)
+
+    assert Seal.unpack(seal.pack()) == seal
+
+
+def test_a_sealed_value_opens_only_in_its_own_place() -> None:
+    keys = ring()
+    value = keys.seal_bytes(b"value", "table.column")
+
+    assert keys.open_bytes(value, "table.column") == b"value"
+    with pytest.raises(DamagedBlob):
+        keys.open_bytes(value, "table.other")
+    for wrong in (b"", b"\x00", value[:-1], value[:5]):
+        with pytest.raises(DamagedBlob):
+            keys.open_bytes(wrong, "table.column")
+
+
+def test_the_ring_is_readable_by_its_owner_only_and_a_damaged_one_stops_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "ring.json"
+    KeyRing.load(path)
+
+    assert path.stat().st_mode & 0o077 == 0
+    path.write_text("{}")
+    with pytest.raises(InvalidSetting, match="damaged"):
+        KeyRing.load(path)
+
+
+def test_equal_texts_have_equal_blind_indexes_and_no_others() -> None:
+    keys = ring()
+
+    assert keys.blind_index("11010519491231002X") == ring().blind_index("11010519491231002X")
+    assert keys.blind_index("11010519491231002X") != keys.blind_index("110105194912310021")

@@ -1,0 +1,100 @@
+"""Transactions, snapshots and shared commits, on every database."""
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+
+from kernel.changes import ChangeRow, record_change
+from kernel.clock import FixedClock
+from kernel.database import Database, DatabaseUnavailable, GroupCommit, UtcDateTime
+from kernel.errors import InvalidSetting
+
+
+def count(database: Database) -> int:
+    with database.snapshot() as session:
+        return session.scalar(select(func.count()).select_from(ChangeRow)) or 0
+
+
+def test_what_raises_is_rolled_back(database: Database, clock: FixedClock) -> None:
+    with pytest.raises(RuntimeError), database.transaction() as session:
+        record_change(session, clock, "made", "x")
+        raise RuntimeError
+
+    assert count(database) == 0
+
+
+def test_writers_of_many_threads_all_get_through(database: Database, clock: FixedClock) -> None:
+    def write() -> None:
+        for _ in range(10):
+            with database.transaction() as session:
+                record_change(session, clock, "made", "x")
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert count(database) == 80
+
+
+def test_a_group_commit_keeps_what_succeeds_and_undoes_only_what_raises(
+    database: Database, clock: FixedClock
+) -> None:
+    group = GroupCommit(database)
+    refused = []
+
+    def write(number: int) -> None:
+        def act(session):  # type: ignore[no-untyped-def]
+            record_change(session, clock, "made", str(number))
+            if number % 5 == 0:
+                raise ValueError(number)
+            return number
+
+        try:
+            assert group.run(act) == number
+        except ValueError:
+            refused.append(number)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(refused) == list(range(0, 100, 5))
+    assert count(database) == 80
+
+
+def test_a_reader_sees_one_state_while_a_writer_writes(database: Database, clock: FixedClock) -> None:
+    with database.snapshot() as session:
+        before = session.scalar(select(func.count()).select_from(ChangeRow))
+        with database.transaction() as writer:
+            record_change(writer, clock, "made", "x")
+    assert before == 0
+    assert count(database) == 1
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "sqlite://", "nonsense"])
+def test_a_database_that_is_not_supported_stops_the_start(url: str) -> None:
+    with pytest.raises(InvalidSetting, match="use sqlite|name a file"):
+        Database(url)
+
+
+def test_a_database_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
+    database = Database("postgresql://nobody@127.0.0.1:9/none")
+
+    assert not database.is_alive()
+    with pytest.raises(DatabaseUnavailable), database.transaction() as session:
+        session.execute(text("SELECT 1"))
+
+
+def test_a_moment_without_a_zone_is_refused() -> None:
+    with pytest.raises(TypeError):
+        UtcDateTime().process_bind_param(datetime(2026, 1, 1), None)  # type: ignore[arg-type]  # noqa: DTZ001
+    assert UtcDateTime().process_result_value(datetime(2026, 1, 1), None) == datetime(  # type: ignore[arg-type]  # noqa: DTZ001
+        2026, 1, 1, tzinfo=UTC
+    )

@@ -1,0 +1,98 @@
+"""Jobs: queued with their cause, run at least once, put off when they fail, kept when they are given up."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from kernel.clock import FixedClock
+from kernel.database import Database
+from kernel.jobs import LEASE, JobRow, Worker, declared, enqueue, job
+
+
+@dataclass
+class Bundle:
+    ran: list[str] = field(default_factory=list)
+    fails: int = 0
+
+
+@job(retries=2)
+def remember(bundle: Bundle, name: str) -> None:
+    if bundle.fails:
+        bundle.fails -= 1
+        raise RuntimeError(name)
+    bundle.ran.append(name)
+
+
+def worker(database: Database, clock: FixedClock, bundle: Bundle) -> Worker:
+    found = declared(remember)
+    return Worker(database, clock, {found.name: found}, lambda _job: bundle)
+
+
+def rows(database: Database) -> list[JobRow]:
+    with database.snapshot() as session:
+        return list(session.scalars(select(JobRow)))
+
+
+def test_a_job_runs_when_it_is_due_and_is_gone(database: Database, clock: FixedClock) -> None:
+    bundle = Bundle()
+    runner = worker(database, clock, bundle)
+    with database.transaction() as session:
+        enqueue(session, clock, remember, "later", delay_s=60)
+
+    assert not runner.run_one()
+    clock.advance(timedelta(seconds=61))
+    assert runner.run_one()
+    assert bundle.ran == ["later"]
+    assert rows(database) == []
+
+
+def test_a_job_of_a_rolled_back_transaction_never_runs(database: Database, clock: FixedClock) -> None:
+    with pytest.raises(RuntimeError), database.transaction() as session:
+        enqueue(session, clock, remember, "never")
+        raise RuntimeError
+
+    assert not worker(database, clock, Bundle()).run_one()
+
+
+def test_a_job_with_a_key_waits_once_and_is_put_off(database: Database, clock: FixedClock) -> None:
+    bundle = Bundle()
+    for _ in range(3):
+        with database.transaction() as session:
+            enqueue(session, clock, remember, "once", delay_s=10, key="k")
+        clock.advance(timedelta(seconds=6))
+
+    assert not worker(database, clock, bundle).run_one()
+    clock.advance(timedelta(seconds=6))
+    assert worker(database, clock, bundle).run_one()
+    assert bundle.ran == ["once"]
+
+
+def test_a_failing_job_is_tried_again_later_and_at_last_kept_as_dead(database: Database, clock: FixedClock) -> None:
+    bundle = Bundle(fails=99)
+    runner = worker(database, clock, bundle)
+    with database.transaction() as session:
+        enqueue(session, clock, remember, "hard")
+
+    for _ in range(3):
+        assert runner.run_one()
+        assert not runner.run_one()
+        clock.advance(timedelta(hours=1))
+    (row,) = rows(database)
+    assert row.dead
+    assert "RuntimeError" in row.error
+    assert not runner.run_one()
+
+
+def test_a_job_whose_worker_died_is_run_again(database: Database, clock: FixedClock) -> None:
+    bundle = Bundle()
+    runner = worker(database, clock, bundle)
+    with database.transaction() as session:
+        enqueue(session, clock, remember, "again")
+    assert runner._claim() is not None  # and the worker dies here
+
+    assert not runner.run_one()
+    clock.advance(LEASE + timedelta(seconds=1))
+    assert runner.run_one()
+    assert bundle.ran == ["again"]
