@@ -1,0 +1,218 @@
+"""Ingest: what is acknowledged is there, whole and once; what contradicts is held; what is refused leaves nothing."""
+
+import hashlib
+import io
+import threading
+
+import pytest
+from sqlalchemy import func, select
+
+from access.audit import verify
+from access.caller import EVERYTHING, Caller, Clause, Door, Permissions, Principal, PrincipalKind, Reach
+from access.model import AuditEntry
+from archive.ingest import Incoming, Outcome, UidConflict, ingest
+from archive.keys import KEY_BY_TAG, TAG_BY_KEYWORD, Level
+from archive.model import Hold, Instance, Series, Study
+from archive.query import Match, Query
+from archive.retrieve import find_instance, find_instances, frame_bytes, instance_bytes
+from archive.room import Archive
+from archive.search import search
+from archive.sweep import sweep
+from cloudfilm.rooms import Rooms
+from kernel.errors import CloudfilmError, Forbidden
+from tests.builders import ROOT, ct_slice, dataset, part10
+
+
+@pytest.fixture
+def archive(rooms: Rooms) -> Archive:
+    return rooms.archive
+
+
+def store(archive: Archive, caller: Caller, data: bytes) -> Outcome:
+    return ingest(archive, caller, io.BytesIO(data)).outcome
+
+
+def found(archive: Archive, caller: Caller, **keys: str) -> int:
+    matches = tuple(Match(KEY_BY_TAG[TAG_BY_KEYWORD[keyword]], (value,)) for keyword, value in keys.items())
+    return len(search(archive, caller, Query(Level.STUDY, matches)).rows)
+
+
+def rows(archive: Archive) -> tuple[int, ...]:
+    with archive.database.snapshot() as session:
+        return tuple(
+            session.scalar(select(func.count()).select_from(table)) or 0 for table in (Study, Series, Instance, Hold)
+        )
+
+
+def blobs(archive: Archive) -> int:
+    return len(list(archive.blobs.store.list()))
+
+
+def test_an_instance_comes_back_bit_for_bit(archive: Archive, operator: Caller) -> None:
+    data = ct_slice()
+    receipt = ingest(archive, operator, io.BytesIO(data))
+    stored = find_instance(archive, operator, f"{ROOT}.1", f"{ROOT}.1.1", f"{ROOT}.1.1.1")
+
+    assert receipt.outcome is Outcome.STORED
+    assert b"".join(instance_bytes(archive, stored)) == data
+    assert stored.sha256 == hashlib.sha256(data).digest()
+    assert frame_bytes(archive, stored, 1) == dataset().PixelData
+
+
+def test_what_lies_on_the_disk_is_sealed(archive: Archive, operator: Caller) -> None:
+    store(archive, operator, ct_slice(PatientName="Findme^Plainly"))
+    (blob,) = archive.blobs.store.list()
+    reader = archive.blobs.store.open(blob.key)
+
+    assert b"Findme" not in reader.pread(1 << 20, 0)
+    reader.close()
+
+
+def test_a_second_copy_of_an_instance_is_kept_once(archive: Archive, operator: Caller) -> None:
+    assert store(archive, operator, ct_slice()) is Outcome.STORED
+    assert store(archive, operator, ct_slice()) is Outcome.DUPLICATE
+    assert rows(archive) == (1, 1, 1, 0)
+    assert blobs(archive) == 1
+
+
+def test_other_bytes_under_the_same_uid_are_held_and_never_replace_the_first(
+    archive: Archive, operator: Caller
+) -> None:
+    first, other = ct_slice(), ct_slice(StudyDescription="other")
+    store(archive, operator, first)
+
+    assert store(archive, operator, other) is Outcome.HELD
+    assert store(archive, operator, other) is Outcome.DUPLICATE
+    stored = next(find_instances(archive, operator, f"{ROOT}.1"))
+    assert b"".join(instance_bytes(archive, stored)) == first
+    assert rows(archive) == (1, 1, 1, 1)
+    assert blobs(archive) == 2
+
+
+def test_an_instance_of_another_patient_in_the_same_study_is_held(archive: Archive, operator: Caller) -> None:
+    store(archive, operator, ct_slice(instance=1))
+
+    assert store(archive, operator, ct_slice(instance=2, PatientID="P2")) is Outcome.HELD
+    assert rows(archive) == (1, 1, 1, 1)
+
+
+def test_counts_and_modalities_follow_what_is_stored(archive: Archive, operator: Caller) -> None:
+    for series, modality in ((1, "CT"), (2, "SR")):
+        for instance in (1, 2):
+            store(archive, operator, ct_slice(series=series, instance=instance, Modality=modality))
+    (row,) = search(archive, operator, Query(Level.STUDY)).rows
+
+    assert b'"00080061":{"vr":"CS","Value":["CT","SR"]}' in row
+    assert b'"00201206":{"vr":"IS","Value":[2]}' in row
+    assert b'"00201208":{"vr":"IS","Value":[4]}' in row
+
+
+@pytest.mark.parametrize(
+    "name", ["zhang*", "ZHANG^WEI", "张*", "张^伟", "*伟", "ｚｈａｎｇ*", "Zhang^W?i", "zhang^wei=张^伟"]
+)
+def test_a_chinese_name_is_found_by_any_group_without_regard_to_case_and_width(
+    archive: Archive, operator: Caller, name: str
+) -> None:
+    store(archive, operator, ct_slice())
+
+    assert found(archive, operator, PatientName=name) == 1
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [("GB18030", "张^伟"), ("GBK", "李^娜"), ("ISO_IR 192", "王^芳"), (["", "ISO 2022 IR 58"], "张^伟")],
+)
+def test_chinese_names_of_every_character_set_are_stored_and_found(
+    archive: Archive, operator: Caller, character_set: str | list[str], name: str
+) -> None:
+    store(archive, operator, ct_slice(SpecificCharacterSet=character_set, PatientName=f"X^Y={name}"))
+
+    assert found(archive, operator, PatientName=name[0] + "*") == 1
+    (row,) = search(archive, operator, Query(Level.STUDY)).rows
+    assert f'"Ideographic":"{name}"'.encode() in row
+
+
+def test_a_refused_object_leaves_nothing_behind(archive: Archive, operator: Caller) -> None:
+    for bad in (b"", b"not dicom" * 100, ct_slice()[:300], part10(dataset(StudyInstanceUID=None))):
+        with pytest.raises(CloudfilmError):
+            store(archive, operator, bad)
+
+    assert rows(archive) == (0, 0, 0, 0)
+    assert blobs(archive) == 0
+
+
+def test_an_object_sent_to_another_study_is_refused(archive: Archive, operator: Caller) -> None:
+    with pytest.raises(UidConflict):
+        ingest(archive, operator, io.BytesIO(ct_slice()), "1.2.3")
+
+    assert blobs(archive) == 0
+
+
+def test_a_sender_that_breaks_off_leaves_nothing_behind(archive: Archive, operator: Caller) -> None:
+    with Incoming(archive, operator) as incoming:
+        incoming.write(ct_slice()[:500])
+
+    assert blobs(archive) == 0
+
+
+def test_many_senders_at_once_store_everything_once(archive: Archive, operator: Caller) -> None:
+    objects = [ct_slice(instance=number) for number in range(1, 25)]
+    outcomes: list[Outcome] = []
+
+    def send(order: list[bytes]) -> None:
+        for data in order:
+            outcomes.append(store(archive, operator, data))
+
+    threads = [threading.Thread(target=send, args=(objects[at:] + objects[:at],)) for at in (0, 6, 12, 18)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert outcomes.count(Outcome.STORED) == 24
+    assert outcomes.count(Outcome.DUPLICATE) == 72
+    assert rows(archive) == (1, 1, 24, 0)
+    assert blobs(archive) == 24
+
+
+def test_a_stray_blob_is_swept_and_what_is_named_stays(archive: Archive, operator: Caller) -> None:
+    from datetime import timedelta
+
+    store(archive, operator, ct_slice())
+    store(archive, operator, ct_slice(StudyDescription="held"))
+    archive.blobs.write(b"what a crash left behind")
+
+    assert sweep(archive, grace=timedelta(days=-36500)) == 1
+    assert blobs(archive) == 2
+
+
+def technician(institution: str, permissions: Permissions = EVERYTHING) -> Caller:
+    reach = Reach.everywhere().narrowed(Clause(institutions=frozenset({institution})))
+    return Caller(Principal(PrincipalKind.ACCOUNT, "t", institution=institution), Door.WEB, permissions, reach)
+
+
+def test_a_caller_without_the_right_to_store_is_refused_before_a_byte_is_kept(archive: Archive) -> None:
+    with pytest.raises(Forbidden):
+        store(archive, technician("A", Permissions.of(ImagingStudy="rs")), ct_slice())
+
+    assert blobs(archive) == 0
+
+
+def test_nobody_adds_to_or_finds_a_study_of_another_institution(archive: Archive) -> None:
+    store(archive, technician("A"), ct_slice(instance=1))
+
+    with pytest.raises(Forbidden):
+        store(archive, technician("B"), ct_slice(instance=2))
+    assert found(archive, technician("B")) == 0
+    assert found(archive, technician("A")) == 1
+    assert blobs(archive) == 1
+
+
+def test_storing_and_reading_are_audited_in_an_unbroken_chain(archive: Archive, operator: Caller) -> None:
+    store(archive, operator, ct_slice())
+    list(find_instances(archive, operator, f"{ROOT}.1"))
+    with archive.database.snapshot() as session:
+        actions = session.scalars(select(AuditEntry.action).order_by(AuditEntry.seq)).all()
+
+        assert verify(session).fault == ""
+    assert actions[-2:] == ["store ImagingStudy", "read ImagingStudy"]
