@@ -34,6 +34,7 @@ from kernel.changes import record_change
 from kernel.clock import new_id
 from kernel.errors import CloudfilmError, Forbidden, Kind
 from kernel.jobs import enqueue
+from mpi.demographics import Demographics
 from mpi.resolve import identify
 
 CHUNK = 262144
@@ -148,7 +149,7 @@ def _place(archive: Archive, session: Session, caller: Caller, arrival: _Arrival
     ).first()
     if study is None:
         study_id, is_new = _new_study(archive, session, caller, header), True
-    elif (study.patient_id, study.issuer_of_patient_id) != (header.patient_id, header.issuer_of_patient_id):
+    elif (study.patient_id, study.issuer_of_patient_id) != (header.text("00100020"), header.text("00100021")):
         return _hold(archive, session, caller, arrival, "patient-conflict")
     else:
         study_id, is_new = study.id, False
@@ -224,11 +225,24 @@ def _hold(archive: Archive, session: Session, caller: Caller, arrival: _Arrival,
     return _receipt(arrival, Outcome.HELD, reason)
 
 
+def demographics_of(header: Header, institution: str) -> Demographics:
+    """What the header says of the patient, for the master patient index. An ID without an issuer is the
+    institution's own."""
+    return Demographics(
+        issuer=header.text("00100021") or institution,
+        identifier=header.text("00100020"),
+        institution=institution,
+        name=header.text("00100010"),
+        birth_date=header.date("00100030"),
+        sex=header.text("00100040"),
+    )
+
+
 def _new_study(archive: Archive, session: Session, caller: Caller, header: Header) -> int:
     institution = caller.principal.institution or archive.institution
-    identified = identify(archive.mpi, session, caller, header.demographics(institution))
+    identified = identify(archive.mpi, session, caller, demographics_of(header, institution))
     now = archive.clock.now()
-    groups = [fold_name(group) for group in [*header.patient_name.split("="), "", ""][:3]]
+    groups = [fold_name(group) for group in [*header.text("00100010").split("="), "", ""][:3]]
     answer = {tag: value for tag, value in header.attributes.items() if tag in STUDY_TAGS}
     answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
     answer["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
@@ -245,20 +259,20 @@ def _new_study(archive: Archive, session: Session, caller: Caller, header: Heade
         "patient_logical_id": identified.patient_id,
         "institution": institution,
         "department": caller.principal.department,
-        "patient_id": header.patient_id,
-        "issuer_of_patient_id": header.issuer_of_patient_id,
+        "patient_id": header.text("00100020"),
+        "issuer_of_patient_id": header.text("00100021"),
         "name_alphabetic": groups[0],
         "name_ideographic": groups[1],
         "name_phonetic": groups[2],
         "name_pinyin": pinyin(groups[1] or groups[0]),
-        "patient_birth_date": header.patient_birth_date,
-        "patient_sex": header.patient_sex,
-        "study_date": header.study_date,
-        "study_time": _time(header.study_time),
-        "accession_number": header.accession_number,
-        "study_id": _text(header, "00200010"),
-        "study_description": fold(_text(header, "00081030")),
-        "referring_physician_name": fold_name(header.referring_physician_name),
+        "patient_birth_date": header.date("00100030"),
+        "patient_sex": header.text("00100040"),
+        "study_date": header.date("00080020"),
+        "study_time": _time(header.text("00080030")),
+        "accession_number": header.text("00080050"),
+        "study_id": header.text("00200010"),
+        "study_description": fold(header.text("00081030")),
+        "referring_physician_name": fold_name(header.text("00080090")),
         "attributes": dump_marked(answer),
         "created_at": now,
         "changed_at": now,
@@ -296,15 +310,15 @@ def _series_of(session: Session, header: Header, study_id: int) -> tuple[int, bo
     values = {
         "study_id": study_id,
         "series_instance_uid": header.series_instance_uid,
-        "modality": header.modality,
-        "series_number": header.series_number,
-        "series_description": fold(_text(header, "0008103E")),
-        "body_part_examined": _text(header, "00180015"),
-        "series_date": header.series_date,
-        "station_name": _text(header, "00081010"),
-        "manufacturer": _text(header, "00080070"),
-        "performed_procedure_step_start_date": header.performed_procedure_step_start_date,
-        "performed_procedure_step_start_time": _time(_text(header, "00400245")),
+        "modality": header.text("00080060"),
+        "series_number": header.number("00200011"),
+        "series_description": fold(header.text("0008103E")),
+        "body_part_examined": header.text("00180015"),
+        "series_date": header.date("00080021"),
+        "station_name": header.text("00081010"),
+        "manufacturer": header.text("00080070"),
+        "performed_procedure_step_start_date": header.date("00400244"),
+        "performed_procedure_step_start_time": _time(header.text("00400245")),
         "attributes": dump_marked(answer),
         "number_of_instances": 0,
         "revision": 0,
@@ -333,17 +347,17 @@ def _new_instance(
         "sop_instance_uid": header.sop_instance_uid,
         "sop_class_uid": header.sop_class_uid,
         "transfer_syntax_uid": header.transfer_syntax_uid,
-        "instance_number": header.instance_number,
-        "number_of_frames": header.number_of_frames if header.frames.count else 0,
-        "content_date": header.content_date,
-        "rows": header.rows,
-        "columns": header.columns,
+        "instance_number": header.number("00200013"),
+        "number_of_frames": header.frames.count,
+        "content_date": header.date("00080023"),
+        "rows": header.number("00280010") or 0,
+        "columns": header.number("00280011") or 0,
         "size_bytes": sealed.size_bytes,
         "sha256": sealed.sha256,
         "md5": sealed.md5,
         "blob_key": sealed.key,
         "seal": sealed.seal.pack(),
-        "frames": header.frames.pack(),
+        "frames": header.frames.packed,
         "bulk": json.dumps(
             {path: [value.offset, value.length, value.vr] for path, value in header.bulk.items()}
         ),
@@ -401,12 +415,6 @@ def _count(
     session.execute(
         update(Study).where(Study.id == study_id).values(attributes=dump_marked(dict(sorted(answer.items()))))
     )
-
-
-def _text(header: Header, tag: str) -> str:
-    """The first value of an attribute as text, or nothing."""
-    value = header.attributes.get(tag, {}).get("Value", [""])[0]
-    return value if isinstance(value, str) else "" if isinstance(value, dict) else str(value)
 
 
 def _time(text: str) -> str:

@@ -19,7 +19,8 @@ from access.audit import note_once
 from access.caller import READ_IMAGES, Caller
 from archive.bundles import EncodedBundles, encoded_bundle, instance_documents
 from archive.documents import document_bytes
-from archive.frame_index import frame_range
+from archive.frame_index import FrameLocation, locate_frame
+from archive.header import DEFLATED, data_set_offset, inflate
 from archive.model import Instance, Series, Study
 from archive.reach import within
 from archive.room import Archive
@@ -150,15 +151,30 @@ def instance_bytes(
     return archive.blobs.stream(stored.blob_key, stored.seal, offset, length)
 
 
+def value_bytes(archive: Archive, stored: StoredInstance, offset: int, length: int) -> Iterator[bytes]:
+    """A value where the index has it; of a deflated data set (PS3.5 A.5), where it lies once inflated."""
+    if stored.transfer_syntax_uid not in DEFLATED:
+        return instance_bytes(archive, stored, offset, length)
+    whole = archive.blobs.read(stored.blob_key, stored.seal)
+    start = data_set_offset(whole)
+    return iter((inflate(whole[start:])[offset - start : offset - start + length],))
+
+
 def frame_bytes(archive: Archive, stored: StoredInstance, number: int) -> bytes:
-    """One frame (from 1) as stored, in the stored transfer syntax. Raises NotFound when there is no such
-    frame."""
-    if not 1 <= number <= stored.number_of_frames:
-        raise NotFound(f"Frame {number}")
-    fragments = frame_range(stored.frames, number - 1)
-    return b"".join(
-        archive.blobs.read(stored.blob_key, stored.seal, offset, length) for offset, length in fragments
+    """One frame (from 1) as stored, in the stored transfer syntax. Raises NoSuchFrame when there is none."""
+    location = locate_frame(stored.frames, number)
+    data = b"".join(
+        piece for offset, length in location.ranges for piece in value_bytes(archive, stored, offset, length)
     )
+    return data if location.bits is None else _aligned(data, location)
+
+
+def _aligned(data: bytes, location: FrameLocation) -> bytes:
+    """A frame of single bits moved to the begin of a byte (PS3.5 8.1.1: the first pixel is the lowest
+    bit)."""
+    bits = location.bits or 0
+    value = int.from_bytes(data, "little") >> location.first_bit & (1 << bits) - 1
+    return value.to_bytes(-(-bits // 8), "little")
 
 
 def instance_document(archive: Archive, stored: StoredInstance) -> bytes:
