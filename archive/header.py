@@ -187,7 +187,8 @@ def read_header(stream: BinaryIO, size: int) -> Header:
 
 
 def _is_explicit(source: Source, start: int, syntax: str) -> bool:
-    """Whether value representations are written out: what stands there counts, for some writers mislabel it."""
+    """Whether value representations are written out: what stands there counts, for some writers mislabel
+    it."""
     if source.size - start < 8:
         return syntax != IMPLICIT_LITTLE
     return source.read(start, 8)[4:6].decode("latin_1") in KNOWN_VRS

@@ -11,7 +11,7 @@ from archive.blobs.disk import DiskStore
 from archive.blobs.sealed import Blobs
 from archive.blobs.store import BlobStore
 from archive.bundles import EncodedBundles
-from archive.imaging_study import imaging_study_projection
+from archive.imaging_study import ImagingStudyProjection
 from archive.room import Archive
 from kernel.clock import Clock, SystemClock
 from kernel.crypto import KeyRing
@@ -60,7 +60,9 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     database = Database(settings.database.url, settings.database.pool_size)
     keys = KeyRing.load(settings.data_dir / "keys" / "ring.json")
     access = Access(database, clock, keys, settings.access)
-    records = Records(database, clock, keys, projections={"ImagingStudy": imaging_study_projection})
+    records = Records(
+        database, clock, keys, settings.access.institution, {"ImagingStudy": ImagingStudyProjection()}
+    )
     mpi = Mpi(database, clock, keys, records)
     blobs = Blobs(blob_store(settings), keys, clock, settings.blobs)
     archive = Archive(

@@ -1,0 +1,208 @@
+"""A Study drawn as a FHIR R4 ImagingStudy, and the rows by which it is found there.
+
+The study's tables are the home of the facts. The document is drawn when it is read; only its search
+index is kept,
+and renewed when a study is new, comes to rest or goes. R4 ImagingStudy; PS3.18 for the endpoint.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+
+import orjson
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from archive.documents import parse_marked
+from archive.model import Instance, Series, Study
+from kernel.changes import Change
+from kernel.clock import Clock
+from records.model import INDEX_TABLES, Resource
+from records.repository import index_projected
+from records.room import Records
+
+DICOM_UID = "urn:dicom:uid"
+DICOM_CODES = "http://dicom.nema.org/resources/ontology/DCM"
+ACCESSION = {
+    "coding": [
+        {"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN", "display": "Accession ID"}
+    ]
+}
+CHINA = timezone(timedelta(hours=8))
+
+
+class ImagingStudyProjection:
+    """Draws ImagingStudy documents for `records`."""
+
+    def draw(self, session: Session, logical_ids: Sequence[str]) -> Mapping[str, str]:
+        """The documents of some studies, by logical id."""
+        studies = session.scalars(select(Study).where(Study.logical_id.in_(logical_ids))).all()
+        return {document["id"]: orjson.dumps(document).decode() for document in draw(session, studies)}
+
+
+def draw(session: Session, studies: Sequence[Study]) -> list[dict[str, Any]]:
+    """The ImagingStudy of each study. Two queries for all of them, however many."""
+    ids = [study.id for study in studies]
+    series_of: dict[int, list[dict[str, Any]]] = {study_id: [] for study_id in ids}
+    instances_of: dict[int, list[dict[str, Any]]] = {}
+    for series in session.scalars(
+        select(Series).where(Series.study_id.in_(ids)).order_by(Series.series_number.nulls_last(), Series.id)
+    ):
+        series_of[series.study_id].append(_series(series, instances_of.setdefault(series.id, [])))
+    columns = (
+        Instance.series_id,
+        Instance.sop_instance_uid,
+        Instance.sop_class_uid,
+        Instance.instance_number,
+    )
+    for series_id, uid, sop_class, number in session.execute(
+        select(*columns)
+        .where(Instance.study_id.in_(ids))
+        .order_by(Instance.instance_number.nulls_last(), Instance.id)
+    ):
+        instance = {"uid": uid, "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{sop_class}"}}
+        if number is not None and number >= 0:
+            instance["number"] = number
+        instances_of.setdefault(series_id, []).append(instance)
+    return [_study(study, series_of[study.id]) for study in studies]
+
+
+def _study(study: Study, series: list[dict[str, Any]]) -> dict[str, Any]:
+    attributes = parse_marked(study.attributes)
+    document: dict[str, Any] = {
+        "resourceType": "ImagingStudy",
+        "id": study.logical_id,
+        "meta": {
+            "versionId": str(study.revision),
+            "lastUpdated": study.changed_at.astimezone(UTC)
+            .isoformat(timespec="milliseconds")
+            .replace("+00:00", "Z"),
+        },
+        "identifier": [
+            {"use": "official", "system": DICOM_UID, "value": f"urn:oid:{study.study_instance_uid}"}
+        ],
+        "status": "available",
+        "modality": [_modality(code) for code in _values(attributes, "00080061")],
+        "subject": {"reference": f"Patient/{study.patient_logical_id}"},
+        "numberOfSeries": study.number_of_series,
+        "numberOfInstances": study.number_of_instances,
+        "series": series,
+    }
+    if study.accession_number:
+        document["identifier"].append({"type": ACCESSION, "value": study.accession_number})
+    started = _started(study.study_date, study.study_time, _text(attributes, "00080201"))
+    if started:
+        document["started"] = started
+    description = _text(attributes, "00081030")
+    if description:
+        document["description"] = description
+    referrer = _text(attributes, "00080090")
+    if referrer:
+        document["referrer"] = {"display": referrer}
+    codes = [coded for item in _values(attributes, "00081032") if (coded := _concept(item))]
+    if codes:
+        document["procedureCode"] = codes
+    return {key: value for key, value in document.items() if value not in ([], "")}
+
+
+def _series(series: Series, instances: list[dict[str, Any]]) -> dict[str, Any]:
+    attributes = parse_marked(series.attributes)
+    drawn: dict[str, Any] = {
+        "uid": series.series_instance_uid,
+        "modality": _modality(series.modality or "OT"),
+        "numberOfInstances": series.number_of_instances,
+        "instance": instances,
+    }
+    if series.series_number is not None and series.series_number >= 0:
+        drawn["number"] = series.series_number
+    description = _text(attributes, "0008103E")
+    if description:
+        drawn["description"] = description
+    if series.body_part_examined:
+        drawn["bodySite"] = {"system": DICOM_CODES, "display": series.body_part_examined}
+    started = _started(series.series_date, _text(attributes, "00080031"), "")
+    if started:
+        drawn["started"] = started
+    performer = _text(attributes, "00081050")
+    if performer:
+        drawn["performer"] = [{"actor": {"display": performer}}]
+    return drawn
+
+
+def _modality(code: str) -> dict[str, str]:
+    return {"system": DICOM_CODES, "code": code}
+
+
+def _concept(item: dict[str, Any]) -> dict[str, Any]:
+    """A code sequence item (PS3.3 8) as a CodeableConcept."""
+    code, meaning = _text(item, "00080100"), _text(item, "00080104")
+    coding = {"system": f"urn:dicom:scheme:{_text(item, '00080102')}", "code": code, "display": meaning}
+    return {"coding": [{key: value for key, value in coding.items() if value}]} if code else {}
+
+
+def _values(attributes: dict[str, Any], tag: str) -> list[Any]:
+    return list(attributes.get(tag, {}).get("Value", ()))
+
+
+def _text(attributes: dict[str, Any], tag: str) -> str:
+    """The first value for people: of a name, the Chinese form where there is one."""
+    values = _values(attributes, tag)
+    value = values[0] if values else ""
+    if isinstance(value, dict):
+        value = value.get("Ideographic") or value.get("Alphabetic") or ""
+        return value.replace("^", "" if any("\u4e00" <= each <= "\u9fff" for each in value) else " ").strip()
+    return str(value)
+
+
+def _started(day: date | None, time: str, offset: str) -> str:
+    """A FHIR dateTime; without a time of day, the day alone. An offset that is not stated is China's."""
+    if day is None:
+        return ""
+    digits = time.replace(":", "")
+    if len(digits) < 6 or not digits[:6].isdigit():
+        return day.isoformat()
+    zone = CHINA
+    if len(offset) == 5 and offset[0] in "+-" and offset[1:].isdigit():
+        sign = -1 if offset[0] == "-" else 1
+        zone = timezone(sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:])))
+    try:
+        moment = datetime(
+            day.year,
+            day.month,
+            day.day,
+            int(digits[:2]),
+            int(digits[2:4]),
+            min(int(digits[4:6]), 59),
+            tzinfo=zone,
+        )
+    except ValueError:
+        return day.isoformat()
+    return moment.isoformat()
+
+
+def follow_studies(records: Records, clock: Clock, session: Session, change: Change) -> None:
+    """Keep the search index of ImagingStudy: subscribed to studies that are new, at rest or gone."""
+    study = session.scalar(select(Study).where(Study.study_instance_uid == change.subject))
+    if study is None:
+        _forget(session, str(change.data.get("logical_id", "")))
+        return
+    (document,) = draw(session, [study])
+    index_projected(
+        records,
+        session,
+        document,
+        institution=study.institution,
+        department=study.department,
+        version=study.revision,
+        updated_at=clock.now(),
+    )
+
+
+def _forget(session: Session, logical_id: str) -> None:
+    found = session.scalar(
+        select(Resource.id).where(Resource.type == "ImagingStudy", Resource.logical_id == logical_id)
+    )
+    if found is not None:
+        for table in INDEX_TABLES:
+            session.execute(delete(table).where(table.c.resource_id == found))
+        session.execute(delete(Resource).where(Resource.id == found))

@@ -1,0 +1,1 @@
+"""The records room: clinical documents (FHIR R4), their history and their search index."""

@@ -1,0 +1,163 @@
+"""The tables of the records room: documents, their versions, and the search index.
+
+The index tables are narrow and have no identity of their own: they are made from a document and made
+again when it
+changes. `parameter` stands for type and code (`records.parameters.parameter_number`), hashes are signed
+64-bit, and `resource_id` ends every index, so that a search for one value streams in the order of resources.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from kernel.database import Base, UtcDateTime
+
+BigKey = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def text_key(length: int) -> String:
+    """A searched text, compared by code point on every database."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+class Resource(Base):
+    """The present version of a document, or the row of one that is drawn from elsewhere (`body` is empty
+    then)."""
+
+    __tablename__ = "resource"
+    __table_args__ = (
+        UniqueConstraint("type", "logical_id"),
+        Index("ix_resource_updated", "type", "updated_at", "id"),
+        Index("ix_resource_self", "self_hash"),
+    )
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    type: Mapped[str] = mapped_column(text_key(40))
+    logical_id: Mapped[str] = mapped_column(text_key(64))
+    self_hash: Mapped[int] = mapped_column(BigInteger)  # of `Type/id`, as references to it are hashed
+    version: Mapped[int] = mapped_column(default=1)
+    deleted: Mapped[bool] = mapped_column(default=False)
+    institution: Mapped[str] = mapped_column(String(32), default="")
+    department: Mapped[str] = mapped_column(String(64), default="")
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    body: Mapped[str] = mapped_column(
+        Text, default=""
+    )  # the document as JSON, with id and meta as they stand
+
+
+class ResourceVersion(Base):
+    """One version of a document, the present one included."""
+
+    __tablename__ = "resource_version"
+    __table_args__ = (Index("ix_resource_version_at", "updated_at"),)
+
+    resource_id: Mapped[int] = mapped_column(BigKey, ForeignKey("resource.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    method: Mapped[str] = mapped_column(String(8))  # POST, PUT, PATCH, DELETE
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    body: Mapped[str] = mapped_column(Text, default="")
+
+
+def _of_resource() -> Column[int]:
+    return Column("resource_id", BigKey, ForeignKey("resource.id", ondelete="CASCADE"), nullable=False)
+
+
+def _parameter() -> Column[int]:
+    return Column("parameter", Integer, nullable=False)
+
+
+IndexToken = Table(
+    "index_token",
+    Base.metadata,
+    _parameter(),
+    Column("value", BigInteger, nullable=False),  # hash of system and code
+    Column("code", BigInteger, nullable=False),  # hash of the code alone
+    Column("system", BigInteger, nullable=False),  # hash of the system alone
+    Column("text", text_key(200), nullable=False, default=""),  # folded display, for :text
+    _of_resource(),
+    Index("ix_index_token_value", "parameter", "value", "resource_id"),
+    Index("ix_index_token_code", "parameter", "code", "resource_id"),
+    Index("ix_index_token_resource", "resource_id", "parameter"),
+)
+
+IndexString = Table(
+    "index_string",
+    Base.metadata,
+    _parameter(),
+    Column("value", text_key(200), nullable=False),  # folded
+    Column("exact", text_key(200), nullable=False),
+    _of_resource(),
+    Index("ix_index_string_value", "parameter", "value", "resource_id"),
+    Index("ix_index_string_resource", "resource_id", "parameter"),
+)
+
+IndexDate = Table(
+    "index_date",
+    Base.metadata,
+    _parameter(),
+    Column("low", BigInteger, nullable=False),  # milliseconds since 1970, the first of the interval
+    Column("high", BigInteger, nullable=False),  # and the last
+    _of_resource(),
+    Index("ix_index_date_low", "parameter", "low", "resource_id"),
+    Index("ix_index_date_high", "parameter", "high", "resource_id"),
+    Index("ix_index_date_resource", "resource_id", "parameter"),
+)
+
+IndexNumber = Table(
+    "index_number",
+    Base.metadata,
+    _parameter(),
+    Column("low", Float(53), nullable=False),  # the interval that the written precision stands for
+    Column("high", Float(53), nullable=False),
+    Column("unit", BigInteger, nullable=False),  # hash of system and code, 0 for a plain number
+    Column("code", BigInteger, nullable=False),  # hash of the code or unit alone
+    _of_resource(),
+    Index("ix_index_number_low", "parameter", "low", "resource_id"),
+    Index("ix_index_number_resource", "resource_id", "parameter"),
+)
+
+IndexReference = Table(
+    "index_reference",
+    Base.metadata,
+    _parameter(),
+    Column("target", BigInteger, nullable=False),  # hash of `Type/id`, or of the URL
+    Column("target_type", text_key(40), nullable=False),
+    Column("identifier", BigInteger, nullable=False),  # hash of Reference.identifier's system and value, or 0
+    _of_resource(),
+    Index("ix_index_reference_target", "parameter", "target", "resource_id"),
+    Index("ix_index_reference_reverse", "target", "resource_id"),
+    Index("ix_index_reference_resource", "resource_id", "parameter"),
+)
+
+IndexUri = Table(
+    "index_uri",
+    Base.metadata,
+    _parameter(),
+    Column("value", text_key(500), nullable=False),
+    _of_resource(),
+    Index("ix_index_uri_value", "parameter", "value", "resource_id"),
+    Index("ix_index_uri_resource", "resource_id", "parameter"),
+)
+
+IndexCompartment = Table(
+    "index_compartment",
+    Base.metadata,
+    Column("patient", text_key(64), nullable=False),  # logical id
+    _of_resource(),
+    Index("ix_index_compartment_patient", "patient", "resource_id"),
+    Index("ix_index_compartment_resource", "resource_id"),
+)
+
+INDEX_TABLES = (IndexToken, IndexString, IndexDate, IndexNumber, IndexReference, IndexUri, IndexCompartment)

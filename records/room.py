@@ -1,0 +1,32 @@
+"""The bundle that the records room's functions need. Made once in `cloudfilm.rooms`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from access.audit import Recently
+from kernel.clock import Clock
+from kernel.crypto import KeyRing
+from kernel.database import Database
+
+
+class Projection(Protocol):
+    """Draws documents whose facts have their home elsewhere."""
+
+    def draw(self, session: Session, logical_ids: Sequence[str]) -> Mapping[str, str]:
+        """The documents of some ids, as JSON text without `meta`; what is not there is left out."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The room of clinical documents."""
+
+    database: Database
+    clock: Clock
+    keys: KeyRing
+    institution: str  # owns what comes from a caller without an institution
+    projections: Mapping[str, Projection] = field(default_factory=dict)  # by resource type
+    recently: Recently = field(default_factory=Recently)
