@@ -1,0 +1,86 @@
+"""Scoring: how likely two records are of one person, and why, field by field."""
+
+import math
+from dataclasses import dataclass
+
+from mpi.features import Features, Name
+from mpi.rules import Pair, Verdict, judge
+from mpi.weights import MISSING, TERMS, Levels, Weights, compare, name_of, name_of_combination
+
+RAREST, COMMONEST = 4.0, -4.0  # what the frequency of a name may add or take, in bits
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A pair with its verdict. `weight` is the log2 odds that both are of one person."""
+
+    levels: Levels
+    weight: float
+    name_adjustment: float  # part of the weight: how rare the name is
+    rule: str  # the rule that held, or nothing
+    verdict: Verdict | None
+
+    def by_field(self, weights: Weights) -> dict[str, tuple[str, float]]:
+        """For each term of which anything is known: how its fields agree, and its weight in bits."""
+        shown = {}
+        for at, term in enumerate(TERMS):
+            combination = tuple(self.levels[field] for field in term)
+            if any(level != MISSING for level in combination):
+                bits = round(weights.bits(at, combination), 2)
+                shown[name_of(term)] = (name_of_combination(term, combination), bits)
+        if self.name_adjustment:
+            shown["name frequency"] = ("", round(self.name_adjustment, 2))
+        return shown
+
+    @property
+    def probability(self) -> float:
+        """The weight as a probability."""
+        return 1 / (1 + 2.0**-self.weight) if self.weight > -60 else 0.0
+
+
+class Decision:
+    """What is done with a pair."""
+
+    LINK, REVIEW, APART = "link", "review", "apart"
+
+
+def decide(scored: Scored, weights: Weights, household_rules: bool = True) -> str:
+    """link, review or apart. household_rules: False asks the weights alone, to see what the rules do."""
+    if household_rules and scored.verdict is Verdict.SAME:
+        return Decision.LINK
+    if scored.weight < weights.review or (household_rules and scored.verdict is Verdict.APART):
+        return Decision.APART
+    if scored.weight < weights.link or (household_rules and scored.verdict is Verdict.REVIEW):
+        return Decision.REVIEW
+    return Decision.LINK
+
+
+class Scorer:
+    """Weights as a table of numbers, ready for many pairs."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self._bits = tuple(
+            (term, {row: weights.bits(at, row) for row in weights.terms[at]}) for at, term in enumerate(TERMS)
+        )
+
+    def score(self, one: Features, other: Features, name_frequency: float = 0.0) -> Scored:
+        """Compare two records. name_frequency: the share of records that bear the name; 0: not known."""
+        levels = compare(one, other)
+        adjustment = 0.0
+        if name_frequency and levels[0] in AGREEING_NAMES:
+            adjustment = math.log2(self.weights.same_name_u / name_frequency)
+            adjustment = min(RAREST, max(COMMONEST, adjustment))
+        weight = self.weights.prior + adjustment
+        for term, bits in self._bits:
+            weight += bits.get(tuple(levels[at] for at in term), 0.0)
+        rule = judge(Pair(one, other, levels))
+        return Scored(levels, weight, adjustment, rule[0] if rule else "", rule[1] if rule else None)
+
+
+AGREEING_NAMES = frozenset({0, 1})  # same, sound
+
+
+def frequency_key(name: Name | None) -> str:
+    """Under what a name is counted: its sound, so that one name is one however it was written."""
+    return name.letters if name else ""
