@@ -1,0 +1,1 @@
+"""What we claim, made from what we are."""

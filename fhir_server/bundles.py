@@ -1,0 +1,46 @@
+"""Bundles as joins of text: stored documents go in as they are, and are not parsed again (R4 Bundle)."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from flask import Response
+
+from fhir_server.outcomes import JSON
+from kernel.clock import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry: where its document is, and the document as text; empty for none."""
+
+    full_url: str
+    body: str = ""
+    search: dict[str, object] = field(default_factory=dict)
+    request: dict[str, object] = field(default_factory=dict)
+    response: dict[str, object] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The entry as JSON."""
+        parts = [f'"fullUrl":{json.dumps(self.full_url)}'] if self.full_url else []
+        if self.body:
+            parts.append(f'"resource":{self.body}')
+        for name in ("search", "request", "response"):
+            value = getattr(self, name)
+            if value:
+                parts.append(f'"{name}":{json.dumps(value, ensure_ascii=False)}')
+        return "{" + ",".join(parts) + "}"
+
+
+def bundle_answer(
+    type_: str, entries: Iterable[Entry], links: Iterable[tuple[str, str]], total: int | None = None
+) -> Response:
+    """A Bundle of some type with its entries and links."""
+    head = f'{{"resourceType":"Bundle","id":"{new_id()}","type":"{type_}"'
+    if total is not None:
+        head += f',"total":{total}'
+    shown = [{"relation": relation, "url": url} for relation, url in links]
+    head += f',"link":{json.dumps(shown)}'
+    texts = [entry.text() for entry in entries]
+    body = head + (f',"entry":[{",".join(texts)}]' if texts else "") + "}"
+    return Response(body, mimetype=JSON)
