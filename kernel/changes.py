@@ -117,6 +117,18 @@ def follow_changes(database: Database, subscribers: Sequence[Subscriber], most: 
     return sum(_follow(database, subscriber, most) for subscriber in subscribers)
 
 
+def unread_changes(database: Database, subscribers: Sequence[Subscriber]) -> int:
+    """How many changes wait for the subscriber that is furthest behind, those of open transactions' wake
+    included."""
+    with database.snapshot() as session:
+        cursors = {row.subscriber: (row.txid, row.seq) for row in session.scalars(select(CursorRow))}
+        behind = min((cursors.get(subscriber.name, (0, 0)) for subscriber in subscribers), default=None)
+        if behind is None:
+            return 0
+        after = tuple_(ChangeRow.txid, ChangeRow.seq) > tuple_(literal(behind[0]), literal(behind[1]))
+        return session.scalar(select(func.count()).select_from(ChangeRow).where(after)) or 0
+
+
 def _follow(database: Database, subscriber: Subscriber, most: int) -> int:
     with database.snapshot() as session:
         cursor = session.get(CursorRow, subscriber.name)

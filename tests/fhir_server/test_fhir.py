@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,15 +14,15 @@ from archive.rest import rest_study
 from cloudfilm.rooms import Rooms
 from cloudfilm.subscribers import subscribers
 from cloudfilm.web import create_app
-from kernel.changes import follow_changes
+from kernel.changes import follow_changes, unread_changes
 from tests.builders import ROOT, ct_slice
 
 JSON = {"Content-Type": "application/fhir+json"}
 
 
 @pytest.fixture
-def client(rooms: Rooms) -> Iterator[FlaskClient]:
-    yield create_app(rooms).test_client()
+def client(rooms: Rooms) -> FlaskClient:
+    return create_app(rooms).test_client()
 
 
 def bearer(rooms: Rooms, scope: str = "user/*.cruds", role: str = "operator") -> dict[str, str]:
@@ -33,8 +32,9 @@ def bearer(rooms: Rooms, scope: str = "user/*.cruds", role: str = "operator") ->
 
 
 def settle(rooms: Rooms) -> None:
-    while follow_changes(rooms.database, subscribers(rooms)):
-        pass
+    following = subscribers(rooms)
+    while unread_changes(rooms.database, following):
+        follow_changes(rooms.database, following)
 
 
 def store(rooms: Rooms, **attributes: Any) -> None:

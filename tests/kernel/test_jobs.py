@@ -69,7 +69,9 @@ def test_a_job_with_a_key_waits_once_and_is_put_off(database: Database, clock: F
     assert bundle.ran == ["once"]
 
 
-def test_a_failing_job_is_tried_again_later_and_at_last_kept_as_dead(database: Database, clock: FixedClock) -> None:
+def test_a_failing_job_is_tried_again_later_and_at_last_kept_as_dead(
+    database: Database, clock: FixedClock
+) -> None:
     bundle = Bundle(fails=99)
     runner = worker(database, clock, bundle)
     with database.transaction() as session:
