@@ -1,4 +1,5 @@
-"""Ingest: what is acknowledged is there, whole and once; what contradicts is held; what is refused leaves nothing."""
+"""Ingest: what is acknowledged is there, whole and once; what contradicts is held; what is refused
+leaves nothing."""
 
 import hashlib
 import io
@@ -40,7 +41,8 @@ def found(archive: Archive, caller: Caller, **keys: str) -> int:
 def rows(archive: Archive) -> tuple[int, ...]:
     with archive.database.snapshot() as session:
         return tuple(
-            session.scalar(select(func.count()).select_from(table)) or 0 for table in (Study, Series, Instance, Hold)
+            session.scalar(select(func.count()).select_from(table)) or 0
+            for table in (Study, Series, Instance, Hold)
         )
 
 
@@ -188,7 +190,9 @@ def test_a_stray_blob_is_swept_and_what_is_named_stays(archive: Archive, operato
 
 def technician(institution: str, permissions: Permissions = EVERYTHING) -> Caller:
     reach = Reach.everywhere().narrowed(Clause(institutions=frozenset({institution})))
-    return Caller(Principal(PrincipalKind.ACCOUNT, "t", institution=institution), Door.WEB, permissions, reach)
+    return Caller(
+        Principal(PrincipalKind.ACCOUNT, "t", institution=institution), Door.WEB, permissions, reach
+    )
 
 
 def test_a_caller_without_the_right_to_store_is_refused_before_a_byte_is_kept(archive: Archive) -> None:

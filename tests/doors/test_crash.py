@@ -1,4 +1,5 @@
-"""A power cut at any moment of an ingest loses nothing that was acknowledged, and leaves nothing by halves."""
+"""A power cut at any moment of an ingest loses nothing that was acknowledged, and leaves nothing by
+halves."""
 
 import hashlib
 import threading
@@ -23,7 +24,8 @@ SENDERS = 4
 
 
 def send(server: LiveServer, token: str, objects: dict[str, bytes], kill_after: int | None) -> set[str]:
-    """Store objects over several connections; returns the UIDs that were acknowledged before the power cut."""
+    """Store objects over several connections; returns the UIDs that were acknowledged before the power
+    cut."""
     acknowledged: set[str] = set()
     waiting = list(objects.items())
     lock = threading.Lock()
@@ -57,7 +59,9 @@ def send(server: LiveServer, token: str, objects: dict[str, bytes], kill_after: 
 
 
 @pytest.mark.parametrize("kill_after", [1, 37, 150, 290])
-def test_after_a_power_cut_and_a_second_sending_everything_is_there_once(tmp_path: Path, kill_after: int) -> None:
+def test_after_a_power_cut_and_a_second_sending_everything_is_there_once(
+    tmp_path: Path, kill_after: int
+) -> None:
     objects = {
         f"{ROOT}.1.{1 + number % 3}.{number}": ct_slice(series=1 + number % 3, instance=number)
         for number in range(INSTANCES)
@@ -77,7 +81,10 @@ def test_after_a_power_cut_and_a_second_sending_everything_is_there_once(tmp_pat
     try:
         sweep(rooms.archive, grace=timedelta(0))
         with rooms.database.snapshot() as session:
-            counts = [session.scalar(select(func.count()).select_from(table)) for table in (Study, Series, Instance, Hold)]
+            counts = [
+                session.scalar(select(func.count()).select_from(table))
+                for table in (Study, Series, Instance, Hold)
+            ]
             study = session.execute(select(Study.number_of_instances, Study.number_of_series)).one()
         assert counts == [1, 3, INSTANCES, 0]
         assert tuple(study) == (INSTANCES, 3)

@@ -19,9 +19,13 @@ def count(database: Database) -> int:
 
 
 def test_what_raises_is_rolled_back(database: Database, clock: FixedClock) -> None:
-    with pytest.raises(RuntimeError), database.transaction() as session:
-        record_change(session, clock, "made", "x")
-        raise RuntimeError
+    def fail() -> None:
+        with database.transaction() as session:
+            record_change(session, clock, "made", "x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
 
     assert count(database) == 0
 
@@ -80,7 +84,7 @@ def test_a_reader_sees_one_state_while_a_writer_writes(database: Database, clock
 
 @pytest.mark.parametrize("url", ["mysql://host/db", "sqlite://", "nonsense"])
 def test_a_database_that_is_not_supported_stops_the_start(url: str) -> None:
-    with pytest.raises(InvalidSetting, match="use sqlite|name a file"):
+    with pytest.raises(InvalidSetting, match=r"use sqlite|name a file"):
         Database(url)
 
 

@@ -49,9 +49,13 @@ def test_a_job_runs_when_it_is_due_and_is_gone(database: Database, clock: FixedC
 
 
 def test_a_job_of_a_rolled_back_transaction_never_runs(database: Database, clock: FixedClock) -> None:
-    with pytest.raises(RuntimeError), database.transaction() as session:
-        enqueue(session, clock, remember, "never")
-        raise RuntimeError
+    def fail() -> None:
+        with database.transaction() as session:
+            enqueue(session, clock, remember, "never")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
 
     assert not worker(database, clock, Bundle()).run_one()
 
