@@ -12,7 +12,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from archive.elements import KNOWN_VRS, BulkValue, ElementReader, Fragments, MalformedObject, Source
 from archive.frame_index import FrameIndex, group_fragments
@@ -27,6 +27,18 @@ DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95")  # of the whole 
 VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](\.1)?")
 UID = re.compile(r"[0-9]{1,64}(\.[0-9]+)*")
 CODESTREAM_BEGINS = (b"\xff\xd8", b"\xff\x4f", b"\x00\x00\x00\x0c", b"\xff\x0a")  # JPEG, J2K, JP2, JXL
+
+
+class Seekable(Protocol):
+    """A binary file that can be read at any offset: an open file, or a sealed object."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes."""
+        ...
+
+    def seek(self, offset: int, /) -> int:
+        """Move to an offset."""
+        ...
 
 
 class NotPart10(CloudfilmError):
@@ -106,7 +118,7 @@ def person_name_text(value: dict[str, Any]) -> str:
 class _Window:
     """A stream read in pieces of some size: most elements are small and near each other."""
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
+    def __init__(self, stream: Seekable, size: int) -> None:
         self._stream = stream
         self.size = size
         self._start = 0
@@ -121,7 +133,7 @@ class _Window:
         return self._held[at : at + length]
 
 
-def _exactly(stream: BinaryIO, length: int) -> bytes:
+def _exactly(stream: Seekable, length: int) -> bytes:
     data = stream.read(length)
     while len(data) < length:
         more = stream.read(length - len(data))
@@ -156,7 +168,7 @@ def inflate(deflated: bytes) -> bytes:
     return data
 
 
-def read_header(stream: BinaryIO, size: int) -> Header:
+def read_header(stream: Seekable, size: int) -> Header:
     """Read the header of a PS3.10 file.
 
     stream: seekable; size: of the whole, in bytes.

@@ -60,7 +60,10 @@ def draw(session: Session, studies: Sequence[Study]) -> list[dict[str, Any]]:
         .where(Instance.study_id.in_(ids))
         .order_by(Instance.instance_number.nulls_last(), Instance.id)
     ):
-        instance = {"uid": uid, "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{sop_class}"}}
+        instance: dict[str, Any] = {
+            "uid": uid,
+            "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{sop_class}"},
+        }
         if number is not None and number >= 0:
             instance["number"] = number
         instances_of.setdefault(series_id, []).append(instance)

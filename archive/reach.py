@@ -3,6 +3,8 @@
 A clause that speaks of something images do not have (documents, a search on another type) matches no image.
 """
 
+from typing import Any, TypeVar
+
 from sqlalchemy import ColumnElement, Select, and_, exists, false, or_, select, true
 from sqlalchemy.orm import aliased
 
@@ -10,8 +12,10 @@ from access.caller import Clause, Reach
 from archive.model import Series, Study
 from mpi.model import PatientRecord
 
+Selected = TypeVar("Selected", bound=Select[*tuple[Any, ...]])
 
-def within(statement: Select[tuple[object, ...]], reach: Reach) -> Select[tuple[object, ...]]:
+
+def within(statement: Selected, reach: Reach) -> Selected:
     """Limit a statement on Study (and what is joined to it) to what the caller may know of."""
     for limit in reach.limits:
         statement = statement.where(or_(false(), *(_condition(clause) for clause in limit)))

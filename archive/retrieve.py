@@ -74,7 +74,7 @@ def _stored(row: Row[Any]) -> StoredInstance:
     return StoredInstance(*values)
 
 
-def _statement(*columns: Any, study: str, series: str = "", instance: str = "") -> Select[Any]:
+def _statement(*columns: Any, study: str, series: str = "", instance: str = "") -> Select[*tuple[Any, ...]]:
     statement = (
         select(*columns)
         .select_from(Instance)

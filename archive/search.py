@@ -10,6 +10,7 @@ PS3.4 C.2.2.2 (matching), C.6.2 (Study Root), PS3.18 10.6 (Search).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
@@ -66,12 +67,12 @@ def search(archive: Archive, caller: Caller, query: Query) -> Found:
     return Found(answers, has_more)
 
 
-def _statement(session: Session, query: Query, caller: Caller) -> Select[tuple[object, ...]]:
+def _statement(session: Session, query: Query, caller: Caller) -> Select[*tuple[Any, ...]]:
     """Row id, its JSON, and the JSON of the levels above that the path does not name (PS3.18 10.6.3.3)."""
-    statement: Select[tuple[object, ...]]
+    statement: Select[*tuple[Any, ...]]
     if query.level <= Level.STUDY:
         statement = select(Study.id, Study.attributes)
-        order: Sequence[ColumnElement[object]] = (
+        order: tuple[ColumnElement[Any], ...] = (
             Study.study_date.desc().nulls_last(), Study.study_time.desc(), Study.id.desc(),
         )  # fmt: skip
         if query.level is Level.PATIENT:
@@ -80,7 +81,9 @@ def _statement(session: Session, query: Query, caller: Caller) -> Select[tuple[o
                 ~exists().where(newer.patient_record_id == Study.patient_record_id, newer.id > Study.id)
             )
     elif query.level is Level.SERIES:
-        above = () if query.study_instance_uid else (Study.attributes,)
+        above: tuple[InstrumentedAttribute[bytes], ...] = (
+            () if query.study_instance_uid else (Study.attributes,)
+        )
         statement = select(Series.id, Series.attributes, *above).join(Study, Study.id == Series.study_id)
         order = (Series.study_id.desc(), Series.series_number.asc().nulls_last(), Series.id.asc())
     else:

@@ -3,17 +3,11 @@
 from archive.imaging_study import follow_studies
 from cloudfilm.rooms import Rooms
 from kernel.changes import Subscriber
-from mpi.patient_documents import follow_patients
 
 
 def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
     """The subscribers with their rooms bound."""
     return (
-        Subscriber(
-            "patient-documents",
-            frozenset({"patient-created", "patient-changed", "patient-merged"}),
-            lambda session, change: follow_patients(rooms.mpi, session, change),
-        ),
         Subscriber(
             "imaging-study-index",
             frozenset({"study-created", "study-rested", "study-removed"}),

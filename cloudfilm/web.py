@@ -11,6 +11,7 @@ import dicomweb.qido
 import dicomweb.stow
 import dicomweb.wado
 import fhir_server.routes
+import portal.account
 import portal.home
 import portal.ohif
 from cloudfilm import health
@@ -26,6 +27,7 @@ BLUEPRINTS = (
     (dicomweb.wado.blp, "/dicomweb"),
     (dicomweb.stow.blp, "/dicomweb"),
     (fhir_server.routes.blp, "/fhir"),
+    (portal.account.blp, ""),
     (portal.home.blp, ""),
     (portal.ohif.blp, None),
 )

@@ -46,7 +46,8 @@ def parse_accept(header: str) -> tuple[MediaRange, ...]:
 
     Parameters may be quoted or not: `type="application/dicom"` and `type=application/dicom` are the same.
     """
-    ranges, at = [], 0
+    ranges: list[MediaRange] = []
+    at = 0
     while at < len(header) and len(ranges) < MOST:
         found = TYPE.match(header, at)
         if found is None:

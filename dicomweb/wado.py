@@ -221,4 +221,5 @@ def _conditional(answer: Response, tag: str) -> Response:
     """Add the entity tag; 304 when the client has this very answer (RFC 9110 13.1.2)."""
     answer.set_etag(tag)
     answer.headers["Cache-Control"] = "private, no-cache"
-    return answer.make_conditional(request.environ)
+    answer.make_conditional(request.environ)
+    return answer

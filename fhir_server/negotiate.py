@@ -87,7 +87,7 @@ def resource_answer(stored: Stored, status: int = 200) -> Response:
     answer = Response(stored.body, status, mimetype=JSON)
     _describe(answer, stored)
     if status == 200:
-        return answer.make_conditional(request.environ)  # type: ignore[return-value]
+        answer.make_conditional(request.environ)
     return answer
 
 

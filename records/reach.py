@@ -4,7 +4,7 @@ Documents of patients are limited by compartment, institution and what else a cl
 belong to no patient (organizations, practitioners, codes) are everyone's who may read that type at all.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, false, or_, select, true
 
@@ -14,8 +14,10 @@ from records.indexing import is_in_patient_compartment
 from records.model import IndexCompartment, IndexToken, Resource
 from records.parameters import parameter_number, parameters_of
 
+Selected = TypeVar("Selected", bound=Select[*tuple[Any, ...]])
 
-def within(statement: Select[Any], reach: Reach, resource_type: str) -> Select[Any]:
+
+def within(statement: Selected, reach: Reach, resource_type: str) -> Selected:
     """Limit a statement on Resource rows of one type to what the caller may know of."""
     for limit in reach.limits:
         statement = statement.where(or_(false(), *(_condition(clause, resource_type) for clause in limit)))

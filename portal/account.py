@@ -1,0 +1,136 @@
+"""Signing in and out, and the first account: pages that work without a framework, on any screen."""
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request, send_from_directory
+from werkzeug.wrappers import Response as AnyResponse
+
+from access.accounts import (
+    AccountLocked,
+    InvalidLogin,
+    LoginTaken,
+    WeakPassword,
+    WrongCredentials,
+    set_up,
+    sign_in,
+    sign_out,
+)
+from access.bearer import COOKIE, client_address
+from access.tokens import Access
+from kernel.errors import CloudfilmError, Forbidden, Unauthenticated
+from kernel.http import STATUS, room
+from portal.catalogue import language, say
+
+blp = Blueprint("account", __name__, template_folder="templates")
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; "
+        "frame-ancestors 'none'; base-uri 'none'"
+    ),
+}
+
+SAID = {  # refusals that a person can do something about
+    WrongCredentials: "sign-in.wrong",
+    AccountLocked: "sign-in.locked",
+    WeakPassword: "set-up.weak",
+    InvalidLogin: "set-up.login",
+    LoginTaken: "set-up.login",
+    Unauthenticated: "set-up.expired",
+}
+
+
+@blp.get("/assets/<path:name>")
+def asset(name: str) -> Response:
+    """Styles and scripts of the server's own pages."""
+    answer = send_from_directory("assets", name)
+    answer.headers["Cache-Control"] = "public, max-age=3600"
+    return answer
+
+
+@blp.get("/sign-in")
+def sign_in_page() -> Response:
+    """The page on which a person signs in; with a one-time code in its fragment, makes the first account."""
+    return _page("", 200)
+
+
+def _page(message: str, status: int) -> Response:
+    html = render_template(
+        "sign_in.html",
+        say=say,
+        language=language(),
+        message=message,
+        next=_inside(request.values.get("next", "")),
+    )
+    answer = make_response(html, status)
+    answer.headers.update(HEADERS)
+    return answer
+
+
+@blp.post("/sign-in")
+def begin() -> AnyResponse:
+    """Begin a session and go to where the person wanted to go."""
+    _require_own_page()
+    try:
+        secret = sign_in(
+            room(Access), request.form.get("login", ""), request.form.get("password", ""), client_address()
+        )
+    except CloudfilmError as refusal:
+        return _refused(refusal)
+    return _signed_in(secret)
+
+
+@blp.post("/set-up")
+def first_account() -> AnyResponse:
+    """Make the first account and sign it in."""
+    _require_own_page()
+    form = request.form
+    try:
+        secret = set_up(
+            room(Access),
+            form.get("code", ""),
+            form.get("login", ""),
+            form.get("password", ""),
+            client_address(),
+        )
+    except CloudfilmError as refusal:
+        return _refused(refusal)
+    return _signed_in(secret)
+
+
+@blp.post("/sign-out")
+def end() -> AnyResponse:
+    """End the session here and now."""
+    _require_own_page()
+    secret = request.cookies.get(COOKIE)
+    if secret:
+        sign_out(room(Access), secret)
+    answer = redirect("/sign-in", 303)
+    answer.delete_cookie(COOKIE)
+    answer.headers["Clear-Site-Data"] = '"cache", "storage"'
+    return answer
+
+
+def _refused(refusal: CloudfilmError) -> Response:
+    key = SAID.get(type(refusal))
+    if key is None:
+        raise refusal
+    return _page(say(key), STATUS[refusal.kind])
+
+
+def _signed_in(secret: str) -> AnyResponse:
+    answer = redirect(_inside(request.form.get("next", "")) or "/ohif/", 303)
+    answer.set_cookie(COOKIE, secret, httponly=True, secure=request.is_secure, samesite="Lax", path="/")
+    return answer
+
+
+def _inside(path: str) -> str:
+    """A path on this site, or nothing: never another site's address."""
+    is_local = path.startswith("/") and not path.startswith(("//", "/\\")) and "\\" not in path
+    return path if is_local and path.isprintable() else ""
+
+
+def _require_own_page() -> None:
+    """Raise Forbidden for a form that another site's page sent."""
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if site not in (None, "same-origin", "none") or (origin and origin != request.host_url.rstrip("/")):
+        raise Forbidden("a form of another site's page", "Use this site's own pages.")

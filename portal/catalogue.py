@@ -1,0 +1,37 @@
+"""The catalogue: every text that people see, in Chinese and in English, by key.
+
+The language is the one asked for (`?lang=`), else the first that the browser prefers and we have, else
+the site's.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from flask import request
+
+from kernel.http import room
+from kernel.settings import Settings
+
+FOLDER = Path(__file__).parent / "locales"
+LANGUAGES = ("zh", "en")
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def texts(language: str) -> dict[str, str]:
+    """All texts of a language."""
+    loaded: dict[str, str] = json.loads((FOLDER / f"{language}.json").read_text("utf-8"))
+    return loaded
+
+
+def language() -> str:
+    """The language of this request."""
+    asked = request.args.get("lang", "")
+    if asked in LANGUAGES:
+        return asked
+    return request.accept_languages.best_match(LANGUAGES) or room(Settings).language
+
+
+def say(key: str, **values: object) -> str:
+    """The text of a key in this request's language, with values put into its braces."""
+    return texts(language())[key].format(**values)
