@@ -45,10 +45,15 @@ def _keys(features: Features) -> Iterator[str]:
         yield f"born|{born}|{features.address[:6]}"
 
 
+def name_key(name: Name) -> str:
+    """The key of all who bear a name, however it was written and ordered."""
+    return f"name|{''.join(sorted(name.letters))}"
+
+
 def _name_keys(name: Name, born: str, address: str) -> Iterator[str]:
     parts = name.syllables or name.words
     for letters in {"".join(sorted(name.letters)), "".join(sorted("".join(parts)))}:
-        yield f"name|{letters}"
+        yield f"name|{letters}"  # also `name_key`
         if born:
             yield f"name|{letters}|{born[:4]}"
             yield f"name|{letters}|{born[4:]}"

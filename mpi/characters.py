@@ -41,7 +41,7 @@ LOOK_ALIKE_GROUPS = """
 周同 孙孔 朱未 何河 郭部 罗岁 谢射 邓郑 蒋将 邱丘 熊能 秦泰奏 江汪 史吏 龙尤 万方 毛手 庄压
 """
 
-TRADITIONAL = str.maketrans(dict(pair for pair in TRADITIONAL_PAIRS.split()))
+TRADITIONAL = {ord(pair[0]): pair[1] for pair in TRADITIONAL_PAIRS.split()}
 LOOK_ALIKE = {character: group[0] for group in LOOK_ALIKE_GROUPS.split() for character in group}
 """A character and the one that stands for its group: characters that are misread or misclicked."""
 

@@ -86,16 +86,14 @@ class ReviewItem(Base):
 
 
 class MergeEvent(Base):
-    """A source joined, split, or renumbered its own records (HL7 v2 A40, A47; FHIR Patient.link)."""
+    """A source joined two of its own numbers (HL7 v2 A40, A47), or a reviewer did; and when it was undone."""
 
     __tablename__ = "patient_merge"
 
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # merge, renumber
     record_id: Mapped[int] = mapped_column(BigKey, ForeignKey("patient_record.id"), index=True)
     surviving_record_id: Mapped[int] = mapped_column(BigKey, ForeignKey("patient_record.id"), index=True)
     previous_person_id: Mapped[int | None] = mapped_column(BigKey, default=None)
-    previous_identifier: Mapped[str] = mapped_column(String(80), default="")
     source: Mapped[str] = mapped_column(String(128), default="")  # the message or the person that asked
     actor: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -111,15 +109,6 @@ class IdentifierDomain(Base):
     system: Mapped[str] = mapped_column(String(200), unique=True)  # URI for FHIR
     oid: Mapped[str] = mapped_column(String(64), default="")
     name: Mapped[str] = mapped_column(String(200), default="")
-
-
-class NameFrequency(Base):
-    """How many records bear a name: agreement on a rare one says more."""
-
-    __tablename__ = "name_frequency"
-
-    hash: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    count: Mapped[int] = mapped_column(default=0)
 
 
 class BlockKey(Base):

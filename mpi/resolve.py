@@ -3,14 +3,19 @@
 Every ingest path (a DICOM header, an HL7 v2 message, a FHIR Patient, an upload) says what it knows and gets
 back the record and the person. It runs inside the transaction of the thing that is brought. The usual case,
 a number that is known and demographics that say nothing new, is one indexed select and no write.
+
+A new record goes to the person of its best match, if the rules and the weights agree that it is one; in
+doubt it gets a person of its own, and the pair is queued for review. Who speaks with less authority than
+the record has (a header against a registration) and contradicts it is kept apart under the same number, and
+queued as well, so that no study is ever filed under another patient silently.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
@@ -18,12 +23,17 @@ from sqlalchemy.orm import Session
 from access.caller import Caller
 from kernel.changes import record_change
 from kernel.clock import new_id
-from mpi.demographics import Demographics, from_plain, merged, to_plain
-from mpi.model import Link, PatientRecord, Person
+from mpi.candidates import Candidate, find_candidates, index_record, reindex_record
+from mpi.compare import compare_birth_dates, compare_names, compare_sex
+from mpi.demographics import Authority, Demographics, merged
+from mpi.features import features_of
+from mpi.model import Link, PatientRecord, Person, ReviewItem
 from mpi.room import Mpi
+from mpi.scoring import Decision, Scored, decide
+from mpi.sealing import demographics_of, seal
 
-SEALED = "patient_record.sealed"
 MOST_MERGES = 32  # a chain of merges longer than this is a mistake, and is not followed
+MOST_REVIEWS = 3  # pairs that one new record may put into the queue
 
 
 class State(Enum):
@@ -45,22 +55,26 @@ class Identified:
     state: State
 
 
-def identify(mpi: Mpi, session: Session, caller: Caller, said: Demographics) -> Identified:
+def identify(
+    mpi: Mpi, session: Session, caller: Caller, said: Demographics, patient_id: str = ""
+) -> Identified:
     """The record and the person that a source speaks of, made if they are new.
 
     said.identifier: empty for a patient without a number, who is then known by name, birth date and sex at
     this issuer, or, with no name either, not at all: a new record each time.
+    patient_id: logical id of the Patient document, if the source wrote it itself (FHIR).
     """
+    said = replace(said, issuer=said.issuer[:64], identifier=said.identifier[:64])
     identifier = said.identifier or _stand_in(mpi, said)
     row = record_of(session, said.issuer, identifier)
     if row is None:
-        return _new_record(mpi, session, caller, said, identifier)
+        return _new_record(mpi, session, caller, said, identifier, patient_id)
     known = demographics_of(mpi, row)
+    if is_contradicted(known, said):
+        return _hold(mpi, session, caller, row, said)
     now_said = merged(known, said)
     if now_said != known:
-        _say(mpi, session, row, now_said)
-    if row.person_id is None:
-        _link(mpi, session, caller, row.id, _new_person(mpi, session), "new")
+        say(mpi, session, caller, row, now_said)
     return Identified(row.id, row.patient_id, row.person_id or 0, State.KNOWN)
 
 
@@ -69,77 +83,211 @@ def record_of(session: Session, issuer: str, identifier: str) -> PatientRecord |
     row = session.scalar(
         select(PatientRecord).where(PatientRecord.issuer == issuer, PatientRecord.identifier == identifier)
     )
+    return surviving(session, row) if row is not None else None
+
+
+def surviving(session: Session, row: PatientRecord) -> PatientRecord:
+    """The record at the end of a chain of merges."""
     for _ in range(MOST_MERGES):
-        if row is None or row.replaced_by is None:
+        if row.replaced_by is None:
             break
-        row = session.get(PatientRecord, row.replaced_by)
+        row = session.get_one(PatientRecord, row.replaced_by)
     return row
 
 
-def demographics_of(mpi: Mpi, row: PatientRecord) -> Demographics:
-    """What a record says."""
-    plain = json.loads(mpi.keys.open_bytes(row.sealed, SEALED))
-    return from_plain(plain, row.issuer, row.identifier, row.institution, row.authority)
+def is_contradicted(known: Demographics, said: Demographics) -> bool:
+    """Whether somebody with no say in registration speaks of another human being under the same number.
+
+    Another name with another birth date or sex, or another birth date and sex, is a contradiction; a name
+    spelt otherwise, or one that was not known, is none.
+    """
+    if said.authority is Authority.REGISTRATION or said.authority > known.authority:
+        return False
+    one, other = features_of(known), features_of(said)
+    name = compare_names(one.name, other.name)
+    birth_date = compare_birth_dates(one, other)
+    other_sex = compare_sex(one.sex, other.sex) == "different"
+    if name in ("family", "different"):
+        return birth_date in ("different", "year", None) or other_sex
+    return name is None and birth_date == "different" and other_sex
 
 
 def _stand_in(mpi: Mpi, said: Demographics) -> str:
-    if not said.name:
+    if not said.name.strip("^= "):
         return f"~{new_id()}"
-    return "~" + mpi.keys.blind_index(f"{said.name}|{said.birth_date}|{said.sex}")[:32]
+    return f"~{_digest(mpi, said)}"
 
 
-def _seal(mpi: Mpi, said: Demographics) -> bytes:
-    return mpi.keys.seal_bytes(json.dumps(to_plain(said), ensure_ascii=False).encode(), SEALED)
+def _digest(mpi: Mpi, said: Demographics) -> str:
+    return mpi.keys.blind_index(f"{said.name}|{said.birth_date}|{said.sex}")[:16]
+
+
+def _hold(mpi: Mpi, session: Session, caller: Caller, row: PatientRecord, said: Demographics) -> Identified:
+    """Keep what contradicts a record apart: a record of its own, under a mark, and a review item."""
+    identifier = f"{row.identifier[:60]}~{_digest(mpi, said)}"[:80]
+    apart = record_of(session, said.issuer, identifier)
+    if apart is not None:
+        return Identified(apart.id, apart.patient_id, apart.person_id or 0, State.HELD)
+    new = _new_record(mpi, session, caller, said, identifier, "")
+    scored = mpi.scorer.score(features_of(said), features_of(demographics_of(mpi, row)))
+    _ask(mpi, session, "conflict", new.patient_record_id, row.id, scored)
+    return replace(new, state=State.HELD)
 
 
 def _new_record(
-    mpi: Mpi, session: Session, caller: Caller, said: Demographics, identifier: str
+    mpi: Mpi, session: Session, caller: Caller, said: Demographics, identifier: str, patient_id: str
 ) -> Identified:
     now = mpi.clock.now()
+    logical_id = patient_id or new_id()
     values: dict[str, Any] = {
         "issuer": said.issuer,
         "identifier": identifier,
         "institution": said.institution,
-        "patient_id": new_id(),
+        "patient_id": logical_id,
         "authority": said.authority,
-        "sealed": _seal(mpi, said),
+        "sealed": seal(mpi, said),
         "created_at": now,
         "changed_at": now,
     }
     insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
     record_id = session.scalar(
-        insert(PatientRecord).values(values).on_conflict_do_nothing().returning(PatientRecord.id)
+        insert(PatientRecord)
+        .values(values)
+        .on_conflict_do_nothing(index_elements=["issuer", "identifier"])
+        .returning(PatientRecord.id)
     )
     if record_id is None:  # another transaction was first
-        return identify(mpi, session, caller, said)
-    person_id = _new_person(mpi, session)
-    _link(mpi, session, caller, record_id, person_id, "new")
-    record_change(session, mpi.clock, "patient-created", values["patient_id"], person=person_id)
-    return Identified(record_id, values["patient_id"], person_id, State.NEW)
+        return identify(mpi, session, caller, said, patient_id)
+    person_id, state = _place(mpi, session, caller, record_id, said, None)
+    index_record(mpi, session, record_id, features_of(said))
+    record_change(session, mpi.clock, "patient-created", logical_id, person=person_id, state=state.value)
+    return Identified(record_id, logical_id, person_id, state)
 
 
-def _say(mpi: Mpi, session: Session, row: PatientRecord, said: Demographics) -> None:
-    row.sealed = _seal(mpi, said)
+def _place(
+    mpi: Mpi, session: Session, caller: Caller, record_id: int, said: Demographics, own_person: int | None
+) -> tuple[int, State]:
+    """Find the person of a record, by its best match.
+
+    own_person: the person it has to itself already, which it leaves only for a match.
+    """
+    candidates = find_candidates(mpi, session, features_of(said), frozenset({record_id}))
+    weights = mpi.scorer.weights
+    apart = told_apart(session, record_id)
+    decided = [
+        (candidate, decide(candidate.scored, weights))
+        for candidate in candidates
+        if candidate.record_id not in apart
+    ]
+    link = next((candidate for candidate, what in decided if what == Decision.LINK), None)
+    for candidate in _to_review(decided, link):
+        _ask(mpi, session, "possible-match", record_id, candidate.record_id, candidate.scored)
+    if link is not None:
+        reason = "rule" if link.scored.rule and not link.scored.weight >= weights.link else "score"
+        connect(mpi, session, caller, record_id, link.person_id, reason, link.scored)
+        return link.person_id, State.LINKED
+    if own_person is not None:
+        return own_person, State.KNOWN
+    person_id = new_person(mpi, session)
+    connect(mpi, session, caller, record_id, person_id, "new")
+    return person_id, State.NEW
+
+
+def _to_review(decided: list[tuple[Candidate, str]], link: Candidate | None) -> list[Candidate]:
+    """The best doubtful candidate of each other person; links to several persons are doubtful as well."""
+    best: dict[int, Candidate] = {}
+    for candidate, what in decided:
+        is_other = link is None or candidate.person_id != link.person_id
+        if is_other and what in (Decision.LINK, Decision.REVIEW):
+            best.setdefault(candidate.person_id, candidate)
+    return list(best.values())[:MOST_REVIEWS]
+
+
+def told_apart(session: Session, record_id: int) -> frozenset[int]:
+    """Records that a reviewer said are of somebody else."""
+    rows = session.execute(
+        select(ReviewItem.patient_record_id, ReviewItem.other_record_id).where(
+            ReviewItem.state == "rejected",
+            or_(ReviewItem.patient_record_id == record_id, ReviewItem.other_record_id == record_id),
+        )
+    ).tuples()
+    return frozenset(number for row in rows for number in row) - {record_id}
+
+
+def _ask(mpi: Mpi, session: Session, kind: str, record_id: int, other_id: int, scored: Scored) -> None:
+    insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
+    session.execute(
+        insert(ReviewItem)
+        .values(
+            kind=kind,
+            patient_record_id=record_id,
+            other_record_id=other_id,
+            weight=scored.weight,
+            scores=json.dumps(scored.by_field(mpi.scorer.weights)),
+            rules=scored.rule,
+            state="open",
+            opened_at=mpi.clock.now(),
+            decided_by="",
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+def say(mpi: Mpi, session: Session, caller: Caller, row: PatientRecord, said: Demographics) -> None:
+    """A record says something else: keep it, find it by it, and look again whose it is."""
+    row.sealed = seal(mpi, said)
     row.authority = said.authority
     row.changed_at = mpi.clock.now()
+    session.flush()
+    reindex_record(mpi, session, row.id, features_of(said))
+    alone = session.scalar(
+        select(PatientRecord.id)
+        .where(PatientRecord.person_id == row.person_id, PatientRecord.id != row.id)
+        .limit(1)
+    )
+    if alone is None:
+        _place(mpi, session, caller, row.id, said, row.person_id)
     record_change(session, mpi.clock, "patient-changed", row.patient_id, person=row.person_id)
 
 
-def _new_person(mpi: Mpi, session: Session) -> int:
+def new_person(mpi: Mpi, session: Session) -> int:
+    """A person that has no record yet."""
     person = Person(logical_id=new_id(), created_at=mpi.clock.now())
     session.add(person)
     session.flush()
     return person.id
 
 
-def _link(mpi: Mpi, session: Session, caller: Caller, record_id: int, person_id: int, reason: str) -> None:
-    session.execute(update(PatientRecord).where(PatientRecord.id == record_id).values(person_id=person_id))
+def connect(
+    mpi: Mpi,
+    session: Session,
+    caller: Caller,
+    record_id: int,
+    person_id: int,
+    reason: str,
+    scored: Scored | None = None,
+) -> None:
+    """Give a record to a person, and write down since when, by whom and why."""
+    row = session.get_one(PatientRecord, record_id)
+    previous, row.person_id = row.person_id, person_id
     session.add(
         Link(
             patient_record_id=record_id,
             person_id=person_id,
+            previous_person_id=previous,
             reason=reason,
+            weight=scored.weight if scored else 0.0,
+            scores=json.dumps(scored.by_field(mpi.scorer.weights)) if scored else "{}",
+            weights_version=mpi.scorer.weights.version if scored else "",
             actor=caller.principal.id[:64],
             at=mpi.clock.now(),
         )
     )
+    session.execute(  # records that were merged into this one go where it goes
+        update(PatientRecord).where(PatientRecord.replaced_by == record_id).values(person_id=person_id)
+    )
+    session.flush()
+    if previous is not None or reason != "new":
+        record_change(
+            session, mpi.clock, "patient-linked", row.patient_id, person=person_id, previous=previous
+        )

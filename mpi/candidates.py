@@ -1,0 +1,103 @@
+"""Candidates: the records that share a block key with one, found and compared, the best first."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sqlalchemy import TextClause, delete, func, insert, select, text
+from sqlalchemy.orm import Session
+
+from mpi.blocking import MOST_IN_BLOCK, block_keys, name_key
+from mpi.features import Features, features_of
+from mpi.model import BlockKey, PatientRecord
+from mpi.room import Mpi
+from mpi.scoring import Scored
+from mpi.sealing import demographics_of
+
+MOST_COMPARED = 40  # candidates that are opened and compared: those that share the most keys
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A record that may be of the same person."""
+
+    record_id: int
+    person_id: int
+    patient_id: str
+    scored: Scored
+
+
+def find_candidates(
+    mpi: Mpi, session: Session, features: Features, without: frozenset[int] = frozenset()
+) -> list[Candidate]:
+    """Records that may be of the same person, the likeliest first. without: records to leave out."""
+    hashes = [hash_of(mpi, key) for key in block_keys(features)]
+    if not hashes:
+        return []
+    shared: Counter[int] = Counter()
+    blocks: dict[int, list[int]] = {}
+    found = session.execute(_lookup(len(hashes)), {f"h{at}": value for at, value in enumerate(hashes)})
+    for block, record_id in found:
+        blocks.setdefault(block, []).append(record_id)
+    for members in blocks.values():
+        if len(members) <= MOST_IN_BLOCK:
+            shared.update(members)
+    for record_id in without:
+        shared.pop(record_id, None)
+    nearest = [record_id for record_id, _ in shared.most_common(MOST_COMPARED)]
+    frequency = _name_frequency(mpi, session, features, blocks)
+    rows = session.scalars(
+        select(PatientRecord).where(PatientRecord.id.in_(nearest), PatientRecord.replaced_by.is_(None))
+    )
+    candidates = [
+        Candidate(
+            row.id,
+            row.person_id or 0,
+            row.patient_id,
+            mpi.scorer.score(features, features_of(demographics_of(mpi, row)), frequency),
+        )
+        for row in rows
+    ]
+    return sorted(candidates, key=lambda candidate: -candidate.scored.weight)
+
+
+@lru_cache
+def _lookup(keys: int) -> TextClause:
+    """Each block up to one more than is looked at, so that a fuller one shows without being read."""
+    return text(
+        " UNION ALL ".join(
+            "SELECT * FROM (SELECT hash, patient_record_id FROM block_key"  # noqa: S608 - numbers only
+            f" WHERE hash = :h{at} LIMIT {MOST_IN_BLOCK + 1}) AS b{at}"
+            for at in range(keys)
+        )
+    )
+
+
+def hash_of(mpi: Mpi, key: str) -> int:
+    """A keyed hash of 63 bits: what the index holds in place of a name, number or phone."""
+    return int(mpi.keys.blind_index(key)[:16], 16) >> 1
+
+
+def index_record(mpi: Mpi, session: Session, record_id: int, features: Features) -> None:
+    """Put a new record under its block keys."""
+    rows = [{"hash": hash_of(mpi, key), "patient_record_id": record_id} for key in block_keys(features)]
+    if rows:
+        session.execute(insert(BlockKey), rows)
+
+
+def reindex_record(mpi: Mpi, session: Session, record_id: int, features: Features) -> None:
+    """Put a record that says something else under its new block keys."""
+    session.execute(delete(BlockKey).where(BlockKey.patient_record_id == record_id))
+    index_record(mpi, session, record_id, features)
+
+
+def _name_frequency(mpi: Mpi, session: Session, features: Features, blocks: dict[int, list[int]]) -> float:
+    """The share of records that bear this name, by the block of its letters; 0 while too few are known."""
+    if features.name is None:
+        return 0.0
+    records = session.scalar(select(func.max(PatientRecord.id))) or 0
+    bearers = len(blocks.get(hash_of(mpi, name_key(features.name)), ()))
+    return max(1, bearers) / records if records >= ENOUGH_RECORDS else 0.0
+
+
+ENOUGH_RECORDS = 5000

@@ -1,0 +1,164 @@
+"""Asking the index: who may this be ($match, PDQ), and what else is he called (PIX).
+
+FHIR R4 Patient/$match; IHE ITI TF-2: PIXm (ITI-83), PDQm (ITI-78, ITI-119), PIX and PDQ for HL7 v2.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from access.audit import note
+from access.caller import Action, Caller
+from kernel.errors import CloudfilmError, Kind
+from mpi.candidates import find_candidates
+from mpi.demographics import Demographics
+from mpi.domains import systems
+from mpi.features import features_of
+from mpi.model import IdentifierDomain, PatientRecord
+from mpi.patient_document import issuer_of
+from mpi.resolve import record_of
+from mpi.room import Mpi
+from mpi.rules import Verdict
+from mpi.scoring import Decision, Scored, decide
+from mpi.sealing import demographics_of
+from records.model import Resource
+from records.reach import within
+
+SEARCH_PATIENTS = Action("Patient", "s")
+
+
+class UnknownDomain(CloudfilmError):
+    """No record of ours is from this assigning authority."""
+
+    kind = Kind.INVALID
+
+    def __init__(self, domain: str, is_target: bool = False) -> None:
+        super().__init__(f"The assigning authority {domain!r} is not known.")
+        self.is_target = is_target
+
+
+class UnknownIdentifier(CloudfilmError):
+    """The assigning authority is known, the identifier is not."""
+
+    kind = Kind.NOT_FOUND
+
+    def __init__(self) -> None:
+        super().__init__("The patient identifier is not known in its domain.")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A patient record that may be the one asked for."""
+
+    patient_id: str
+    person_id: int
+    score: float  # 0 to 1
+    grade: str  # certain, probable, possible, certainly-not
+    scored: Scored
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A number by which a person is known."""
+
+    issuer: str
+    identifier: str
+    patient_id: str
+
+
+def match(
+    mpi: Mpi, caller: Caller, said: Demographics, count: int = 10, only_certain: bool = False
+) -> list[Match]:
+    """Records that may be of the patient who is described, the likeliest first. Raises Forbidden."""
+    caller.require(SEARCH_PATIENTS)
+    with mpi.database.transaction() as session:
+        candidates = find_candidates(mpi, session, features_of(said))
+        known = record_of(session, said.issuer, said.identifier) if said.identifier else None
+        matches = [
+            Match(
+                found.patient_id,
+                found.person_id,
+                found.scored.probability,
+                _grade(mpi, found.scored),
+                found.scored,
+            )
+            for found in candidates
+        ]
+        if known is not None:
+            scored = mpi.scorer.score(features_of(said), features_of(demographics_of(mpi, known)))
+            matches = [found for found in matches if found.patient_id != known.patient_id]
+            grade = "certain" if scored.weight > 0 else "probable"
+            score = max(0.95, scored.probability)
+            matches.insert(0, Match(known.patient_id, known.person_id or 0, score, grade, scored))
+        visible = _visible(session, caller, [found.patient_id for found in matches])
+        note(session, mpi.clock, caller, "match Patient", detail=f"{len(visible)} found")
+    wanted = ("certain",) if only_certain else ("certain", "probable", "possible")
+    return [found for found in matches if found.patient_id in visible and found.grade in wanted][:count]
+
+
+def _grade(mpi: Mpi, scored: Scored) -> str:
+    weights = mpi.scorer.weights
+    if scored.verdict is Verdict.SAME:
+        return "certain"
+    decision = decide(scored, weights)
+    if decision == Decision.LINK:
+        return "certain" if scored.weight >= weights.link + CERTAIN_BITS else "probable"
+    return "possible" if decision == Decision.REVIEW else "certainly-not"
+
+
+CERTAIN_BITS = 4.0  # this far above the link threshold a match is called certain
+
+
+def _visible(session: Session, caller: Caller, patient_ids: list[str]) -> frozenset[str]:
+    """Those of some patients that the caller may know of."""
+    if caller.reach.is_everywhere:
+        return frozenset(patient_ids)
+    statement = select(Resource.logical_id).where(
+        Resource.type == "Patient", Resource.logical_id.in_(patient_ids)
+    )
+    return frozenset(session.scalars(within(statement, caller.reach, "Patient")))
+
+
+def cross_reference(
+    mpi: Mpi, caller: Caller, issuer: str, identifier: str, targets: tuple[str, ...] = ()
+) -> list[Reference]:
+    """The other numbers of the person whom `issuer` calls `identifier`, in all domains or in `targets`.
+
+    Issuers are codes or identifier systems. Raises UnknownDomain, UnknownIdentifier or Forbidden.
+    """
+    caller.require(SEARCH_PATIENTS)
+    with mpi.database.transaction() as session:
+        domains = systems(session)
+        source = issuer_of(issuer, domains)
+        wanted = [issuer_of(target, domains) for target in targets]
+        _require_domain(session, source, is_target=False)
+        for target in wanted:
+            _require_domain(session, target, is_target=True)
+        row = record_of(session, source, identifier)
+        if row is None or not _visible(session, caller, [row.patient_id]):
+            raise UnknownIdentifier
+        rows = session.scalars(
+            select(PatientRecord)
+            .where(PatientRecord.person_id == row.person_id, PatientRecord.replaced_by.is_(None))
+            .order_by(PatientRecord.id)
+        ).all()
+        visible = _visible(session, caller, [found.patient_id for found in rows])
+        note(
+            session, mpi.clock, caller, "cross-reference Patient", f"Patient/{row.patient_id}",
+            patient_id=row.patient_id,
+        )  # fmt: skip
+        return [
+            Reference(found.issuer, found.identifier, found.patient_id)
+            for found in rows
+            if found.patient_id in visible
+            and "~" not in found.identifier
+            and (found.issuer in wanted if wanted else found.id != row.id)
+        ]
+
+
+def _require_domain(session: Session, issuer: str, *, is_target: bool) -> None:
+    registered = session.get(IdentifierDomain, issuer)
+    known = select(PatientRecord.id).where(PatientRecord.issuer == issuer).limit(1)
+    if registered is None and session.scalar(known) is None:
+        raise UnknownDomain(issuer, is_target)

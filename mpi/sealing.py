@@ -1,0 +1,20 @@
+"""What a record says, sealed in its row: the index shows no name, number or phone in the clear."""
+
+import json
+
+from mpi.demographics import Demographics, from_plain, to_plain
+from mpi.model import PatientRecord
+from mpi.room import Mpi
+
+SEALED = "patient_record.sealed"
+
+
+def seal(mpi: Mpi, said: Demographics) -> bytes:
+    """For PatientRecord.sealed."""
+    return mpi.keys.seal_bytes(json.dumps(to_plain(said), ensure_ascii=False).encode(), SEALED)
+
+
+def demographics_of(mpi: Mpi, row: PatientRecord) -> Demographics:
+    """What a record says."""
+    plain = json.loads(mpi.keys.open_bytes(row.sealed, SEALED))
+    return from_plain(plain, row.issuer, row.identifier, row.institution, row.authority)

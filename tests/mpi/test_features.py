@@ -1,0 +1,89 @@
+"""What is taken for a value, and what only looks like one."""
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpi.demographics import Demographics
+from mpi.features import features_of
+from mpi.identity_number import check_digit, parse_identity_number
+
+
+def features(**said: object):  # type: ignore[no-untyped-def]
+    return features_of(Demographics("H1", "1", "H1", **said))  # type: ignore[arg-type]
+
+
+def test_fifteen_digits_become_the_eighteen_of_the_same_person() -> None:
+    eighteen = "51052219370507390" + check_digit("51052219370507390")
+    assert parse_identity_number(eighteen[:6] + eighteen[8:17]) == parse_identity_number(eighteen)
+
+
+@pytest.mark.parametrize("last", ["x", "X", "*"])
+def test_the_check_digit_x_may_be_written_in_three_ways(last: str) -> None:
+    body = next(body for at in range(1000) if check_digit(body := f"51052219370507{at:03d}") == "X")
+    number = parse_identity_number(body + last)
+    assert number is not None
+    assert number.is_valid
+
+
+@given(st.integers(0, 999), st.integers(0, 16), st.integers(1, 9))
+def test_one_wrong_digit_makes_a_number_invalid(sequence: int, at: int, by: int) -> None:
+    body = f"51052219370507{sequence:03d}"
+    number = body + check_digit(body)
+    wrong = parse_identity_number(number[:at] + str((int(number[at]) + by) % 10) + number[at + 1 :])
+    assert wrong is not None
+    assert not wrong.is_valid
+
+
+@pytest.mark.parametrize("text", ["", "0", "无", "111111111111111111", "000000000000000000", "不详"])
+def test_placeholders_are_no_identity_number(text: str) -> None:
+    assert parse_identity_number(text) is None
+
+
+@pytest.mark.parametrize("phone", ["13800000000", "00000000000", "1", "无", "11111111111"])
+def test_placeholders_are_no_phone(phone: str) -> None:
+    assert features(phone=phone).phones == ()
+
+
+def test_a_phone_is_one_however_its_country_code_is_written() -> None:
+    assert features(phone="+8613916651624").phones == features(phone="013916651624;13916651624").phones
+
+
+@pytest.mark.parametrize("name", ["=无名氏", "未知", "Unknown", "急诊无名"])
+def test_an_unknown_patient_has_no_name(name: str) -> None:
+    assert features(name=name).name is None
+
+
+@pytest.mark.parametrize("name", ["王丽之子", "王丽之女", "王丽之大双", "王丽之婴"])
+def test_a_newborn_has_its_mothers_name_and_none_of_its_own(name: str) -> None:
+    found = features(name=f"={name}")
+    assert found.name is None
+    assert found.mother is not None
+    assert found.mother.han == "王丽"
+
+
+@pytest.mark.parametrize("name", ["张小宝", "李子", "王之涣", "刘爱婴子涵"])
+def test_an_ordinary_name_is_no_newborns(name: str) -> None:
+    assert features(name=f"={name}").mother is None
+
+
+def test_traditional_and_simplified_writing_are_one_name() -> None:
+    assert features(name="=張偉").name == features(name="Zhang^Wei=张^伟").name
+
+
+def test_a_parents_number_on_a_childs_record_is_not_the_childs() -> None:
+    number = "51052219800507390" + check_digit("51052219800507390")
+    child = features(birth_date=date(2015, 3, 1), identity_number=number)
+    assert child.identity is None
+    assert child.guardian_identity == number
+
+
+def test_the_first_of_january_1900_is_no_birth_date() -> None:
+    assert features(birth_date=date(1900, 1, 1)).birth_date is None
+
+
+@given(st.text(max_size=40), st.text(max_size=30), st.text(max_size=30), st.text(max_size=60))
+def test_no_text_breaks_the_features(name: str, number: str, phone: str, address: str) -> None:
+    features(name=name, identity_number=number, insurance_number=number, phone=phone, address=address)
