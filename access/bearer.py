@@ -35,12 +35,13 @@ def _authenticate(door: Door) -> Caller:
     secret = request.cookies.get(COOKIE)
     if not secret:
         raise Unauthenticated
-    if request.method not in SAFE_METHODS and not _is_same_origin():
+    if request.method not in SAFE_METHODS and not is_same_origin():
         raise Forbidden("a change from another site's page", "Use this site's own pages.")
     return caller_of(access, secret, (SESSION,), door, client_address())
 
 
-def _is_same_origin() -> bool:
+def is_same_origin() -> bool:
+    """Whether a page of ours makes this request: browsers say so, and no page can make them say otherwise."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site in ("same-origin", "none")

@@ -1,5 +1,7 @@
 """Signing in and out, and the first account: pages that work without a framework, on any screen."""
 
+from pathlib import Path
+
 from flask import Blueprint, Response, make_response, redirect, render_template, request, send_from_directory
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -13,13 +15,15 @@ from access.accounts import (
     sign_in,
     sign_out,
 )
-from access.bearer import COOKIE, client_address
+from access.bearer import COOKIE, client_address, is_same_origin
 from access.tokens import Access
 from kernel.errors import CloudfilmError, Forbidden, Unauthenticated
 from kernel.http import STATUS, room
 from portal.catalogue import language, say
 
 blp = Blueprint("account", __name__, template_folder="templates")
+
+ASSETS = Path(__file__).parent / "assets"
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -41,7 +45,7 @@ SAID = {  # refusals that a person can do something about
 @blp.get("/assets/<path:name>")
 def asset(name: str) -> Response:
     """Styles and scripts of the server's own pages."""
-    answer = send_from_directory("assets", name)
+    answer = send_from_directory(ASSETS, name)
     answer.headers["Cache-Control"] = "public, max-age=3600"
     return answer
 
@@ -130,7 +134,5 @@ def _inside(path: str) -> str:
 
 def _require_own_page() -> None:
     """Raise Forbidden for a form that another site's page sent."""
-    site = request.headers.get("Sec-Fetch-Site")
-    origin = request.headers.get("Origin")
-    if site not in (None, "same-origin", "none") or (origin and origin != request.host_url.rstrip("/")):
+    if not is_same_origin():
         raise Forbidden("a form of another site's page", "Use this site's own pages.")
