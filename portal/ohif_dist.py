@@ -31,7 +31,7 @@ INTEGRITY = "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6
 BASE_PATH = "/ohif/"
 FOLDER = Path(__file__).parent / "static" / "ohif"
 NODE_REQUIREMENTS = Path(__file__).parent / "ohif_node.lock"
-LAYOUT = "1"  # raise when what is made from the same package changes, so that the next set-up makes it anew
+LAYOUT = "2"  # raise when what is made from the same package changes, so that the next set-up makes it anew
 STAMP = "version.txt"
 
 LEFT_OUT = re.compile(
@@ -47,7 +47,7 @@ COMPRESSED = frozenset({".js", ".css", ".wasm", ".svg", ".json"})
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """A text that carries the path of the root, in how many files it stands, and how often in all."""
+    """A text that is replaced in the files it stands in, and how often it stands in all of them."""
 
     name: re.Pattern[str]
     old: bytes
@@ -66,6 +66,19 @@ REWRITES = (
         re.compile(r"app\.bundle\.\w+\.js"),
         b"'/dicom-microscopy-viewer/",
         b"'" + BASE_PATH.encode() + b"dicom-microscopy-viewer/",
+        1,
+    ),
+    Rewrite(  # study list: a name in its own writing where it has one, not in Latin letters
+        re.compile(r"app\.bundle\.\w+\.js"),
+        b"if (element.Value[0].Alphabetic) {",
+        b"if (element.Value[0].Ideographic) { return element.Value[0].Ideographic.replace(/\\^/g, ''); }\n"
+        b"  if (element.Value[0].Alphabetic) {",
+        1,
+    ),
+    Rewrite(  # patient panel and printed names
+        re.compile(r"app\.bundle\.\w+\.js"),
+        b"let nameToUse = name.Alphabetic ?? name;",
+        b"let nameToUse = name.Ideographic?.replace(/\\^/g, '') || (name.Alphabetic ?? name);",
         1,
     ),
     Rewrite(re.compile(r"app\.bundle\.css"), b"url(/", b"url(" + BASE_PATH.encode(), 5),  # fonts

@@ -116,7 +116,7 @@ def live_server_in(data_dir: Path, **environment: str) -> Iterator[LiveServer]:
 def _start(data_dir: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     with (data_dir / "server.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "cloudfilm", "serve"],
+            [sys.executable, "-m", "cloudfilm", "serve", "--no-sample"],
             cwd=data_dir,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,129 @@
+"""From a modality to a screen: what dcmtk's storescu sends is what OHIF shows in a browser."""
+
+import io
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.phantom import ct_series, windowed
+from tests.live import LiveServer
+
+CANVAS = "canvas.cornerstone-canvas"
+WITHIN_MS = 90_000  # software rendering on a busy machine
+
+
+@pytest.fixture(scope="module")
+def study_uid(live_server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The phantom, stored by C-STORE."""
+    folder = tmp_path_factory.mktemp("phantom")
+    slices = list(ct_series("Zhang^San=张^三"))
+    for number, image in enumerate(slices):
+        image.save_as(folder / f"{number}.dcm", enforce_file_format=True)
+    subprocess.run(
+        ["storescu", "-aec", "CLOUDFILM", "127.0.0.1", str(live_server.dicom_port)]
+        + [str(path) for path in sorted(folder.iterdir())],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    return str(slices[0].StudyInstanceUID)
+
+
+@pytest.fixture
+def page(live_server: LiveServer, signed_in: Path, browser: Browser) -> Iterator[Page]:
+    """A page of somebody who signed in and whose browser asks for Chinese."""
+    context = browser.new_context(
+        base_url=live_server.url,
+        storage_state=signed_in,
+        locale="zh-CN",
+        viewport={"width": 1280, "height": 800},
+    )
+    context.set_default_timeout(WITHIN_MS)
+    page = context.new_page()
+    yield page
+    context.close()
+
+
+def shown(page: Page) -> NDArray[np.float64]:
+    """Grey levels of the square in the viewport's middle, which a square image fills."""
+    shot = Image.open(io.BytesIO(page.locator(CANVAS).first.screenshot())).convert("L")
+    side = min(shot.size)
+    left, top = (shot.width - side) // 2, (shot.height - side) // 2
+    square = shot.crop((left, top, left + side, top + side)).resize((128, 128))
+    return np.asarray(square, dtype=np.float64)
+
+
+def likeness(page: Page, number: int) -> float:
+    """How the viewport correlates with a slice of the phantom: 1 is the same picture."""
+    expected = Image.fromarray(windowed(number).astype(np.uint8)).resize((128, 128))
+    levels = shown(page)
+    if levels.std() < 1:
+        return 0.0
+    return float(np.corrcoef(levels.ravel(), np.asarray(expected, dtype=np.float64).ravel())[0, 1])
+
+
+def wait_for_slice(page: Page, number: int) -> None:
+    """Until the viewport shows that slice and no other."""
+    deadline = WITHIN_MS / 500
+    while likeness(page, number) < 0.97:
+        deadline -= 1
+        assert deadline > 0, f"slice {number} does not appear: {[likeness(page, n) for n in range(1, 6)]}"
+        page.wait_for_timeout(500)
+
+
+def test_a_stored_ct_is_on_the_screen_with_its_own_grey_levels(page: Page, study_uid: str) -> None:
+    page.goto(f"/ohif/viewer?StudyInstanceUIDs={study_uid}")
+
+    wait_for_slice(page, 1)
+
+    assert likeness(page, 1) > max(likeness(page, number) for number in range(2, 6))
+
+
+def test_scrolling_shows_the_next_slice(page: Page, study_uid: str) -> None:
+    page.goto(f"/ohif/viewer?StudyInstanceUIDs={study_uid}")
+    wait_for_slice(page, 1)
+
+    page.locator(CANVAS).first.hover()
+    page.mouse.wheel(0, 100)
+
+    wait_for_slice(page, 2)
+    assert likeness(page, 2) > likeness(page, 1)
+
+
+def test_the_study_list_finds_a_study_by_its_chinese_name(page: Page, study_uid: str) -> None:
+    page.goto("/ohif/")
+
+    row = page.get_by_role("row", name=re.compile("体模 CT"))
+    expect(row).to_contain_text("张")
+    expect(row).to_contain_text("CT")
+
+
+def test_the_viewer_speaks_chinese_to_a_chinese_browser(page: Page, study_uid: str) -> None:
+    page.goto(f"/ohif/viewer?StudyInstanceUIDs={study_uid}")
+
+    expect(page.get_by_text("检查", exact=True).first).to_be_visible()
+
+
+def test_nothing_is_asked_of_any_other_host(page: Page, live_server: LiveServer, study_uid: str) -> None:
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
+
+    page.goto(f"/ohif/viewer?StudyInstanceUIDs={study_uid}")
+    wait_for_slice(page, 1)
+
+    assert {url for url in asked if not url.startswith((live_server.url, "blob:", "data:"))} == set()
+
+
+def test_who_has_not_signed_in_is_led_to_the_sign_in(browser: Browser, live_server: LiveServer) -> None:
+    page = browser.new_page()
+    page.goto(f"{live_server.url}/ohif/viewer?StudyInstanceUIDs=1.2.3")
+
+    expect(page).to_have_url(re.compile("/sign-in"))
+    page.close()
