@@ -23,7 +23,10 @@ def package(path: Path, **changed: bytes) -> Path:
     """An npm archive shaped like the pinned one: eight public paths, a font, a slide viewer."""
     files = dict.fromkeys(BUNDLES, PUBLIC_PATH)
     files["app.bundle.0f6159c501addfe9.js"] = (
-        PUBLIC_PATH + b"import('/dicom-microscopy-viewer/dicomMicroscopyViewer.min.js')"
+        PUBLIC_PATH
+        + b"import('/dicom-microscopy-viewer/dicomMicroscopyViewer.min.js')"
+        + b"if (element.Value[0].Alphabetic) {"
+        + b"let nameToUse = name.Alphabetic ?? name;"
     )
     files["app.bundle.css"] = b"@font-face{src:url(/a34f9d1faa5f3315.woff2)}" * 5
     files["a34f9d1faa5f3315.woff2"] = b"font"
