@@ -1,0 +1,274 @@
+"""An association: messages in both directions over accepted presentation contexts (PS3.7, PS3.8 annex E).
+
+A message is a command set and perhaps a data set. The data set of a message that came in is a stream: its
+fragments are views of the receive buffer, to be used before the next is asked for; what its reader
+leaves over
+is passed over before anything else is read. One operation runs at a time (no asynchronous window is granted),
+so a response follows its request, and only a cancellation may come in between.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from access.caller import Caller
+from access.nodes import NodePeer
+from dimse.associate import encode_abort
+from dimse.command import (
+    HAS_DATA_SET,
+    NO_DATA_SET,
+    RESPONSE,
+    Command,
+    InvalidCommand,
+    Operation,
+    Value,
+    decode_command,
+    encode_command,
+)
+from dimse.upper_layer import (
+    COMMAND,
+    PDU_HEADER,
+    AbortReason,
+    AssociationEnded,
+    PduType,
+    Pdv,
+    ProtocolViolation,
+    UpperLayer,
+    data_pdus,
+)
+
+MAX_COMMAND_BYTES = 1 << 16
+MAX_IDENTIFIER_BYTES = (
+    1 << 24
+)  # a data set that is read whole: identifiers, attribute lists, film boxes' pixels
+CANCEL_WINDOW = 8  # cancellations remembered of messages that are not being answered
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An accepted presentation context."""
+
+    id: int
+    sop_class: str
+    transfer_syntax: str
+    as_scp: bool = True  # whether this side may perform what is asked over it
+    as_scu: bool = False  # whether this side may ask over it
+
+
+@dataclass(slots=True)
+class Message:
+    """A message that came in."""
+
+    association: "Association"
+    context: Context
+    command: dict[str, Value]
+
+    @property
+    def operation(self) -> int:
+        """The command field without the response bit."""
+        return self.number("CommandField") & ~RESPONSE
+
+    @property
+    def is_response(self) -> bool:
+        """Whether it answers a request of ours."""
+        return bool(self.number("CommandField") & RESPONSE)
+
+    @property
+    def status(self) -> int:
+        """The status of a response."""
+        return self.number("Status")
+
+    @property
+    def id(self) -> int:
+        """The message id of a request."""
+        return self.number("MessageID")
+
+    def number(self, keyword: str) -> int:
+        """A number of the command set; 0 when it is absent."""
+        value = self.command.get(keyword, 0)
+        return value if isinstance(value, int) else 0
+
+    def text(self, keyword: str) -> str:
+        """A text of the command set; empty when it is absent."""
+        value = self.command.get(keyword, "")
+        return value if isinstance(value, str) else ""
+
+    def tags(self, keyword: str) -> tuple[int, ...]:
+        """A list of tags of the command set; empty when it is absent."""
+        value = self.command.get(keyword, ())
+        return value if isinstance(value, tuple) else ()
+
+    @property
+    def has_data_set(self) -> bool:
+        """Whether a data set follows, read or not."""
+        return self.number("CommandDataSetType") != NO_DATA_SET
+
+    def fragments(self) -> Iterator[memoryview]:
+        """The data set, piece by piece; each is valid until the next is asked for."""
+        return self.association.fragments()
+
+    def data_set(self) -> bytes:
+        """The data set as a whole. Raises ProtocolViolation beyond MAX_IDENTIFIER_BYTES."""
+        whole = io.BytesIO()
+        for fragment in self.fragments():
+            whole.write(fragment)
+            if whole.tell() > MAX_IDENTIFIER_BYTES:
+                raise ProtocolViolation("sent a data set that is too large for its service")
+        return whole.getvalue()
+
+
+@dataclass(slots=True)
+class Association:
+    """One association, on either side."""
+
+    layer: UpperLayer
+    contexts: Mapping[int, Context]
+    max_pdu_bytes: int  # that the peer takes; 0: no limit
+    called: str
+    calling: str
+    caller: Caller
+    node: NodePeer
+    extended: Mapping[str, bytes] = field(default_factory=dict)  # accepted extended negotiation, by SOP class
+    is_busy: bool = False  # in the middle of an operation
+    _open: Context | None = None  # the context of a data set that has not been read to its end
+    _cancelled: list[int] = field(default_factory=list)
+    _last_message_id: int = 0
+
+    def receive(self) -> Message:
+        """The next message. Raises Released, ProtocolViolation or AssociationEnded."""
+        for _ in self.fragments():
+            continue
+        pieces = bytearray()
+        while True:
+            pdv = self.layer.read_pdv()
+            if not pdv.is_command:
+                raise ProtocolViolation("sent a data set without a command", AbortReason.UNEXPECTED_PDU)
+            pieces += pdv.data
+            if len(pieces) > MAX_COMMAND_BYTES:
+                raise ProtocolViolation("sent a command set that is too large")
+            if pdv.is_last:
+                break
+        return self._message(pdv, bytes(pieces))
+
+    def _message(self, pdv: Pdv, data: bytes) -> Message:
+        context = self.contexts.get(pdv.context_id)
+        if context is None:
+            raise ProtocolViolation("used a presentation context that was not accepted")
+        try:
+            message = Message(self, context, decode_command(data))
+        except InvalidCommand:
+            raise ProtocolViolation("sent a command set that cannot be read") from None
+        if "CommandField" not in message.command:
+            raise ProtocolViolation("sent a command set without a command")
+        self._open = context if message.has_data_set else None
+        return message
+
+    def fragments(self) -> Iterator[memoryview]:
+        """What is left of the data set that is coming in."""
+        while self._open is not None:
+            pdv = self.layer.read_pdv()
+            if pdv.is_command or pdv.context_id != self._open.id:
+                raise ProtocolViolation(
+                    "broke off a data set with something else", AbortReason.UNEXPECTED_PDU
+                )
+            if pdv.is_last:
+                self._open = None
+            yield pdv.data
+
+    def send(
+        self, context: Context, command: Command, data: Iterable[bytes | memoryview] | None = None
+    ) -> None:
+        """Send a message. data: the encoded data set in pieces. Raises AssociationEnded."""
+        kind = NO_DATA_SET if data is None else HAS_DATA_SET
+        encoded = encode_command({**command, "CommandDataSetType": kind})
+        pieces: list[bytes | memoryview] = []
+        for header, piece in data_pdus(context.id, COMMAND, (encoded,), self.max_pdu_bytes):
+            pieces += (header, piece)
+        if data is not None:
+            for header, piece in data_pdus(context.id, 0, data, self.max_pdu_bytes):
+                pieces += (header, piece)
+                if len(piece) > 8192:
+                    self.layer.write(*pieces)
+                    pieces = []
+        if pieces:
+            self.layer.write(*pieces)
+
+    def respond(self, request: Message, status: int, data: bytes | None = None, **elements: Value) -> None:
+        """Answer a request; SOP class and instance are repeated from it unless given. Raises
+        AssociationEnded."""
+        command: dict[str, Value] = {
+            "CommandField": request.number("CommandField") | RESPONSE,
+            "MessageIDBeingRespondedTo": request.id,
+            "AffectedSOPClassUID": request.text("AffectedSOPClassUID")
+            or request.text("RequestedSOPClassUID"),
+            "Status": status,
+        }
+        instance = request.text("AffectedSOPInstanceUID") or request.text("RequestedSOPInstanceUID")
+        if instance:
+            command["AffectedSOPInstanceUID"] = instance
+        comment = elements.get("ErrorComment")
+        if isinstance(comment, str):
+            elements["ErrorComment"] = comment[:64]  # LO
+        self.send(request.context, {**command, **elements}, None if data is None else (data,))
+
+    def invoke(
+        self, context: Context, command: Command, data: Iterable[bytes | memoryview] | None = None
+    ) -> Message:
+        """Send a request and wait for its first response. Raises AssociationEnded."""
+        message_id = self.request(context, command, data)
+        return self.response(message_id)
+
+    def request(
+        self, context: Context, command: Command, data: Iterable[bytes | memoryview] | None = None
+    ) -> int:
+        """Send a request and return its message id."""
+        self._last_message_id = self._last_message_id % 0xFFFF + 1
+        self.send(context, {**command, "MessageID": self._last_message_id}, data)
+        return self._last_message_id
+
+    def response(self, message_id: int) -> Message:
+        """The next response to a request of ours. Raises AssociationEnded."""
+        while True:
+            message = self.receive()
+            if message.operation == Operation.C_CANCEL:
+                self._remember_cancellation(message)
+            elif message.is_response and message.number("MessageIDBeingRespondedTo") == message_id:
+                return message
+            else:
+                raise ProtocolViolation("sent a message out of turn", AbortReason.UNEXPECTED_PDU)
+
+    def is_cancelled(self, request: Message) -> bool:
+        """Whether the peer has cancelled a request that is being answered; does not wait."""
+        while self.layer.is_readable():
+            message = self.receive()
+            if message.operation != Operation.C_CANCEL:
+                raise ProtocolViolation("sent a message out of turn", AbortReason.UNEXPECTED_PDU)
+            self._remember_cancellation(message)
+        return request.id in self._cancelled
+
+    def _remember_cancellation(self, message: Message) -> None:
+        self._cancelled = [*self._cancelled, message.number("MessageIDBeingRespondedTo")][-CANCEL_WINDOW:]
+
+    def forget_cancellations(self) -> None:
+        """Message ids are used again: what was cancelled counts for one operation only."""
+        self._cancelled = []
+
+    def release(self) -> None:
+        """End in good order, as the requestor."""
+        try:
+            self.layer.write(PDU_HEADER.pack(PduType.RELEASE_RQ, 4) + bytes(4))
+            while self.layer.read_pdu()[0] == PduType.DATA:
+                continue
+        except AssociationEnded:
+            pass  # it has ended either way
+        finally:
+            self.layer.close()
+
+    def abort(self, source: int = 0, reason: int = 0) -> None:
+        """End at once. source: 0 the service user, 2 the service provider (PS3.8 9.3.8)."""
+        try:
+            self.layer.write(encode_abort(source, reason))
+        except AssociationEnded:
+            pass  # it has ended either way
+        finally:
+            self.layer.close()
