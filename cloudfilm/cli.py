@@ -10,7 +10,7 @@ import sys
 import click
 
 from cloudfilm import __version__
-from cloudfilm.commands import doctor, import_files, serve, study, token
+from cloudfilm.commands import doctor, import_files, node, serve, study, token
 from cloudfilm.load_settings import load_settings
 from cloudfilm.rooms import Rooms, build_rooms
 from kernel.errors import CloudfilmError
@@ -23,6 +23,7 @@ COMMANDS: tuple[click.Command, ...] = (
     import_files.import_,
     study.study,
     token.token,
+    node.node,
     doctor.doctor,
 )
 

@@ -1,0 +1,117 @@
+"""The command line, as an operator uses it."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from access.caller import Door
+from access.nodes import UnknownNode, identify_node
+from access.tokens import ACCESS, caller_of
+from cloudfilm.cli import Context, cli
+from cloudfilm.rooms import Rooms
+from tests.builders import ROOT, ct_slice
+
+
+@pytest.fixture
+def run(rooms: Rooms, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Run `cloudfilm` with the test's own rooms."""
+    monkeypatch.setattr(Context, "rooms", rooms)
+    for name, value in (
+        ("DATA_DIR", str(rooms.settings.data_dir)),
+        ("DATABASE__URL", rooms.settings.database.url),
+        ("BLOBS__URL", rooms.settings.blobs.url),
+    ):
+        monkeypatch.setenv(f"CLOUDFILM_{name}", value)
+
+    def command(*arguments: str) -> Result:
+        return CliRunner().invoke(cli, arguments)
+
+    return command
+
+
+def test_help_names_every_command(run) -> None:  # type: ignore[no-untyped-def]
+    text = run("--help").output
+
+    for name, command in cli.commands.items():
+        assert name in text
+        assert command.get_short_help_str(), name
+
+
+def test_files_and_folders_are_imported_and_a_second_run_finds_them_there(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = tmp_path / "cd" / "a"
+    folder.mkdir(parents=True)
+    for number in (1, 2):
+        (folder / f"{number}").write_bytes(ct_slice(instance=number))
+    (folder / "readme.txt").write_text("no image")
+
+    first = run("import", str(tmp_path / "cd"))
+    assert first.exit_code == 1
+    assert "2 stored, 0 already there, 0 held for review, 1 refused" in first.output
+    assert "readme.txt" in first.output
+    second = run("import", str(folder / "1"))
+    assert (second.exit_code, "0 stored, 1 already there" in second.output) == (0, True)
+
+
+def test_studies_are_listed_shown_and_checked(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for number in (1, 2, 4):
+        (tmp_path / f"{number}.dcm").write_bytes(ct_slice(instance=number))
+    run("import", *(str(tmp_path / f"{number}.dcm") for number in (1, 2, 4)))
+
+    assert f"{ROOT}.1" in run("study", "list", "--name", "张*").output
+    assert run("study", "list", "--name", "李*").output == ""
+    shown = run("study", "show", f"{ROOT}.1").output
+    assert "Zhang^Wei=张^伟" in shown
+    assert f"{ROOT}.1.1" in shown
+    check = run("study", "check", f"{ROOT}.1")
+    assert check.exit_code == 1
+    assert "missing numbers: 3" in check.output
+
+
+def test_a_damaged_object_is_found(run, rooms: Rooms, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "1.dcm").write_bytes(ct_slice())
+    run("import", str(tmp_path / "1.dcm"))
+    assert run("study", "check", f"{ROOT}.1").exit_code == 0
+    (blob,) = (path for path in (rooms.settings.data_dir / "blobs").rglob("*") if path.is_file())
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data)
+
+    check = run("study", "check", f"{ROOT}.1")
+    assert (check.exit_code, f"damaged: {ROOT}.1.1.1" in check.output) == (1, True)
+
+
+def test_a_token_lets_in_within_its_scopes(run, rooms: Rooms) -> None:  # type: ignore[no-untyped-def]
+    secret = run("token", "--scope", "user/ImagingStudy.rs", "--expires", "30m").output.strip()
+    caller = caller_of(rooms.access, secret, (ACCESS,), Door.DICOMWEB, "127.0.0.1")
+
+    assert {str(action) for action in caller.permissions.verbs} == {"ImagingStudy.r", "ImagingStudy.s"}
+    assert run("token", "--expires", "soon").exit_code != 0
+    assert run("token", "--scope", "user/x").exit_code != 0
+
+
+def test_nodes_are_added_listed_and_removed(run, rooms: Rooms) -> None:  # type: ignore[no-untyped-def]
+    assert (
+        run("node", "add", "CT1", "--host", "10.1.2.3", "--may", "store", "--institution", "H1").exit_code
+        == 0
+    )
+    assert "CT1" in run("node", "list").output
+    caller, peer = identify_node(rooms.access, "CT1", "10.1.2.3")
+    assert (peer.permissions, caller.principal.institution) == (("store",), "H1")
+    for address in ("10.1.2.4", "not an address"):
+        with pytest.raises(UnknownNode):
+            identify_node(rooms.access, "CT1", address)
+    assert run("node", "remove", "CT1").exit_code == 0
+    assert run("node", "remove", "CT1").exit_code == 1
+    with pytest.raises(UnknownNode):
+        identify_node(rooms.access, "CT1", "10.1.2.3")
+    assert run("node", "add", "MUCH TOO LONG A TITLE").exit_code != 0
+    assert run("node", "add", "CT1", "--may", "anything").exit_code != 0
+
+
+def test_the_doctor_says_what_is_wrong(run, rooms: Rooms) -> None:  # type: ignore[no-untyped-def]
+    (rooms.settings.data_dir / "keys" / "ring.json").chmod(0o644)
+
+    done = run("doctor")
+    assert done.exit_code == 1
+    assert "chmod 600" in done.output
