@@ -154,8 +154,11 @@ class ElementReader:
                     at += 4
                 elif vr not in KNOWN_VRS:
                     raise MalformedObject("the value representation is not one", tag)
+                inner_explicit = vr != "UN"
+                if vr == "UN" and length != UNDEFINED and not group & 1:
+                    vr = self._implicit_vr(tag, found)  # some writers put UN for what the dictionary knows
             else:
-                vr = self._implicit_vr(tag, found)
+                vr, inner_explicit = self._implicit_vr(tag, found), False
             if tag <= previous:
                 sorted_so_far = False
             previous = tag
@@ -169,7 +172,9 @@ class ElementReader:
                 at += length  # group lengths and file meta are no part of the model
                 continue
             if vr == "SQ":
-                found[key], at = self._sequence(at, at + length, decoder, explicit, f"{path}{key}", depth)
+                found[key], at = self._sequence(
+                    at, at + length, decoder, inner_explicit, f"{path}{key}", depth
+                )
                 continue
             if tag in PIXEL_DATA and depth == 0:
                 self.pixels = BulkValue(at, length, vr)

@@ -40,7 +40,7 @@ def search_at(level: Level, study: str = "", series: str = "") -> Response:
     query = parse_query(level, arguments, study, series, strict=archive.settings.strict_search)
     found = search(archive, current_caller(Door.DICOMWEB), query)
     if not found.rows:
-        return Response(status=204)
+        return Response(status=204, headers={"Content-Type": media_type})
     body = at_base(b"[" + b",".join(found.rows) + b"]", service_base())
     answer = Response(body, mimetype=media_type or DICOM_JSON)
     if found.has_more:

@@ -1,0 +1,1 @@
+"""Measurements that anyone can run; results are quoted in docs/performance.md with their commands."""
