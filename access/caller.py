@@ -53,6 +53,7 @@ class Principal:
     institution: str = ""  # code of the institution it belongs to
     department: str = ""
     role: str = ""
+    fhir_user: str = ""  # reference to who it is in clinical documents, as Practitioner/x
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,13 @@ SEARCH_IMAGES = Action("ImagingStudy", "s")
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Actions by resource type; `*` stands for every clinical type, never for the site's own ones."""
+    """Actions by resource type; `*` stands for every clinical type, never for the site's own ones.
+
+    What is denied is not allowed, however it got among the verbs.
+    """
 
     verbs: frozenset[Action] = frozenset()
+    denied: frozenset[Action] = frozenset()
 
     @classmethod
     def of(cls, **by_resource: str) -> "Permissions":
@@ -92,27 +97,40 @@ class Permissions:
 
     def allow(self, action: Action) -> bool:
         """Whether the action is among them."""
-        return action in self.verbs or (
-            action.resource not in SITE_RESOURCES and Action("*", action.verb) in self.verbs
-        )
+        return _holds(self.verbs, action) and not _holds(self.denied, action)
 
     def intersection(self, other: "Permissions") -> "Permissions":
         """What both allow."""
-        return Permissions(
-            frozenset(
-                action for action in self.verbs | other.verbs if self.allow(action) and other.allow(action)
-            )
+        common = (
+            action
+            for action in self.verbs | other.verbs
+            if _holds(self.verbs, action) and _holds(other.verbs, action)
         )
+        return Permissions(frozenset(common), self.denied | other.denied)
 
     def union(self, other: "Permissions") -> "Permissions":
         """What either allows."""
-        return Permissions(self.verbs | other.verbs)
+        denied = (
+            action for action in self.denied | other.denied if not (self.allow(action) or other.allow(action))
+        )
+        return Permissions(self.verbs | other.verbs, frozenset(denied))
+
+    def without(self, denied: Iterable[Action]) -> "Permissions":
+        """The same, less these."""
+        return Permissions(self.verbs, self.denied | frozenset(denied))
 
 
 SITE_RESOURCES = frozenset(
     {"Node", "Account", "Client", "Policy", "Share", "AuditTrail", "Setting", "Workitem", "Message", "Job"}
 )
 """What a site runs on, beside clinical types; `*` in a scope does not reach them."""
+
+
+def _holds(actions: frozenset[Action], action: Action) -> bool:
+    return action in actions or (
+        action.resource not in SITE_RESOURCES and Action("*", action.verb) in actions
+    )
+
 
 EVERYTHING = Permissions(
     frozenset(Action(resource, verb) for resource in ("*", *SITE_RESOURCES) for verb in "cruds")
@@ -133,6 +151,9 @@ class Clause:
     documents: frozenset[str] | None = None  # references such as DiagnosticReport/x
     study_dates: tuple[date | None, date | None] | None = None  # both ends included
     resource_types: frozenset[str] | None = None  # the clause is about these types only; None: all
+    except_patients: frozenset[str] | None = None  # none of these; a consent that denies, for one
+    except_studies: frozenset[str] | None = None
+    except_types: frozenset[str] | None = None
     search: str = ""  # a granular scope's own query (SMART 2.2, `?category=...`), read by records.search
 
 

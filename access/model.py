@@ -1,4 +1,4 @@
-"""The tables of access: institutions, accounts, tokens, nodes and the audit trail."""
+"""The tables of access: institutions, accounts, apps, tokens, nodes, policies and the audit trail."""
 
 from datetime import datetime
 
@@ -33,7 +33,157 @@ class Account(Base):
     failures: Mapped[int] = mapped_column(default=0)
     locked_until: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     disabled: Mapped[bool] = mapped_column(default=False)
+    password_changed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    must_change: Mapped[bool] = mapped_column(default=False)  # somebody else chose the password
+    phone: Mapped[bytes] = mapped_column(LargeBinary, default=b"")  # sealed; for codes by SMS
+    certificate: Mapped[str] = mapped_column(String(64), default="", index=True)  # SHA-256 of its own one
+    federated: Mapped[str] = mapped_column(String(320), default="", index=True)  # `issuer subject` elsewhere
+    fhir_user: Mapped[str] = mapped_column(String(128), default="")  # reference: Practitioner/x, Patient/x
+    patients: Mapped[str] = mapped_column(Text, default="")  # of a patient or proxy: Patient ids, by commas
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PasswordHistory(Base):
+    """A password that an account had; it may not come back soon."""
+
+    __tablename__ = "password_history"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(String(36), index=True)
+    password: Mapped[str] = mapped_column(String(256))
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SecondFactor(Base):
+    """What an account shows beside its password: a TOTP secret or a WebAuthn credential."""
+
+    __tablename__ = "second_factor"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    account_id: Mapped[str] = mapped_column(String(36), index=True)
+    kind: Mapped[str] = mapped_column(String(16))  # totp, webauthn
+    secret: Mapped[bytes] = mapped_column(LargeBinary)  # sealed: TOTP secret, or WebAuthn public key
+    credential: Mapped[str] = mapped_column(String(512), default="", index=True)  # WebAuthn credential id
+    counter: Mapped[int] = mapped_column(BigInteger, default=0)  # last TOTP step or signature count seen
+    label: Mapped[str] = mapped_column(String(100), default="")
+    confirmed: Mapped[bool] = mapped_column(default=False)  # it was shown to work once
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Client(Base):
+    """An app or service that is registered (RFC 7591, SMART App Launch 2.2)."""
+
+    __tablename__ = "client"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), default="")
+    auth_method: Mapped[str] = mapped_column(String(32), default="none")
+    secret: Mapped[bytes] = mapped_column(LargeBinary, default=b"")  # keyed hash
+    jwks: Mapped[str] = mapped_column(Text, default="")  # inline key set
+    jwks_uri: Mapped[str] = mapped_column(Text, default="")
+    redirect_uris: Mapped[str] = mapped_column(Text, default="")  # one a line, compared whole
+    launch_uri: Mapped[str] = mapped_column(Text, default="")
+    grant_types: Mapped[str] = mapped_column(Text, default="authorization_code")  # separated by spaces
+    scope: Mapped[str] = mapped_column(Text, default="")  # the most it may be granted; empty: all we support
+    role: Mapped[str] = mapped_column(String(32), default="integration")  # as a service without a user
+    institution: Mapped[str] = mapped_column(String(32), default="")
+    disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AuthorizationCode(Base):
+    """A code that an app exchanges for tokens, once. Only a keyed hash of it is kept."""
+
+    __tablename__ = "authorization_code"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    client_id: Mapped[str] = mapped_column(String(64))
+    account_id: Mapped[str] = mapped_column(String(36))
+    session_id: Mapped[str] = mapped_column(String(36))  # the browser session that approved
+    family: Mapped[str] = mapped_column(String(36))  # of the tokens that come from it
+    redirect_uri: Mapped[str] = mapped_column(Text)
+    scope: Mapped[str] = mapped_column(Text)
+    context: Mapped[str] = mapped_column(Text, default="{}")
+    nonce: Mapped[str] = mapped_column(String(256), default="")
+    code_challenge: Mapped[str] = mapped_column(String(128))
+    auth_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+
+
+class Launch(Base):
+    """An EHR launch that was begun: a handle for one app, one session, one use."""
+
+    __tablename__ = "launch"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    client_id: Mapped[str] = mapped_column(String(64))
+    session_id: Mapped[str] = mapped_column(String(36))
+    context: Mapped[str] = mapped_column(Text, default="{}")
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+
+
+class SpentAssertion(Base):
+    """A client assertion's `jti` that was shown once already (SMART 2.2, 4.1.5)."""
+
+    __tablename__ = "spent_assertion"
+
+    issuer: Mapped[str] = mapped_column(String(64), primary_key=True)
+    jti: Mapped[str] = mapped_column(String(128), primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PolicyVersion(Base):
+    """The site's rules as they were from a moment on; the newest row holds. Rows are never changed."""
+
+    __tablename__ = "policy_version"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    by: Mapped[str] = mapped_column(String(64))
+    comment: Mapped[str] = mapped_column(String(200), default="")
+    document: Mapped[str] = mapped_column(Text)
+
+
+class ConsentVersion(Base):
+    """What one FHIR Consent permits or denies, from a moment on; the newest row of a Consent holds."""
+
+    __tablename__ = "consent_version"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    consent: Mapped[str] = mapped_column(String(64), index=True)  # logical id of the Consent document
+    patient: Mapped[str] = mapped_column(String(64), index=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    document: Mapped[str] = mapped_column(Text)  # provisions as access.consents reads them; empty: withdrawn
+
+
+class BreakGlass(Base):
+    """A physician exceeds policy for one patient, with a stated reason and for a while."""
+
+    __tablename__ = "break_glass"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(String(36), index=True)
+    patient: Mapped[str] = mapped_column(String(64))
+    reason: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    until: Mapped[datetime] = mapped_column(UtcDateTime)
+    reviewed_by: Mapped[str] = mapped_column(String(36), default="")
+    reviewed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    verdict: Mapped[str] = mapped_column(Text, default="")
+
+
+class AuditSeal(Base):
+    """The end of the audit chain on one day, sealed with a key that the database does not hold."""
+
+    __tablename__ = "audit_seal"
+
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))
+    seal: Mapped[str] = mapped_column(String(64))  # keyed hash over day, number and hash
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Token(Base):
@@ -44,7 +194,7 @@ class Token(Base):
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
-    kind: Mapped[str] = mapped_column(String(16))  # access, session, setup
+    kind: Mapped[str] = mapped_column(String(16))  # access, refresh, session, half, setup, registration
     account_id: Mapped[str] = mapped_column(String(36), default="")
     client_id: Mapped[str] = mapped_column(String(64), default="")
     role: Mapped[str] = mapped_column(String(32), default="")  # of a token without an account
@@ -53,6 +203,9 @@ class Token(Base):
     )  # SMART scopes; empty on a session: all that the role has
     context: Mapped[str] = mapped_column(Text, default="{}")  # launch context: patient, ...
     label: Mapped[str] = mapped_column(String(200), default="")
+    family: Mapped[str] = mapped_column(String(36), default="", index=True)  # tokens of one approval
+    session_id: Mapped[str] = mapped_column(String(36), default="")  # ends with this session; empty: does not
+    factors: Mapped[str] = mapped_column(String(64), default="")  # how its holder signed in (RFC 8176)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     used_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

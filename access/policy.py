@@ -1,17 +1,62 @@
-"""The one decision: principal, role, scopes and context give what a caller may do and how far it reaches.
+"""The one decision: who asks, with which scopes and context, from where and when, gives what it may do and
+how far it reaches, with a reason for every step.
 
-Pure: no clock, no database. What a token can do is what its holder's role can do, and its scopes, and the
-context of its launch; each narrows, none widens (SMART 2.2: scopes delegate, they never exceed the user's
-own rights).
+Pure: no clock, no database. A decision is made in steps, each of which narrows what the steps before it left:
+role, the site's rules, consents, scopes, launch context (SMART 2.2: scopes delegate, they never exceed the
+user's own rights). Only three things widen a reach, all of them within the role's permissions: what was
+granted to the principal, a consent that names it, and breaking the glass; the last also opens what rules and
+consents closed for that one patient, never what scopes closed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
-from access.caller import Caller, Clause, Door, Permissions, Principal, Reach
+from access.caller import Action, Caller, Clause, Door, Permissions, Principal, Reach
+from access.consents import Consent, denied_by, permitted_by
 from access.roles import ROLES, Role, Span
+from access.rules import Rule
 from access.scopes import Scope, permissions_of
 
 NO_ROLE = Role("", Permissions(), Span.NOTHING)
+
+PATIENT_IS_PERSONAL = frozenset({"patient"})  # roles whose own data no consent of theirs closes to them
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a site has decided, as it stands now: its rules and its patients' consents."""
+
+    rules: tuple[Rule, ...] = ()
+    consents: tuple[Consent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a decision: what it lets through, and why."""
+
+    name: str  # role, rule:<id>, consent, scope, break-glass
+    reason: str
+    permissions: Permissions | None = None  # what it allows at most; None: everything
+    denied: frozenset[Action] = frozenset()
+    limit: frozenset[Clause] | None = None  # the rows it leaves; None: all
+
+    def lets(self, action: Action) -> bool:
+        """Whether this step lets an action through."""
+        permissions = self.permissions or Permissions(frozenset({action}))
+        return permissions.without(self.denied).allow(action)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided, and the steps that led there."""
+
+    caller: Caller
+    steps: tuple[Step, ...]
+
+    def refusals(self, action: Action) -> tuple[Step, ...]:
+        """The steps that stand against an action; none: it is permitted."""
+        return tuple(step for step in self.steps if not step.lets(action))
 
 
 def decide(
@@ -21,52 +66,103 @@ def decide(
     scopes: tuple[Scope, ...] | None = None,
     context: Mapping[str, str] | None = None,
     granted: tuple[Clause, ...] = (),
+    glass: frozenset[str] = frozenset(),
+    site: Site | None = None,
     address: str = "",
+    at: datetime | None = None,
+    purpose: str = "TREAT",
     grant: str = "",
-) -> Caller:
+) -> Decision:
     """Make the Caller.
 
     scopes: of the token; None for a browser session of the account itself, which has all that its role has.
     context: of the launch (`patient`). granted: clauses of what was shared with the principal or is its own.
+    glass: patients for whom it broke the glass. at: aware; without it rules about times do not apply.
     """
-    role = ROLES.get(principal.role, NO_ROLE)
-    permissions = role.permissions
-    reach = _span(role.span, principal, granted)
+    site = site or Site()
+    steps = [_role_step(principal, granted, site, purpose, at)]
+    steps += [
+        Step(f"rule:{rule.id}", rule.reason, denied=rule.deny, limit=rule.only)
+        for rule in site.rules
+        if rule.applies(principal, door, address, purpose, at)
+    ]
+    steps += _consent_steps(principal, site, purpose, at)
+    if glass:
+        steps = [_opened(step, glass) for step in steps]
     if scopes is not None:
-        permissions = permissions.intersection(permissions_of(scopes))
-        reach = _scoped(reach, scopes, context or {})
-    return Caller(principal, door, permissions, reach, address=address, grant=grant)
+        steps.append(_scope_step(scopes, context or {}))
+    return Decision(_caller(principal, door, steps, address, purpose, grant), tuple(steps))
 
 
-def _span(span: Span, principal: Principal, granted: tuple[Clause, ...]) -> Reach:
-    everywhere = Reach.everywhere()
+def _caller(
+    principal: Principal, door: Door, steps: Iterable[Step], address: str, purpose: str, grant: str
+) -> Caller:
+    permissions: Permissions | None = None
+    reach = Reach.everywhere()
+    for step in steps:
+        if step.permissions is not None:
+            permissions = step.permissions.intersection(permissions) if permissions else step.permissions
+        permissions = (permissions or Permissions()).without(step.denied)
+        if step.limit is not None:
+            reach = reach.narrowed(*step.limit)
+    return Caller(principal, door, permissions or Permissions(), reach, address, purpose, grant)
+
+
+def _role_step(
+    principal: Principal, granted: tuple[Clause, ...], site: Site, purpose: str, at: datetime | None
+) -> Step:
+    role = ROLES.get(principal.role, NO_ROLE)
+    widened = (*granted, *permitted_by(site.consents, principal, purpose, at))
+    reason = f"The role is {role.code or 'not known'}; it reaches {role.span.name.lower()}."
+    return Step("role", reason, role.permissions, limit=_span(role.span, principal, widened))
+
+
+def _span(span: Span, principal: Principal, granted: tuple[Clause, ...]) -> frozenset[Clause] | None:
+    """The rows that a role reaches; None: all."""
     if span is Span.ALL:
-        return everywhere
-    if span is Span.INSTITUTION and principal.institution:
-        return everywhere.narrowed(Clause(institutions=frozenset({principal.institution})), *granted)
-    if span is Span.DEPARTMENT and principal.institution:
-        own = Clause(
-            institutions=frozenset({principal.institution}),
-            departments=frozenset({principal.department}) if principal.department else None,
+        return None
+    if span is Span.NOTHING:
+        return frozenset()
+    own: tuple[Clause, ...] = ()
+    if principal.institution and span in (Span.INSTITUTION, Span.DEPARTMENT):
+        by_department = span is Span.DEPARTMENT and principal.department
+        own = (
+            Clause(
+                institutions=frozenset({principal.institution}),
+                departments=frozenset({principal.department}) if by_department else None,
+            ),
         )
-        return everywhere.narrowed(own, *granted)
-    if span is Span.GRANTED:
-        return everywhere.narrowed(*granted)
-    return Reach.nowhere()
+    return frozenset((*own, *granted))
 
 
-def _scoped(reach: Reach, scopes: tuple[Scope, ...], context: Mapping[str, str]) -> Reach:
-    """Limit a reach to what the scopes speak of: the patient in context, and the queries of granular
-    scopes."""
+def _consent_steps(principal: Principal, site: Site, purpose: str, at: datetime | None) -> list[Step]:
+    if principal.role in PATIENT_IS_PERSONAL:
+        return []
+    return [
+        Step("consent", "A patient's consent denies it.", limit=limit)
+        for limit in denied_by(site.consents, principal, purpose, at)
+    ]
+
+
+def _opened(step: Step, glass: frozenset[str]) -> Step:
+    if step.limit is None or (step.name == "role" and not step.limit):
+        return step
+    return Step(step.name, step.reason, step.permissions, step.denied, step.limit | {Clause(patients=glass)})
+
+
+def _scope_step(scopes: tuple[Scope, ...], context: Mapping[str, str]) -> Step:
+    """What the scopes speak of: the patient in context, and the queries of granular scopes."""
     clauses: set[Clause] = set()
     for scope in scopes:
-        types = None if scope.resource == "*" else frozenset({scope.resource})
-        patients = (
-            frozenset({context["patient"]}) if scope.level == "patient" and "patient" in context else None
-        )
-        if scope.level == "patient" and patients is None:
+        if scope.level == "patient" and "patient" not in context:
             continue  # a patient scope without a patient in context opens nothing
-        clauses.add(Clause(patients=patients, resource_types=types, search=scope.query))
-    if Clause() in clauses:
-        return reach
-    return reach.narrowed(*clauses)
+        clauses.add(
+            Clause(
+                patients=frozenset({context["patient"]}) if scope.level == "patient" else None,
+                resource_types=None if scope.resource == "*" else frozenset({scope.resource}),
+                search=scope.query,
+            )
+        )
+    reason = f"The token's scopes are {' '.join(map(str, scopes)) or 'none'}."
+    limit = None if Clause() in clauses else frozenset(clauses)
+    return Step("scope", reason, permissions_of(scopes), limit=limit)

@@ -1,21 +1,28 @@
 """Opaque tokens: access tokens for programs, sessions for browsers, and the first sign-in's one-time code.
 
-Only a keyed hash of a secret is kept, so the table lets nobody in. A token is looked up at every request,
-and a revoked one is refused at the next.
+Only a keyed hash of a secret is kept, so the table lets nobody in. A token's row is read at every request,
+with the numbers that tell whether rules, consents or broken glass have changed since, so that revoking one
+or changing a rule takes effect at the next request; the decision itself is made once for what was read.
 """
 
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from threading import Lock
+from typing import Any
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
+from sqlalchemy.orm import Session, aliased
 
-from access.caller import Caller, Door, Principal, PrincipalKind
-from access.model import Account, Token
-from access.policy import decide
+from access.caller import Caller, Clause, Door, Principal, PrincipalKind
+from access.consents import read_consent
+from access.model import Account, BreakGlass, Client, ConsentVersion, PolicyVersion, Token
+from access.policy import Decision, Site, decide
+from access.rules import parse_rules
 from access.scopes import parse_scopes
 from kernel.clock import Clock, new_id, new_secret
 from kernel.crypto import KeyRing
@@ -23,9 +30,32 @@ from kernel.database import Database
 from kernel.errors import Unauthenticated
 from kernel.settings import AccessSettings
 
-ACCESS, SESSION, SETUP = "access", "session", "setup"
+ACCESS, REFRESH, SESSION = "access", "refresh", "session"
+HALF = "half"  # a password was right, the second factor is awaited
+SETUP, REGISTRATION = "setup", "registration"
 
 USED_EVERY = timedelta(minutes=1)  # how exactly the last use of a session is known
+NO_RULES = '{"rules": []}'
+
+
+class Remembered:
+    """The newest answers of a pure function, by what they were made from."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._answers: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The answer for a key, made now if it is not remembered."""
+        known = self._answers.get(key)
+        if known is None:
+            known = make()
+            with self._lock:
+                self._answers[key] = known
+                while len(self._answers) > self._most:
+                    self._answers.popitem(last=False)
+        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +66,8 @@ class Access:
     clock: Clock
     keys: KeyRing
     settings: AccessSettings
+    sites: Remembered = field(default_factory=lambda: Remembered(2))
+    decisions: Remembered = field(default_factory=lambda: Remembered(10000))
 
 
 def digest_of(access: Access, secret: str) -> bytes:
@@ -55,6 +87,9 @@ def issue(
     scope: str = "",
     context: dict[str, str] | None = None,
     label: str = "",
+    family: str = "",
+    session_id: str = "",
+    factors: str = "",
 ) -> str:
     """Make a token within the caller's transaction and return its secret, which is not kept anywhere."""
     secret = new_secret()
@@ -69,7 +104,10 @@ def issue(
             role=role,
             scope=scope,
             context=json.dumps(context or {}),
-            label=label,
+            label=label[:200],
+            family=family,
+            session_id=session_id,
+            factors=factors,
             created_at=now,
             used_at=now,
             expires_at=now + timedelta(seconds=life_s),
@@ -78,40 +116,120 @@ def issue(
     return secret
 
 
+_SESSION = aliased(Token)
+_LOOK_UP = (
+    select(
+        Token.used_at, Token.expires_at, Token.revoked_at, _SESSION.revoked_at, _SESSION.expires_at,
+        Account.disabled, Client.disabled,
+        Token.id, Token.kind, Token.client_id, Token.role, Token.scope, Token.context, Token.label,
+        Account.id, Account.name, Account.role, Account.institution, Account.department,
+        Account.fhir_user, Account.patients, Client.name, Client.institution,
+        select(func.max(PolicyVersion.id)).scalar_subquery(),
+        select(func.max(ConsentVersion.id)).scalar_subquery(),
+        select(func.max(BreakGlass.id)).scalar_subquery(),
+    )
+    .outerjoin(Account, Account.id == Token.account_id)
+    .outerjoin(Client, Client.id == Token.client_id)
+    .outerjoin(_SESSION, _SESSION.id == Token.session_id)
+    .where(Token.digest == bindparam("digest"))
+)  # fmt: skip
+
+
 def caller_of(access: Access, secret: str, kinds: tuple[str, ...], door: Door, address: str) -> Caller:
     """Who holds this secret. Raises Unauthenticated when it is unknown, expired, idle or revoked."""
-    with access.database.snapshot() as session:
-        found = session.execute(
-            select(
-                Token.id, Token.kind, Token.client_id, Token.role, Token.scope, Token.context, Token.label,
-                Token.used_at, Token.expires_at, Token.revoked_at,
-                Account.id, Account.name, Account.role, Account.institution, Account.department,
-                Account.disabled,
-            )
-            .outerjoin(Account, Account.id == Token.account_id)
-            .where(Token.digest == digest_of(access, secret))
-        ).first()  # fmt: skip
-    now = access.clock.now()
+    return decision_of(access, secret, kinds, door, address).caller
+
+
+def decision_of(access: Access, secret: str, kinds: tuple[str, ...], door: Door, address: str) -> Decision:
+    """The same with the steps that led there. Raises Unauthenticated."""
+    found = access.database.row(_LOOK_UP, {"digest": digest_of(access, secret)})
     if found is None:
         raise Unauthenticated
-    (token_id, kind, client_id, role, scope, context, label, used_at, expires_at, revoked_at,
-     account_id, name, account_role, institution, department, disabled) = found  # fmt: skip
-    idle = kind == SESSION and used_at < now - timedelta(seconds=access.settings.session_idle_s)
-    if kind not in kinds or revoked_at is not None or expires_at <= now or idle or disabled:
+    now = access.clock.now()
+    used_at, expires_at, revoked_at, session_revoked_at, session_expires_at, *disabled = found[:7]
+    facts = tuple(found[7:])
+    token_id, kind = facts[:2]
+    is_over = (
+        kind not in kinds
+        or revoked_at is not None
+        or expires_at <= now
+        or session_revoked_at is not None
+        or (session_expires_at is not None and session_expires_at <= now)
+        or any(disabled)
+        or (kind == SESSION and used_at < now - timedelta(seconds=access.settings.session_idle_s))
+    )
+    if is_over:
         raise Unauthenticated
     if kind == SESSION and used_at < now - USED_EVERY:
         with access.database.transaction() as session:
             session.execute(update(Token).where(Token.id == token_id).values(used_at=now))
+    minute = now.replace(second=0, microsecond=0)  # rules about times, and glass, are exact to the minute
+    decision: Decision = access.decisions.get(
+        (facts, door, address, minute), lambda: _decide(access, facts, door, address, minute)
+    )
+    return decision
+
+
+def _decide(access: Access, facts: tuple[Any, ...], door: Door, address: str, at: datetime) -> Decision:
+    (token_id, kind, client_id, role, scope, context, label, account_id, name, account_role, institution,
+     department, fhir_user, patients, client_name, client_institution, *revision) = facts  # fmt: skip
+    told: dict[str, str] = json.loads(context)
     if account_id:
-        principal = Principal(PrincipalKind.ACCOUNT, account_id, name, institution, department, account_role)
+        principal = Principal(
+            PrincipalKind.ACCOUNT, account_id, name, institution, department, account_role, fhir_user
+        )
     else:
         principal = Principal(
-            PrincipalKind.CLIENT, client_id or token_id, label, access.settings.institution, role=role
+            PrincipalKind.CLIENT,
+            client_id or token_id,
+            client_name or label,
+            client_institution or access.settings.institution,
+            role=role,
         )
-    scopes = None if kind == SESSION else parse_scopes(scope)[0]
+    own = tuple((patients or "").replace(",", " ").split())
     return decide(
-        principal, door, scopes=scopes, context=json.loads(context), address=address, grant=token_id
+        principal,
+        door,
+        scopes=None if kind == SESSION else parse_scopes(scope)[0],
+        context=told,
+        granted=(Clause(patients=frozenset(own)),) if own else (),
+        glass=_glass(access, account_id, at),
+        site=site_of(access, tuple(revision[:2])),
+        address=address,
+        at=at,
+        purpose=told.get("purpose") or ("PATRQT" if principal.role == "patient" else "TREAT"),
+        grant=token_id,
     )
+
+
+def site_of(access: Access, revision: tuple[Any, ...] | None = None) -> Site:
+    """What the site has decided; `revision` names what is in force, when that is known already."""
+    site: Site = access.sites.get(revision, lambda: _read_site(access)) if revision else _read_site(access)
+    return site
+
+
+def _read_site(access: Access) -> Site:
+    with access.database.snapshot() as session:
+        rules = session.scalar(select(PolicyVersion.document).order_by(PolicyVersion.id.desc()).limit(1))
+        newest = select(func.max(ConsentVersion.id)).group_by(ConsentVersion.consent)
+        documents = session.scalars(
+            select(ConsentVersion.document).where(
+                ConsentVersion.id.in_(newest), ConsentVersion.document != ""
+            )
+        ).all()
+    consents = [consent for text in documents if (consent := read_consent(json.loads(text)))]
+    return Site(parse_rules(rules or NO_RULES), tuple(consents))
+
+
+def _glass(access: Access, account_id: str | None, at: datetime) -> frozenset[str]:
+    """The patients for whom this account has broken the glass."""
+    if not account_id:
+        return frozenset()
+    with access.database.snapshot() as session:
+        rows = session.scalars(
+            select(BreakGlass.patient).where(BreakGlass.account_id == account_id, BreakGlass.until > at)
+        )
+        return frozenset(rows)
 
 
 def revoke(access: Access, session: Session, token_id: str, at: datetime | None = None) -> bool:
@@ -122,3 +240,11 @@ def revoke(access: Access, session: Session, token_id: str, at: datetime | None 
         .values(revoked_at=at or access.clock.now())
     )
     return bool(ended.rowcount)  # type: ignore[attr-defined]
+
+
+def revoke_where(access: Access, session: Session, *conditions: ColumnElement[bool]) -> int:
+    """End every living token that meets the conditions, within the caller's transaction; returns how many."""
+    ended = session.execute(
+        update(Token).where(Token.revoked_at.is_(None), *conditions).values(revoked_at=access.clock.now())
+    )
+    return int(ended.rowcount)  # type: ignore[attr-defined]

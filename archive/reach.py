@@ -27,7 +27,13 @@ def _condition(clause: Clause) -> ColumnElement[bool]:
         return false()
     if clause.resource_types is not None and not clause.resource_types & {"ImagingStudy", "*"}:
         return false()
+    if clause.except_types is not None and "ImagingStudy" in clause.except_types:
+        return false()
     conditions: list[ColumnElement[bool]] = [true()]
+    if clause.except_patients is not None:
+        conditions.append(Study.patient_logical_id.not_in(clause.except_patients))
+    if clause.except_studies is not None:
+        conditions.append(Study.study_instance_uid.not_in(clause.except_studies))
     if clause.institutions is not None:
         conditions.append(Study.institution.in_(clause.institutions))
     if clause.departments is not None:

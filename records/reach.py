@@ -27,6 +27,8 @@ def within(statement: Selected, reach: Reach, resource_type: str) -> Selected:
 def _condition(clause: Clause, resource_type: str) -> ColumnElement[bool]:
     if clause.resource_types is not None and resource_type not in clause.resource_types:
         return false()
+    if clause.except_types is not None and resource_type in clause.except_types:
+        return false()
     granular = [_granular(clause.search, resource_type)] if clause.search else []
     if not is_in_patient_compartment(resource_type):
         return and_(true(), *granular)
@@ -40,6 +42,13 @@ def _condition(clause: Clause, resource_type: str) -> ColumnElement[bool]:
             IndexCompartment.c.patient.in_(clause.patients)
         )
         conditions.append(Resource.id.in_(members))
+    if clause.except_patients is not None:
+        theirs = select(IndexCompartment.c.resource_id).where(
+            IndexCompartment.c.patient.in_(clause.except_patients)
+        )
+        conditions.append(Resource.id.not_in(theirs))
+    if clause.except_studies and resource_type == "ImagingStudy":
+        conditions.append(~_named(Clause(studies=clause.except_studies), resource_type))
     if clause.studies is not None or clause.documents is not None:
         conditions.append(_named(clause, resource_type))
     if clause.persons is not None or clause.series is not None:

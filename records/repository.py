@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from access.audit import note, note_once
 from access.caller import Action, Caller
+from access.site import keep_consent
 from kernel.changes import record_change
 from kernel.clock import new_id
 from kernel.errors import CloudfilmError, Kind
@@ -182,6 +183,8 @@ def write(
     _keep_version(session, resource_id, version, method, now, body)
     store_index(session, resource_id, index_rows(plain(complete)), replace=row is not None)
     require_reach(session, caller, resource_type, resource_id)
+    if resource_type == "Consent":  # it holds from the commit on, for tokens that are out there too
+        keep_consent(now, session, logical_id, plain(complete))
     kind = "resource-created" if row is None else "resource-updated"
     record_change(session, records.clock, kind, f"{resource_type}/{logical_id}", version=version)
     verb = "create" if row is None else "update"
@@ -263,6 +266,8 @@ def remove(
     )
     _keep_version(session, row.id, version, "DELETE", now, "")
     store_index(session, row.id, IndexRows(), replace=True)
+    if resource_type == "Consent":
+        keep_consent(now, session, logical_id, None)
     record_change(
         session, records.clock, "resource-deleted", f"{resource_type}/{logical_id}", version=version
     )

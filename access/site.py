@@ -1,0 +1,173 @@
+"""What a site decided while running: its rules with their history, its patients' consents, broken glass.
+
+Rows are only ever added, so the newest number of each table says whether anything has changed since a
+decision was made; that is how a change takes effect at the next request without being read at every one.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from access.audit import note
+from access.caller import Action, Caller
+from access.consents import read_consent
+from access.model import BreakGlass, ConsentVersion, PolicyVersion
+from access.roles import ROLES, Span
+from access.rules import Rule, parse_rules
+from access.tokens import Access
+from kernel.changes import record_change
+from kernel.errors import CloudfilmError, Forbidden, Kind
+
+MOST_GLASS = timedelta(hours=12)
+LEAST_REASON = 8  # characters
+
+
+class InvalidConsent(CloudfilmError):
+    """A Consent whose provision cannot be read, and so could not be kept."""
+
+    kind = Kind.UNPROCESSABLE
+
+    def __init__(self) -> None:
+        super().__init__("The Consent's provision cannot be read: check type, period, actor and data.")
+
+
+class NoReason(CloudfilmError):
+    """Breaking the glass without saying why."""
+
+    kind = Kind.UNPROCESSABLE
+
+    def __init__(self) -> None:
+        super().__init__(f"Say why, in at least {LEAST_REASON} characters.")
+
+
+class NoSuchVersion(CloudfilmError):
+    """A number that no version of the policy and no break-glass has."""
+
+    kind = Kind.NOT_FOUND
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"There is no number {number}.")
+
+
+READ_POLICY, UPDATE_POLICY = Action("Policy", "r"), Action("Policy", "u")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyHistory:
+    """One version of the rules, for pages and commands."""
+
+    number: int
+    at: datetime
+    by: str
+    comment: str
+    document: str
+
+
+def set_rules(access: Access, caller: Caller, document: str, comment: str = "") -> tuple[Rule, ...]:
+    """Put a new version of the rules in force at the next request. Raises Forbidden or InvalidPolicy."""
+    caller.require(UPDATE_POLICY)
+    rules = parse_rules(document)
+    with access.database.transaction() as session:
+        number = session.scalar(
+            insert(PolicyVersion)
+            .values(at=access.clock.now(), by=caller.principal.id, comment=comment[:200], document=document)
+            .returning(PolicyVersion.id)
+        )
+        note(session, access.clock, caller, "update Policy", f"Policy/{number}", detail=comment[:200])
+    return rules
+
+
+def rules_history(access: Access, caller: Caller) -> tuple[PolicyHistory, ...]:
+    """Every version of the rules, the newest first."""
+    caller.require(READ_POLICY)
+    with access.database.snapshot() as session:
+        rows = session.scalars(select(PolicyVersion).order_by(PolicyVersion.id.desc())).all()
+    return tuple(PolicyHistory(row.id, row.at, row.by, row.comment, row.document) for row in rows)
+
+
+def roll_back_rules(access: Access, caller: Caller, number: int) -> None:
+    """Put an older version in force again, as a new version. Raises NoSuchVersion."""
+    for version in rules_history(access, caller):
+        if version.number == number:
+            set_rules(access, caller, version.document, f"as version {number}")
+            return
+    raise NoSuchVersion(number)
+
+
+def keep_consent(now: datetime, session: Session, logical_id: str, document: Any) -> None:
+    """Let a Consent take effect with the transaction in which it is written; None withdraws it.
+
+    Raises InvalidConsent, so that a Consent that would have no effect is not kept either.
+    """
+    try:
+        consent = read_consent(document) if document else None
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise InvalidConsent from None
+    session.execute(
+        insert(ConsentVersion).values(
+            consent=logical_id,
+            patient=consent.patient if consent else "",
+            at=now,
+            document=json.dumps(document) if consent else "",
+        )
+    )
+
+
+def break_glass(access: Access, caller: Caller, patient: str, reason: str, life: timedelta) -> datetime:
+    """Let an account exceed policy for one patient, for a while; returns until when.
+
+    It is written into the audit trail, told to who follows the change feed, and waits for a review.
+    Raises Forbidden for who may not read clinical data in any case, and NoReason.
+    """
+    role = ROLES.get(caller.principal.role)
+    if role is None or role.span not in (Span.INSTITUTION, Span.DEPARTMENT):
+        raise Forbidden("break the glass", "Only clinical staff may, in an emergency.")
+    if len(reason.strip()) < LEAST_REASON:
+        raise NoReason
+    now = access.clock.now()
+    until = now + min(life, MOST_GLASS)
+    with access.database.transaction() as session:
+        session.execute(
+            insert(BreakGlass).values(
+                account_id=caller.principal.id, patient=patient, reason=reason.strip(), at=now, until=until
+            )
+        )
+        record_change(session, access.clock, "glass-broken", f"Patient/{patient}", by=caller.principal.id)
+        note(
+            session, access.clock, caller, "break glass", f"Patient/{patient}",
+            patient_id=patient, detail=reason.strip()[:500],
+        )  # fmt: skip
+    return until
+
+
+def review_glass(access: Access, caller: Caller, number: int, verdict: str) -> None:
+    """Say whether breaking the glass was right. Nobody reviews their own. Raises Forbidden, NoSuchVersion."""
+    caller.require(UPDATE_POLICY)
+    with access.database.transaction() as session:
+        row = session.get(BreakGlass, number)
+        if row is None:
+            raise NoSuchVersion(number)
+        if row.account_id == caller.principal.id:
+            raise Forbidden("review it", "Somebody else has to.")
+        session.execute(
+            update(BreakGlass)
+            .where(BreakGlass.id == number)
+            .values(reviewed_by=caller.principal.id, reviewed_at=access.clock.now(), verdict=verdict[:500])
+        )
+        note(
+            session, access.clock, caller, "review break-glass", f"BreakGlass/{number}", detail=verdict[:200]
+        )
+
+
+def unreviewed_glass(access: Access, caller: Caller) -> tuple[BreakGlass, ...]:
+    """What nobody has looked at yet, the oldest first."""
+    caller.require(READ_POLICY)
+    with access.database.snapshot() as session:
+        rows = session.scalars(
+            select(BreakGlass).where(BreakGlass.reviewed_at.is_(None)).order_by(BreakGlass.id)
+        )
+        return tuple(rows)

@@ -1,0 +1,81 @@
+"""The audit trail: whatever is done to it afterwards shows."""
+
+import pytest
+from sqlalchemy import delete, update
+
+from access.audit import note, verify
+from access.caller import Caller
+from access.model import AuditEntry, AuditHead
+from kernel.clock import FixedClock
+from kernel.database import Database
+
+
+@pytest.fixture
+def trail(database: Database, clock: FixedClock, operator: Caller) -> Database:
+    for number in range(1, 6):
+        with database.transaction() as session:
+            note(session, clock, operator, "read ImagingStudy", f"1.2.{number}")
+    return database
+
+
+def fault(database: Database) -> str:
+    with database.snapshot() as session:
+        return verify(session).fault
+
+
+def test_an_untouched_trail_is_sound(trail: Database) -> None:
+    with trail.snapshot() as session:
+        assert verify(session).entries == 5
+    assert fault(trail) == ""
+
+
+@pytest.mark.parametrize("column", ["principal_id", "action", "subject", "address", "detail", "outcome"])
+def test_a_changed_entry_shows(trail: Database, column: str) -> None:
+    with trail.transaction() as session:
+        session.execute(update(AuditEntry).where(AuditEntry.seq == 3).values({column: "other"}))
+
+    assert "entry 3 was changed" in fault(trail)
+
+
+def test_a_missing_entry_shows(trail: Database) -> None:
+    with trail.transaction() as session:
+        session.execute(delete(AuditEntry).where(AuditEntry.seq == 2))
+
+    assert "entry 2 is missing" in fault(trail)
+
+
+def test_a_cut_end_shows(trail: Database) -> None:
+    with trail.transaction() as session:
+        session.execute(delete(AuditEntry).where(AuditEntry.seq == 5))
+
+    assert "missing at the end" in fault(trail)
+
+
+def test_two_entries_that_changed_places_show(trail: Database) -> None:
+    with trail.transaction() as session:
+        for old, new in ((2, 99), (3, 2), (99, 3)):
+            session.execute(update(AuditEntry).where(AuditEntry.seq == old).values(seq=new))
+
+    assert "was changed" in fault(trail)
+
+
+def test_a_trail_without_its_head_shows(trail: Database) -> None:
+    with trail.transaction() as session:
+        session.execute(update(AuditHead).values(seq=4))
+
+    assert fault(trail)
+
+
+def test_an_entry_goes_with_the_transaction_that_it_is_about(
+    database: Database, clock: FixedClock, operator: Caller
+) -> None:
+    def fails() -> None:
+        with database.transaction() as session:
+            note(session, clock, operator, "delete ImagingStudy", "1.2.3")
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        fails()
+
+    with database.snapshot() as session:
+        assert verify(session).entries == 0
