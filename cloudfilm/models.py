@@ -2,9 +2,18 @@
 
 import access.model
 import archive.model
+import hl7_listener.model
 import kernel.changes
 import kernel.jobs
 import mpi.model
 import records.model
 
-MODULES = (access.model, archive.model, kernel.changes, kernel.jobs, mpi.model, records.model)
+MODULES = (
+    access.model,
+    archive.model,
+    hl7_listener.model,
+    kernel.changes,
+    kernel.jobs,
+    mpi.model,
+    records.model,
+)

@@ -1,13 +1,30 @@
 """What follows a change: every subscriber of the feed, on one screen."""
 
 from archive.imaging_study import follow_studies
+from archive.report_binding import follow_reports
 from cloudfilm.rooms import Rooms
 from kernel.changes import Subscriber
+from mpi.patient_documents import follow_documents, follow_patients
 
 
 def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
     """The subscribers with their rooms bound."""
     return (
+        Subscriber(
+            "patient-documents",
+            frozenset({"patient-created", "patient-changed", "patient-merged"}),
+            lambda session, change: follow_patients(rooms.mpi, session, change),
+        ),
+        Subscriber(
+            "patient-records",
+            frozenset({"resource-created", "resource-updated"}),
+            lambda session, change: follow_documents(rooms.mpi, session, change),
+        ),
+        Subscriber(
+            "report-binding",
+            frozenset({"report-filed", "study-created"}),
+            lambda session, change: follow_reports(rooms.records, session, change),
+        ),
         Subscriber(
             "imaging-study-index",
             frozenset({"study-created", "study-rested", "study-removed"}),

@@ -76,6 +76,13 @@ class MllpSettings:
     enabled: bool = True
     idle_timeout_s: float = 600.0  # a connection silent for longer is closed
     max_message_bytes: int = 67108864  # the largest message
+    max_connections: int = 256  # connections at once
+    threads: int = 16  # messages that are processed at once
+    tls_certificate: str = ""  # PEM file of the server's certificate; empty: no TLS
+    tls_key: str = ""  # PEM file of its key
+    tls_client_ca: str = ""  # PEM file of authorities whose client certificates are demanded; empty: none is
+    utc_offset: str = "+08:00"  # of times that name no offset
+    mapping: str = ""  # JSON file of the site's own mapping rows (see docs/hl7.md); empty: none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,8 +42,10 @@ class UnknownRecord(CloudfilmError):
 
 def merge(
     mpi: Mpi, session: Session, caller: Caller, prior: Demographics, surviving_said: Demographics, source: str
-) -> MergeEvent:
+) -> MergeEvent | None:
     """Join the prior number into the surviving one, as its issuer asks (HL7 v2 A40, chapter 3.3.40).
+
+    Returns what was done; None when the two are one record already.
 
     Numbers that are not known yet are made, so that images which come later under the prior one find the
     survivor. Raises CannotMerge or Forbidden.
@@ -51,6 +53,8 @@ def merge(
     caller.require(CHANGE_PATIENT)
     if prior.issuer != surviving_said.issuer:
         raise CannotMerge("Records of different issuers are linked, not merged.")
+    if prior.identifier == surviving_said.identifier:
+        raise CannotMerge("A number cannot be merged into itself.")
     target = session.get_one(PatientRecord, identify(mpi, session, caller, surviving_said).patient_record_id)
     row = session.scalar(
         select(PatientRecord).where(
@@ -61,7 +65,7 @@ def merge(
         row = session.get_one(PatientRecord, identify(mpi, session, caller, prior).patient_record_id)
     row = surviving(session, row)
     if row.id == target.id:
-        raise CannotMerge("These numbers are one record already.")
+        return None
     return _replace(mpi, session, caller, row, target, source)
 
 

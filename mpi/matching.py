@@ -71,28 +71,34 @@ def match(
     mpi: Mpi, caller: Caller, said: Demographics, count: int = 10, only_certain: bool = False
 ) -> list[Match]:
     """Records that may be of the patient who is described, the likeliest first. Raises Forbidden."""
-    caller.require(SEARCH_PATIENTS)
     with mpi.database.transaction() as session:
-        candidates = find_candidates(mpi, session, features_of(said))
-        known = record_of(session, said.issuer, said.identifier) if said.identifier else None
-        matches = [
-            Match(
-                found.patient_id,
-                found.person_id,
-                found.scored.probability,
-                _grade(mpi, found.scored),
-                found.scored,
-            )
-            for found in candidates
-        ]
-        if known is not None:
-            scored = mpi.scorer.score(features_of(said), features_of(demographics_of(mpi, known)))
-            matches = [found for found in matches if found.patient_id != known.patient_id]
-            grade = "certain" if scored.weight > 0 else "probable"
-            score = max(0.95, scored.probability)
-            matches.insert(0, Match(known.patient_id, known.person_id or 0, score, grade, scored))
-        visible = _visible(session, caller, [found.patient_id for found in matches])
-        note(session, mpi.clock, caller, "match Patient", detail=f"{len(visible)} found")
+        return match_within(mpi, session, caller, said, count, only_certain)
+
+
+def match_within(
+    mpi: Mpi, session: Session, caller: Caller, said: Demographics, count: int, only_certain: bool = False
+) -> list[Match]:
+    """The same within the caller's transaction."""
+    caller.require(SEARCH_PATIENTS)
+    matches = [
+        Match(
+            found.patient_id,
+            found.person_id,
+            found.scored.probability,
+            _grade(mpi, found.scored),
+            found.scored,
+        )
+        for found in find_candidates(mpi, session, features_of(said))
+    ]
+    known = record_of(session, said.issuer, said.identifier) if said.identifier else None
+    if known is not None:
+        scored = mpi.scorer.score(features_of(said), features_of(demographics_of(mpi, known)))
+        matches = [found for found in matches if found.patient_id != known.patient_id]
+        grade = "certain" if scored.weight > 0 else "probable"
+        score = max(0.95, scored.probability)
+        matches.insert(0, Match(known.patient_id, known.person_id or 0, score, grade, scored))
+    visible = _visible(session, caller, [found.patient_id for found in matches])
+    note(session, mpi.clock, caller, "match Patient", detail=f"{len(visible)} found")
     wanted = ("certain",) if only_certain else ("certain", "probable", "possible")
     return [found for found in matches if found.patient_id in visible and found.grade in wanted][:count]
 
@@ -127,34 +133,41 @@ def cross_reference(
 
     Issuers are codes or identifier systems. Raises UnknownDomain, UnknownIdentifier or Forbidden.
     """
-    caller.require(SEARCH_PATIENTS)
     with mpi.database.transaction() as session:
-        domains = systems(session)
-        source = issuer_of(issuer, domains)
-        wanted = [issuer_of(target, domains) for target in targets]
-        _require_domain(session, source, is_target=False)
-        for target in wanted:
-            _require_domain(session, target, is_target=True)
-        row = record_of(session, source, identifier)
-        if row is None or not _visible(session, caller, [row.patient_id]):
-            raise UnknownIdentifier
-        rows = session.scalars(
-            select(PatientRecord)
-            .where(PatientRecord.person_id == row.person_id, PatientRecord.replaced_by.is_(None))
-            .order_by(PatientRecord.id)
-        ).all()
-        visible = _visible(session, caller, [found.patient_id for found in rows])
-        note(
-            session, mpi.clock, caller, "cross-reference Patient", f"Patient/{row.patient_id}",
-            patient_id=row.patient_id,
-        )  # fmt: skip
-        return [
-            Reference(found.issuer, found.identifier, found.patient_id)
-            for found in rows
-            if found.patient_id in visible
-            and "~" not in found.identifier
-            and (found.issuer in wanted if wanted else found.id != row.id)
-        ]
+        return cross_reference_within(mpi, session, caller, issuer, identifier, targets)
+
+
+def cross_reference_within(
+    mpi: Mpi, session: Session, caller: Caller, issuer: str, identifier: str, targets: tuple[str, ...]
+) -> list[Reference]:
+    """The same within the caller's transaction."""
+    caller.require(SEARCH_PATIENTS)
+    domains = systems(session)
+    source = issuer_of(issuer, domains)
+    wanted = [issuer_of(target, domains) for target in targets]
+    _require_domain(session, source, is_target=False)
+    for target in wanted:
+        _require_domain(session, target, is_target=True)
+    row = record_of(session, source, identifier)
+    if row is None or not _visible(session, caller, [row.patient_id]):
+        raise UnknownIdentifier
+    rows = session.scalars(
+        select(PatientRecord)
+        .where(PatientRecord.person_id == row.person_id, PatientRecord.replaced_by.is_(None))
+        .order_by(PatientRecord.id)
+    ).all()
+    visible = _visible(session, caller, [found.patient_id for found in rows])
+    note(
+        session, mpi.clock, caller, "cross-reference Patient", f"Patient/{row.patient_id}",
+        patient_id=row.patient_id,
+    )  # fmt: skip
+    return [
+        Reference(found.issuer, found.identifier, found.patient_id)
+        for found in rows
+        if found.patient_id in visible
+        and "~" not in found.identifier
+        and (found.issuer in wanted if wanted else found.id != row.id)
+    ]
 
 
 def _require_domain(session: Session, issuer: str, *, is_target: bool) -> None:

@@ -131,7 +131,7 @@ def live_server(
 
 
 def _create_schema(url: str) -> None:
-    for room in ("access", "archive", "kernel", "mpi", "records", "terminology"):
+    for room in ("access", "archive", "hl7_listener", "kernel", "mpi", "records", "terminology"):
         for module in ("model", "changes", "jobs"):
             if importlib.util.find_spec(f"{room}.{module}"):
                 importlib.import_module(f"{room}.{module}")

@@ -137,6 +137,7 @@ def test_a_merge_leads_the_old_number_to_the_survivor_and_can_be_taken_back(
     new = said_by(rooms, operator, ZHANG)
     with rooms.database.transaction() as session:
         merged = merge(rooms.mpi, session, operator, replace(ZHANG, identifier="999"), ZHANG, "A40")
+        assert merged is not None
         event_id = merged.id
     assert said_by(rooms, operator, replace(ZHANG, identifier="999")).patient_id == new.patient_id
     with rooms.database.transaction() as session:

@@ -1,0 +1,158 @@
+"""Mapping: which field of a message becomes which element of a document, as data.
+
+After the HL7 v2-to-FHIR guide's segment maps. A site adds or replaces rows without code: a JSON list of the
+same columns in the file that the setting `mllp.mapping` names. A field that no row names is not lost: the
+message is kept, and Z segments with it.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import timezone
+from pathlib import Path
+from typing import Any
+
+from hl7_listener.data_types import CONVERTERS
+from hl7_listener.er7 import Segment
+from kernel.errors import InvalidSetting
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: the first source that says something fills the element.
+
+    element: a path such as `period.start`; `[]` at its end collects every repetition.
+    source: `OBR-27.6`; several are alternatives, in order. table: codes of the source -> codes of FHIR.
+    """
+
+    resource: str
+    element: str
+    source: tuple[str, ...]
+    type: str
+    table: str = ""
+    sender: str = ""  # MSH-3 that the row is for; empty: every one
+
+
+TABLES = {
+    "priority": {  # HL7 table 0027 and 0485
+        "S": "stat", "A": "asap", "R": "routine", "U": "urgent", "T": "urgent", "P": "routine", "C": "asap",
+    },
+    "order-status": {  # table 0038
+        "CA": "revoked", "CM": "completed", "DC": "revoked", "ER": "entered-in-error", "HD": "on-hold",
+        "IP": "active", "RP": "revoked", "SC": "active", "A": "active",
+    },
+    "encounter-class": {  # table 0004 -> v3 ActCode
+        "E": "EMER", "I": "IMP", "O": "AMB", "P": "PRENC", "R": "AMB", "B": "IMP",
+    },
+    "appointment-status": {  # table 0278
+        "PENDING": "pending", "WAITLIST": "waitlist", "BOOKED": "booked", "STARTED": "arrived",
+        "COMPLETE": "fulfilled", "CANCELLED": "cancelled", "DC": "cancelled", "DELETED": "entered-in-error",
+        "BLOCKED": "booked", "OVERBOOK": "booked", "NOSHOW": "noshow",
+    },
+}  # fmt: skip
+
+ROWS = (
+    Row("ServiceRequest", "code", ("OBR-4", "OBR-44"), "CWE"),
+    Row("ServiceRequest", "status", ("ORC-5",), "ST", "order-status"),
+    Row("ServiceRequest", "priority", ("TQ1-9", "ORC-7.6", "OBR-27.6", "OBR-5"), "ST", "priority"),
+    Row("ServiceRequest", "authoredOn", ("ORC-9", "OBR-6"), "DTM"),
+    Row("ServiceRequest", "requester", ("ORC-12", "OBR-16"), "XCN"),
+    Row("ServiceRequest", "performer[]", ("OBR-34",), "NDL"),
+    Row("ServiceRequest", "occurrenceDateTime", ("TQ1-7", "OBR-36", "ORC-7.4", "OBR-27.4"), "DTM"),
+    Row("ServiceRequest", "reasonCode[]", ("OBR-31", "ORC-16"), "CWE"),
+    Row("ServiceRequest", "bodySite[]", ("OBR-15.4",), "CWE"),
+    Row("ServiceRequest", "note[]", ("NTE-3",), "NTE"),
+    Row("DiagnosticReport", "code", ("OBR-4",), "CWE"),
+    Row("DiagnosticReport", "effectiveDateTime", ("OBR-7", "OBR-36"), "DTM"),
+    Row("DiagnosticReport", "issued", ("OBR-22", "MSH-7"), "DTM"),
+    Row("DiagnosticReport", "resultsInterpreter[]", ("OBR-32", "OBX-16"), "NDL"),
+    Row("Observation", "code", ("OBX-3",), "CWE"),
+    Row("Observation", "effectiveDateTime", ("OBX-14",), "DTM"),
+    Row("Observation", "interpretation[]", ("OBX-8",), "CWE"),
+    Row("Observation", "bodySite", ("OBX-20",), "CWE"),
+    Row("Encounter", "identifier[]", ("PV1-19", "PID-18"), "CX"),
+    Row("Encounter", "class.code", ("PV1-2",), "ST", "encounter-class"),
+    Row("Encounter", "type[]", ("PV1-4",), "CWE"),
+    Row("Encounter", "period.start", ("PV1-44",), "DTM"),
+    Row("Encounter", "period.end", ("PV1-45",), "DTM"),
+    Row("Encounter", "serviceProvider", ("PV1-39",), "XON"),
+    Row("Appointment", "status", ("SCH-25",), "ST", "appointment-status"),
+    Row("Appointment", "appointmentType", ("SCH-8",), "CWE"),
+    Row("Appointment", "reasonCode[]", ("SCH-7", "SCH-6"), "CWE"),
+    Row("Appointment", "serviceType[]", ("AIS-3",), "CWE"),
+    Row("Appointment", "start", ("AIS-4", "SCH-11.4", "TQ1-7"), "DTM"),
+    Row("Appointment", "end", ("SCH-11.5", "TQ1-8"), "DTM"),
+    Row("Appointment", "comment", ("NTE-3",), "ST"),
+    Row("DocumentReference", "type", ("TXA-2",), "CWE"),
+    Row("DocumentReference", "date", ("TXA-7", "TXA-6", "TXA-4"), "DTM"),
+    Row("DocumentReference", "author[]", ("TXA-9", "TXA-5"), "XCN"),
+    Row("DocumentReference", "authenticator", ("TXA-22",), "XCN"),
+)  # fmt: skip
+
+SOURCE = re.compile(r"([A-Z][A-Z0-9]{2})-(\d{1,3})(?:\.(\d{1,2}))?")
+
+
+def draw(
+    rows: Sequence[Row], resource: str, segments: Iterable[Segment], zone: timezone, sender: str = ""
+) -> dict[str, Any]:
+    """The elements of a document that its rows find in some segments."""
+    by_name: dict[str, list[Segment]] = {}
+    for segment in segments:
+        by_name.setdefault(segment.name, []).append(segment)
+    document: dict[str, Any] = {}
+    for row in rows:
+        if row.resource == resource and row.sender in ("", sender):
+            values = next(
+                (found for source in row.source if (found := _find(row, source, by_name, zone))), []
+            )
+            if values:
+                _put(document, row.element, values)
+    return document
+
+
+def _find(row: Row, source: str, by_name: dict[str, list[Segment]], zone: timezone) -> list[Any]:
+    match = SOURCE.fullmatch(source)
+    if match is None:
+        return []
+    name, field, component = match[1], int(match[2]), match[3]
+    found = []
+    for segment in by_name.get(name, ()):
+        for value in segment.values(field):
+            converted = CONVERTERS[row.type](value.subvalue(int(component)) if component else value, zone)
+            if row.table:
+                converted = TABLES[row.table].get(str(converted).upper())
+            if converted:
+                found.append(converted)
+    return found
+
+
+def _put(document: dict[str, Any], element: str, values: list[Any]) -> None:
+    *path, last = element.removesuffix("[]").split(".")
+    for name in path:
+        document = document.setdefault(name, {})
+    document[last] = values if element.endswith("[]") else values[0]
+
+
+def load_rows(path: str) -> tuple[Row, ...]:
+    """The rows with the site's own in front. Raises InvalidSetting for a file that cannot be used."""
+    if not path:
+        return ROWS
+    known = {field.name for field in fields(Row)}
+    try:
+        own = [
+            Row(**{**row, "source": tuple(row["source"])})
+            for row in json.loads(Path(path).read_text("utf-8"))
+            if set(row) <= known
+        ]
+        sources = [source for row in own for source in row.source]
+        if any(row.type not in CONVERTERS or row.table not in ("", *TABLES) for row in own):
+            raise ValueError("an unknown type or table")
+        if not all(SOURCE.fullmatch(source) for source in sources):
+            raise ValueError("a source is not SEG-1 or SEG-1.2")
+    except (OSError, ValueError, KeyError, TypeError) as refused:
+        raise InvalidSetting(
+            "mllp.mapping", path, f"it must be a JSON list of mapping rows ({refused})"
+        ) from None
+    replaced = {(row.resource, row.element, row.sender) for row in own}
+    return (*own, *(row for row in ROWS if (row.resource, row.element, "") not in replaced))

@@ -1,0 +1,203 @@
+"""MLLP: HL7 v2 messages over TCP, in frames of 0x0B ... 0x1C 0x0D (HL7 transport specification, appendix C).
+
+A process of its own: asyncio takes the bytes, a few threads process messages, and concurrent messages share
+a commit. A connection is answered in the order of its messages. The reader is lenient where senders are
+careless: frames in pieces or several at once, no 0x0D at the end, noise between frames. It is strict where
+that would cost us: size, silence, the number of connections, and who may send at all.
+"""
+
+import asyncio
+import hashlib
+import logging
+import ssl
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from access.caller import Caller, Door
+from access.nodes import identify_node
+from hl7_listener.acknowledgement import REJECTED, Header, Refusal, acknowledge
+from hl7_listener.receiving import receive
+from hl7_listener.room import Hl7, hl7_of
+from kernel.errors import CloudfilmError, InvalidSetting, Kind
+from kernel.settings import MllpSettings
+
+log = logging.getLogger(__name__)
+
+START, END, CARRIAGE_RETURN = 0x0B, 0x1C, 0x0D
+READ_BYTES = 65536
+FINISH_WITHIN_S = 10.0
+
+
+class FrameTooLarge(CloudfilmError):
+    """A frame that is larger than the setting `mllp.max_message_bytes`."""
+
+    kind = Kind.TOO_LARGE
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"A message may have {most} bytes.")
+
+
+class Framer:
+    """Turns a stream into messages. Bytes outside of frames are dropped, a message without 0x0B is taken."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+        self._searched = 0
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The messages that are whole now. Raises FrameTooLarge."""
+        self._buffer += data
+        while True:
+            end = self._buffer.find(END, self._searched)
+            if end < 0:
+                self._searched = len(self._buffer)
+                if len(self._buffer) > self._max_bytes:
+                    raise FrameTooLarge(self._max_bytes)
+                return
+            body = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            self._searched = 0
+            message = body[body.rfind(START) + 1 :]
+            if len(message) > self._max_bytes:
+                raise FrameTooLarge(self._max_bytes)
+            if message.strip():
+                yield message
+
+
+def frame(message: bytes) -> bytes:
+    """A message in its frame."""
+    return b"\x0b" + message + b"\x1c\x0d"
+
+
+class MllpServer:
+    """The listener of one process."""
+
+    def __init__(self, hl7: Hl7) -> None:
+        self._hl7 = hl7
+        self._settings = hl7.settings
+        self._pool = ThreadPoolExecutor(hl7.settings.threads, "mllp")
+        self._connections: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> int:
+        """Listen. Returns the port, which matters when the setting is 0."""
+        self._server = await asyncio.start_server(
+            self._on_connection, self._settings.host, self._settings.port, ssl=tls_context(self._settings)
+        )
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Accept no more, let each connection finish the message it is at, and close."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._connections:
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=FINISH_WITHIN_S)
+        self._pool.shutdown(wait=True)
+
+    async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._connections) >= self._settings.max_connections:
+            writer.close()
+            return
+        self._connections.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (ConnectionError, TimeoutError, asyncio.CancelledError, ssl.SSLError):
+            pass
+        except Exception:
+            log.exception("a connection ended by an unexpected fault")
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = str((writer.get_extra_info("peername") or [""])[0])
+        certificate = _certificate_of(writer)
+        framer = Framer(self._settings.max_message_bytes)
+        while True:
+            async with asyncio.timeout(self._settings.idle_timeout_s):
+                data = await reader.read(READ_BYTES)
+            if not data:
+                return
+            try:
+                messages = list(framer.feed(data))
+            except FrameTooLarge as refused:
+                refusal = Refusal(REJECTED, "102", "MSH", str(refused))
+                writer.write(frame(acknowledge(Header(), self._hl7.clock.now(), refusal)))
+                await writer.drain()
+                return
+            for message in messages:
+                answers = await asyncio.shield(self._process(message, address, certificate))
+                for answer in answers:
+                    writer.write(frame(answer))
+                async with asyncio.timeout(self._settings.idle_timeout_s):
+                    await writer.drain()
+
+    async def _process(self, message: bytes, address: str, certificate: str) -> tuple[bytes, ...]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._answer, message, address, certificate)
+
+    def _answer(self, message: bytes, address: str, certificate: str) -> tuple[bytes, ...]:
+        try:
+            caller = sender_of(self._hl7, message, address, certificate)
+        except CloudfilmError as refused:
+            log.warning("a message from %s was refused: %s", address, refused)
+            refusal = Refusal(REJECTED, "207", "MSH-3", "This sender is not known here.")
+            return (acknowledge(Header(), self._hl7.clock.now(), refusal),)
+        return receive(self._hl7, caller, message).messages
+
+
+def sender_of(hl7: Hl7, message: bytes, address: str, certificate: str) -> Caller:
+    """The node that sends: its name is MSH-3, or MSH-3 and MSH-4 joined by @. Raises UnknownNode."""
+    fields = message.lstrip()[:2000].split(b"\r")[0].split(message.lstrip()[3:4] or b"|")
+    texts = [part.split(b"^")[0].decode("latin-1").strip() for part in [*fields[2:4], b"", b""][:2]]
+    for name in (f"{texts[0]}@{texts[1]}"[:16], texts[0][:16]):
+        try:
+            return identify_node(hl7.access, name, address, certificate, Door.HL7)[0]
+        except CloudfilmError as refused:
+            last = refused
+    raise last
+
+
+def _certificate_of(writer: asyncio.StreamWriter) -> str:
+    """SHA-256 of the client's TLS certificate; empty without one."""
+    connection = writer.get_extra_info("ssl_object")
+    der = connection.getpeercert(binary_form=True) if connection is not None else None
+    return hashlib.sha256(der).hexdigest() if der else ""
+
+
+def tls_context(settings: MllpSettings) -> ssl.SSLContext | None:
+    """TLS as the settings say (IHE ATNA, BCP 195); None without it. Raises InvalidSetting."""
+    if not settings.tls_certificate:
+        return None
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key or None)
+        if settings.tls_client_ca:
+            context.load_verify_locations(settings.tls_client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError):
+        raise InvalidSetting(
+            "mllp.tls_certificate", settings.tls_certificate, "certificate, key or authorities cannot be read"
+        ) from None
+    return context
+
+
+def run(rooms: Any, stop: threading.Event) -> None:
+    """Be the role `mllp` until `stop` is set."""
+    asyncio.run(_run(hl7_of(rooms.by_kind()), stop))
+
+
+async def _run(hl7: Hl7, stop: threading.Event) -> None:
+    server = MllpServer(hl7)
+    port = await server.start()
+    log.info("HL7 v2 listens on %s:%d", hl7.settings.host, port)
+    while not stop.is_set():
+        await asyncio.sleep(0.2)
+    await server.stop()

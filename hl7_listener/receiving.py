@@ -1,0 +1,275 @@
+"""Receiving: every message is kept as it came before it is answered, then processed, then answered.
+
+One transaction keeps the message, does what it says and keeps the answer, so an acknowledgement means that
+all of that is durable. What cannot be used is kept too (a dead letter with its reason) and answered
+negatively; what cannot be kept is rejected, and the sender sends it again. The same message sent twice
+is processed once and answered alike. Another message under the same control id is another message, for
+counters start anew; that it happened is written down with it.
+"""
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from access.caller import Action, Caller
+from hl7_listener.acknowledgement import (
+    CODES,
+    ERROR,
+    REJECTED,
+    Header,
+    Refusal,
+    acknowledge,
+    header_of,
+    is_wanted,
+)
+from hl7_listener.er7 import Message, UnreadableMessage, parse, split_batch
+from hl7_listener.messages import handler_of
+from hl7_listener.model import Hl7Message
+from hl7_listener.room import ContentError, Done, Hl7, Work
+from kernel.changes import record_change
+from kernel.errors import CloudfilmError, Kind
+
+log = logging.getLogger(__name__)
+
+SEALED, ANSWER = "hl7_message.sealed", "hl7_message.answer"
+SEND = Action("Message", "c")
+VERSION = re.compile(r"2\.[1-9](\.[0-9])?")
+PROCESSING_IDS = frozenset({"", "P", "T", "D", "1"})
+NOT_ANSWERED = frozenset({"ACK", "MCF", "ORR", "ORG", "ORI", "RSP"})  # answers themselves
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent back: nothing, one answer, or an accept and an application answer."""
+
+    messages: tuple[bytes, ...] = ()
+    is_positive: bool = True
+
+
+def receive(hl7: Hl7, caller: Caller, raw: bytes) -> Answer:
+    """Take one message, or a batch of them, and say what to send back. Never raises for what it is given."""
+    batch = split_batch(raw)
+    if batch is None:
+        return _receive_one(hl7, caller, raw)
+    answers = [_receive_one(hl7, caller, each) for each in batch]
+    return Answer(
+        tuple(message for answer in answers for message in answer.messages),
+        all(answer.is_positive for answer in answers),
+    )
+
+
+def _receive_one(hl7: Hl7, caller: Caller, raw: bytes) -> Answer:
+    header = _guess(raw)
+    try:
+        caller.require(SEND)
+        try:
+            message = parse(raw)
+        except UnreadableMessage as refused:
+            unreadable = refused
+            return hl7.commits.run(lambda session: _keep_unreadable(hl7, session, caller, raw, unreadable))
+        header = header_of(message)
+        return hl7.commits.run(lambda session: _keep_and_process(hl7, session, caller, raw, message))
+    except CloudfilmError as refused:
+        letter, code = CODES.get(refused.kind, (REJECTED, "207"))
+        return _negative(hl7, header, Refusal(letter, code, "MSH", str(refused)))
+    except Exception:
+        log.exception("a message could not be kept; the sender was asked to send it again")
+        return _negative(hl7, header, Refusal(REJECTED, "207", "MSH", "The message could not be kept."))
+
+
+def _negative(hl7: Hl7, header: Header, refusal: Refusal) -> Answer:
+    mode = "C" if header.is_enhanced else "A"
+    return Answer((acknowledge(header, hl7.clock.now(), refusal, mode=mode),), is_positive=False)
+
+
+def _guess(raw: bytes) -> Header:
+    """What can be told of a header that may not be readable, so that the sender knows what is answered."""
+    line = re.split(r"[\r\n]", raw[:2000].decode("latin-1").lstrip(), maxsplit=1)[0]
+    if not line.startswith("MSH") or len(line) < 8:
+        return Header()
+    fields = line.split(line[3])
+    get = dict(enumerate(fields, 1)).get
+    printable = re.sub(r"[^\x20-\x7e]", "", get(10, ""))
+    return Header(
+        control_id=printable[:199], version=get(12, "") if VERSION.fullmatch(get(12, "")) else "2.5.1"
+    )
+
+
+def _keep_unreadable(
+    hl7: Hl7, session: Session, caller: Caller, raw: bytes, unreadable: UnreadableMessage
+) -> Answer:
+    header = _guess(raw)
+    digest = hashlib.sha256(raw).hexdigest()
+    refusal = Refusal(REJECTED, unreadable.code, unreadable.location, str(unreadable))
+    known = session.scalar(
+        select(Hl7Message.id).where(Hl7Message.sender == "", Hl7Message.digest == digest).limit(1)
+    )
+    if known is None and raw.strip():
+        row = _row(hl7, caller, raw, digest)
+        row.control_id, row.error, row.state = header.control_id, refusal.reason, "failed"
+        session.add(row)
+    return _negative(hl7, header, refusal)
+
+
+def _row(hl7: Hl7, caller: Caller, raw: bytes, digest: str) -> Hl7Message:
+    return Hl7Message(
+        sender="",
+        node=caller.principal.id[:64],
+        institution=caller.principal.institution,
+        control_id="",
+        digest=digest,
+        message_type="",
+        sealed=hl7.keys.seal_bytes(raw, SEALED),
+        size_bytes=len(raw),
+        received_at=hl7.clock.now(),
+        state="received",
+        answer=b"",
+    )
+
+
+def _keep_and_process(hl7: Hl7, session: Session, caller: Caller, raw: bytes, message: Message) -> Answer:
+    digest = hashlib.sha256(raw).hexdigest()
+    header = header_of(message)
+    earlier = session.execute(
+        select(Hl7Message.digest, Hl7Message.answer, Hl7Message.state).where(
+            Hl7Message.sender == message.sender[:200], Hl7Message.control_id == message.control_id[:199]
+        )
+    ).all()
+    repeat = next((row for row in earlier if row.digest == digest), None)
+    if repeat is not None and repeat.answer:
+        return Answer(_unpack(hl7.keys.open_bytes(repeat.answer, ANSWER)), repeat.state in ("done", "kept"))
+    row = _row(hl7, caller, raw, digest)
+    row.sender, row.control_id = message.sender[:200], message.control_id[:199]
+    row.message_type = f"{message.message_code}^{message.trigger_event}"[:16]
+    row.version, row.charset = message.msh.get(12)[:16], message.charset
+    again = ("another message had this control id",) if earlier and message.control_id else ()
+    row.repairs = "; ".join((*message.repairs, *again))
+    session.add(row)
+    session.flush()
+    refusal = _refusal_of_header(message)
+    done = Done()
+    if refusal is None:
+        done, refusal = process(hl7, session, caller, row, message)
+    row.state = "failed" if refusal else "kept" if done.is_kept_only else "done"
+    row.error = refusal.reason if refusal else ""
+    row.processed_at = hl7.clock.now()
+    answer = _answer(hl7, header, message, done, refusal)
+    row.answer = hl7.keys.seal_bytes(_pack(answer.messages), ANSWER)
+    return answer
+
+
+def process(
+    hl7: Hl7, session: Session, caller: Caller, row: Hl7Message, message: Message
+) -> tuple[Done, Refusal | None]:
+    """Do what a message says; what it did is undone when it turns out that it cannot be used."""
+    handler = handler_of(message.message_code, message.trigger_event)
+    if handler is None:
+        return Done(), Refusal(REJECTED, "200", "MSH-9", "This message type and event are not supported.")
+    try:
+        with session.begin_nested():
+            done = handler.handle(Work(hl7, session, caller, message))
+    except ContentError as refused:
+        return Done(), Refusal(ERROR, refused.code, refused.location, str(refused))
+    except CloudfilmError as refused:
+        if refused.kind in (Kind.UNAVAILABLE, Kind.EXHAUSTED):
+            raise
+        letter, code = CODES.get(refused.kind, (ERROR, "207"))
+        return Done(), Refusal(letter, code, "MSH", str(refused))
+    except Exception:
+        log.exception("message %d could not be processed", row.id)
+        return Done(), Refusal(ERROR, "207", "MSH", "The message was kept and could not be processed.")
+    row.documents = " ".join(done.documents)
+    record_change(session, hl7.clock, "message-processed", str(row.id), type=row.message_type)
+    return done, None
+
+
+def _refusal_of_header(message: Message) -> Refusal | None:
+    """What is wrong with MSH itself (2.9.2.1 a: unsupported type, processing id or version)."""
+    msh = message.msh
+    version = msh.get(12)
+    if not message.message_code:
+        return Refusal(REJECTED, "101", "MSH-9", "The message type is missing.")
+    if not message.control_id:
+        return Refusal(REJECTED, "101", "MSH-10", "The message control id is missing.")
+    if version and not VERSION.fullmatch(version):
+        return Refusal(REJECTED, "203", "MSH-12", "This version is not supported; 2.1 to 2.9 are.")
+    if msh.get(11).upper() not in PROCESSING_IDS:
+        return Refusal(REJECTED, "202", "MSH-11", "This processing id is not supported.")
+    if message.message_code in NOT_ANSWERED:
+        return None
+    if handler_of(message.message_code, message.trigger_event) is None:
+        return Refusal(REJECTED, "200", "MSH-9", "This message type and event are not supported.")
+    return None
+
+
+def _answer(hl7: Hl7, header: Header, message: Message, done: Done, refusal: Refusal | None) -> Answer:
+    now = hl7.clock.now()
+    if message.message_code in NOT_ANSWERED:
+        return Answer()
+    if not header.is_enhanced:
+        whole = acknowledge(header, now, refusal, reply=done.reply, reply_type=done.reply_type)
+        return Answer((whole,), refusal is None)
+    answers = []
+    rejected = refusal if refusal is not None and refusal.letter == REJECTED else None
+    if is_wanted(header.accept, rejected):
+        answers.append(acknowledge(header, now, rejected, mode="C"))
+    if rejected is None and is_wanted(header.application_accept, refusal):
+        answers.append(acknowledge(header, now, refusal, reply=done.reply, reply_type=done.reply_type))
+    return Answer(tuple(answers), refusal is None)
+
+
+def _pack(messages: tuple[bytes, ...]) -> bytes:
+    return b"\x0b".join(messages) if messages else b"\x0b"
+
+
+def _unpack(packed: bytes) -> tuple[bytes, ...]:
+    return tuple(message for message in packed.split(b"\x0b") if message)
+
+
+def replay(hl7: Hl7, caller: Caller, message_id: int) -> str:
+    """Process a kept message again, as after a fault was mended. Returns its new state.
+
+    Raises NoSuchMessage.
+    """
+    with hl7.database.transaction() as session:
+        row = session.get(Hl7Message, message_id, with_for_update=True)
+        if row is None:
+            raise NoSuchMessage(message_id)
+        raw = hl7.keys.open_bytes(row.sealed, SEALED)
+        try:
+            message = parse(raw)
+        except UnreadableMessage as unreadable:
+            row.error = str(unreadable)
+            return row.state
+        done, refusal = process(hl7, session, caller, row, message)
+        row.state = "failed" if refusal else "kept" if done.is_kept_only else "done"
+        row.error = refusal.reason if refusal else ""
+        row.processed_at = hl7.clock.now()
+        return row.state
+
+
+def set_aside(hl7: Hl7, caller: Caller, message_id: int) -> None:
+    """Take a failed message off the list of dead letters; it stays kept. Raises NoSuchMessage."""
+    caller.require(SEND)
+    with hl7.database.transaction() as session:
+        changed = session.execute(
+            update(Hl7Message)
+            .where(Hl7Message.id == message_id, Hl7Message.state == "failed")
+            .values(state="set-aside")
+            .returning(Hl7Message.id)
+        ).first()
+    if changed is None:
+        raise NoSuchMessage(message_id)
+
+
+class NoSuchMessage(CloudfilmError):
+    """There is no such message, or it is in another state."""
+
+    kind = Kind.NOT_FOUND
+
+    def __init__(self, message_id: int) -> None:
+        super().__init__(f"Message {message_id} was not found, or is not in the state for this.")

@@ -1,0 +1,44 @@
+"""Finding a document by its business identifier, within a transaction that is going to change it."""
+
+import json
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from records.hashing import hash_of
+from records.model import IndexToken, Resource
+from records.parameters import parameter_number
+
+
+def find_by_identifier(
+    session: Session, resource_type: str, system: str, value: str, institution: str = ""
+) -> str | None:
+    """The logical id of the oldest document with this identifier; None when there is none.
+
+    institution: look among its documents only, for numbers that are unique in one house.
+    """
+    found = session.scalar(
+        select(Resource.logical_id)
+        .join(IndexToken, IndexToken.c.resource_id == Resource.id)
+        .where(
+            IndexToken.c.parameter == parameter_number(resource_type, "identifier"),
+            IndexToken.c.value == hash_of(system, value),
+            Resource.type == resource_type,
+            ~Resource.deleted,
+            *([Resource.institution == institution] if institution else ()),
+        )
+        .order_by(Resource.id)
+        .limit(1)
+    )
+    return str(found) if found is not None else None
+
+
+def present_document(session: Session, resource_type: str, logical_id: str) -> dict[str, Any] | None:
+    """The present version of a stored document; None when there is none, or it was deleted."""
+    body = session.scalar(
+        select(Resource.body).where(
+            Resource.type == resource_type, Resource.logical_id == logical_id, ~Resource.deleted
+        )
+    )
+    return dict(json.loads(body)) if body else None

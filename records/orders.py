@@ -1,0 +1,207 @@
+"""Orders: an order comes in, is changed or cancelled; it is one ServiceRequest with its history.
+
+Whoever receives an order (HL7 v2, FHIR, a page) says it as an `Order`. What modalities need of it is
+scheduled from the same value by `archive`, for both read the one order.
+
+FHIR R4 ServiceRequest; IHE RAD-2, RAD-3 and RAD-4; HL7 v2 chapter 4.
+"""
+
+import secrets
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from access.caller import Caller
+from kernel.changes import record_change
+from kernel.clock import new_id, new_uid
+from kernel.errors import CloudfilmError, Kind
+from records.identifiers import find_by_identifier, present_document
+from records.repository import write
+from records.room import Records
+
+IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
+STUDY_UID = "urn:dicom:uid"
+
+
+class OrderAction(StrEnum):
+    """What the message wants done."""
+
+    PLACE = "place"
+    CHANGE = "change"
+    CANCEL = "cancel"
+    STATUS = "status"
+
+
+class UnknownOrder(CloudfilmError):
+    """A cancellation or a status of an order that nobody placed here."""
+
+    kind = Kind.NOT_FOUND
+
+    def __init__(self) -> None:
+        super().__init__("There is no order with these placer, filler or accession numbers.")
+
+
+class NoOrderNumber(CloudfilmError):
+    """An order that cannot be told from another."""
+
+    kind = Kind.UNPROCESSABLE
+
+    def __init__(self) -> None:
+        super().__init__("The order has no placer, filler or accession number.")
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """An order number with the authority that gave it; empty: not said."""
+
+    value: str = ""
+    system: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An imaging order as a source says it; what is empty was not said."""
+
+    action: OrderAction
+    patient_id: str  # logical id of the Patient document
+    institution: str
+    placer: Number = field(default_factory=Number)
+    filler: Number = field(default_factory=Number)
+    accession_number: str = ""
+    study_instance_uid: str = ""
+    requested_procedure_id: str = ""
+    scheduled_procedure_step_id: str = ""
+    procedure: tuple[str, str, str] = ("", "", "")  # code, meaning, coding scheme
+    modality: str = ""
+    scheduled_at: datetime | None = None
+    scheduled_ae_titles: tuple[str, ...] = ()
+    station_name: str = ""
+    location: str = ""
+    performing_physician: str = ""  # DICOM person name
+    requesting_physician: str = ""
+    referring_physician: str = ""
+    admission_id: str = ""
+    patient_name: str = ""  # as the order has it: the worklist shows what the modality will send back
+    patient_number: str = ""
+    patient_issuer: str = ""
+    birth_date: str = ""  # YYYYMMDD
+    sex: str = ""
+    document: dict[str, Any] = field(default_factory=dict)  # ServiceRequest elements drawn from the message
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedOrder:
+    """The order as it stands, with the numbers that were made for it."""
+
+    service_request_id: str
+    order: Order
+    status: str
+    is_new: bool
+
+
+def place_order(records: Records, session: Session, caller: Caller, order: Order) -> PlacedOrder:
+    """Write an order, within the caller's transaction.
+
+    A new one gets an accession number and a Study Instance UID if it has none. A change of one that is not
+    known places it. Raises UnknownOrder for a cancellation or status of one that is not known,
+    NoOrderNumber, or Forbidden.
+    """
+    if not (order.placer.value or order.filler.value or order.accession_number):
+        raise NoOrderNumber
+    known_id = find_order(session, order)
+    known = present_document(session, "ServiceRequest", known_id) if known_id else None
+    if known is None and order.action in (OrderAction.CANCEL, OrderAction.STATUS):
+        raise UnknownOrder
+    if known is not None:
+        order = replace(
+            order,
+            accession_number=order.accession_number or accession_number_of(known),
+            study_instance_uid=order.study_instance_uid or study_uid_of(known),
+        )
+    order = replace(
+        order,
+        accession_number=order.accession_number or _new_accession_number(records, session, order.institution),
+        study_instance_uid=order.study_instance_uid or new_uid(),
+    )
+    document = _document(known or {}, order)
+    logical_id = known_id or new_id()
+    stored = write(records, session, caller, document, logical_id=logical_id, institution=order.institution)
+    record_change(
+        session, records.clock, "order-changed", logical_id,
+        action=order.action.value, status=document["status"], accession_number=order.accession_number,
+    )  # fmt: skip
+    return PlacedOrder(logical_id, order, document["status"], stored.is_new)
+
+
+def find_order(session: Session, order: Order) -> str | None:
+    """The ServiceRequest of an order, by its placer, filler or accession number, in this order."""
+    for number in (order.placer, order.filler, Number(order.accession_number)):
+        if number.value:
+            found = find_by_identifier(
+                session, "ServiceRequest", number.system, number.value, order.institution
+            )
+            if found:
+                return found
+    return None
+
+
+def _document(known: dict[str, Any], order: Order) -> dict[str, Any]:
+    """The ServiceRequest: what was known, overlaid with what is said now."""
+    drawn = {key: value for key, value in order.document.items() if value not in ("", [], {}, None)}
+    if order.action is OrderAction.CANCEL:
+        drawn["status"] = "revoked"
+    elif order.action is OrderAction.PLACE:
+        drawn.setdefault("status", "active")
+    document = {"resourceType": "ServiceRequest", "status": "active", "intent": "order"} | known | drawn
+    document["subject"] = {"reference": f"Patient/{order.patient_id}"}
+    document["identifier"] = _identifiers(known, order)
+    return document
+
+
+def _identifiers(known: dict[str, Any], order: Order) -> list[dict[str, Any]]:
+    said = [
+        ("PLAC", order.placer.system, order.placer.value),
+        ("FILL", order.filler.system, order.filler.value),
+        ("ACSN", "", order.accession_number),
+        ("", STUDY_UID, f"urn:oid:{order.study_instance_uid}"),
+    ]
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for identifier in known.get("identifier", []):
+        rows[(_type_of(identifier), identifier.get("system", ""))] = identifier
+    for type_, system, value in said:
+        if value:
+            rows[(type_, system)] = {
+                **({"type": {"coding": [{"system": IDENTIFIER_TYPE, "code": type_}]}} if type_ else {}),
+                **({"system": system} if system else {}),
+                "value": value,
+            }
+    return list(rows.values())
+
+
+def _type_of(identifier: dict[str, Any]) -> str:
+    codings = identifier.get("type", {}).get("coding", [])
+    return str(codings[0].get("code", "")) if codings else ""
+
+
+def accession_number_of(document: dict[str, Any]) -> str:
+    """The accession number among a document's identifiers; empty when there is none."""
+    return next(
+        (str(item["value"]) for item in document.get("identifier", []) if _type_of(item) == "ACSN"), ""
+    )
+
+
+def study_uid_of(document: dict[str, Any]) -> str:
+    """The Study Instance UID among a document's identifiers; empty when there is none."""
+    uids = (item["value"] for item in document.get("identifier", []) if item.get("system") == STUDY_UID)
+    return str(next(uids, "")).removeprefix("urn:oid:")
+
+
+def _new_accession_number(records: Records, session: Session, institution: str) -> str:
+    """A number of 16 characters (DICOM SH) that no order of the institution has: the day and chance."""
+    while True:
+        number = f"{records.clock.now():%y%m%d}{secrets.randbelow(10**10):010d}"
+        if find_by_identifier(session, "ServiceRequest", "", number, institution) is None:
+            return number

@@ -1,0 +1,43 @@
+"""The HL7 v2 door over the rooms of a test."""
+
+import pytest
+
+from access.caller import Caller
+from cloudfilm.rooms import Rooms
+from cloudfilm.subscribers import subscribers
+from hl7_listener.receiving import receive
+from hl7_listener.room import Hl7, hl7_of
+from kernel.changes import follow_changes
+
+
+@pytest.fixture
+def hl7(rooms: Rooms) -> Hl7:
+    """The door."""
+    return hl7_of(rooms.by_kind())
+
+
+class Sender:
+    """Sends messages as an operator, and lets what follows them follow."""
+
+    def __init__(self, hl7: Hl7, rooms: Rooms, caller: Caller) -> None:
+        self.hl7, self.rooms, self.caller = hl7, rooms, caller
+
+    def send(self, raw: bytes) -> list[str]:
+        """MSA-1 of each answer."""
+        return [code_of(answer) for answer in receive(self.hl7, self.caller, raw).messages]
+
+    def settle(self) -> None:
+        """Let every subscriber follow until there is nothing new."""
+        while follow_changes(self.rooms.database, subscribers(self.rooms)):
+            pass
+
+
+def code_of(answer: bytes) -> str:
+    """MSA-1."""
+    return next(line for line in answer.decode().split("\r") if line.startswith("MSA")).split("|")[1]
+
+
+@pytest.fixture
+def sender(hl7: Hl7, rooms: Rooms, operator: Caller) -> Sender:
+    """A sender."""
+    return Sender(hl7, rooms, operator)

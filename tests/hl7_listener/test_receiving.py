@@ -1,0 +1,308 @@
+"""What is sent is kept, answered and done, once."""
+
+import json
+import re
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from access.caller import Caller
+from archive.ingest import ingest
+from hl7_listener.er7 import STANDARD, UnreadableMessage, escape, parse, unescape
+from hl7_listener.mllp import Framer, FrameTooLarge, frame
+from hl7_listener.model import Hl7Message
+from hl7_listener.receiving import receive, replay
+from mpi.model import PatientRecord
+from mpi.resolve import record_of
+from mpi.sealing import demographics_of
+from records.model import Resource
+from tests.builders import ct_slice
+from tests.builders_hl7 import PID, adt_a04, message, omi_o23, oru_r01
+from tests.hl7_listener.conftest import Sender, code_of
+
+NEGATIVE = {
+    "bad-version.hl7": ("AR", "203"), "empty.hl7": ("AR", "100"), "framing-bytes-inside.hl7": ("AR", "102"),
+    "no-control-id.hl7": ("AR", "101"), "no-message-type.hl7": ("AR", "101"), "no-msh.hl7": ("AR", "100"),
+    "no-pid.hl7": ("AE", "100"), "nul-bytes.hl7": ("AR", "102"), "short-msh.hl7": ("AR", "101"),
+    "truncated.hl7": ("AE", "100"), "two-msh.hl7": ("AR", "100"), "unknown-type.hl7": ("AR", "200"),
+}  # fmt: skip
+POSITIVE = (
+    "crlf-line-ends.hl7", "gb18030-bytes-declared-utf8.hl7", "lf-line-ends.hl7", "long-field-300k.hl7",
+    "unterminated-escape.hl7",
+)  # fmt: skip
+
+
+def documents(sender: Sender, resource_type: str) -> list[dict[str, Any]]:
+    with sender.rooms.database.snapshot() as session:
+        bodies = session.scalars(
+            select(Resource.body)
+            .where(Resource.type == resource_type, Resource.body != "")
+            .order_by(Resource.id)
+        ).all()
+    return [json.loads(body) for body in bodies]
+
+
+@pytest.mark.parametrize("name", NEGATIVE)
+def test_a_bad_message_gets_the_right_negative_answer(sender: Sender, shared_data: Path, name: str) -> None:
+    (answer,) = receive(
+        sender.hl7, sender.caller, (shared_data / "hl7v2-bad" / "made" / name).read_bytes()
+    ).messages
+    code, error = NEGATIVE[name]
+    assert code_of(answer) == code
+    assert f"|{error}^" in answer.decode()
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+def test_what_can_be_mended_is_accepted(sender: Sender, shared_data: Path, name: str) -> None:
+    assert sender.send((shared_data / "hl7v2-bad" / "made" / name).read_bytes()) == ["AA"]
+
+
+def test_every_sample_message_is_answered_and_none_breaks_the_door(sender: Sender, shared_data: Path) -> None:
+    for path in sorted((shared_data / "hl7v2").rglob("*")):
+        if path.is_file():
+            for raw in re.split(rb"(?<=[\r\n])(?=MSH)", path.read_bytes()):
+                codes = sender.send(raw)
+                assert all(code in {"AA", "AE", "AR", "CA", "CE", "CR"} for code in codes), path
+    with sender.rooms.database.snapshot() as session:
+        faults = session.scalars(
+            select(Hl7Message.error).where(Hl7Message.error.contains("could not be processed"))
+        )
+        assert faults.all() == []
+
+
+def test_a_registration_makes_a_patient_a_visit_and_their_documents(sender: Sender) -> None:
+    assert sender.send(adt_a04()) == ["AA"]
+    sender.settle()
+    (patient,), (visit,) = documents(sender, "Patient"), documents(sender, "Encounter")
+    assert [name["text"] for name in patient["name"]] == ["张伟", "Wei Zhang"]
+    assert patient["birthDate"] == "1985-06-12"
+    assert patient["identifier"][0] == {
+        "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "MR"}]},
+        "system": "urn:cloudfilm:issuer:HIS", "value": "1001",
+    }  # fmt: skip
+    assert (visit["status"], visit["class"]["code"]) == ("arrived", "AMB")
+    assert visit["subject"] == {"reference": f"Patient/{patient['id']}"}
+
+
+@pytest.mark.parametrize("charset", ["UNICODE UTF-8", "GB 18030-2000", "8859/1"])
+def test_a_chinese_name_survives_its_character_set_even_a_wrong_one(sender: Sender, charset: str) -> None:
+    assert sender.send(adt_a04(charset=charset)) == ["AA"]
+    with sender.rooms.database.snapshot() as session:
+        row = record_of(session, "HIS", "1001")
+        assert row is not None
+        assert demographics_of(sender.rooms.mpi, row).name == "Zhang^Wei=张^伟"
+
+
+def test_the_same_message_twice_is_done_once_and_answered_alike(sender: Sender) -> None:
+    raw = omi_o23(control_id="SAME")
+    first = receive(sender.hl7, sender.caller, raw)
+    assert receive(sender.hl7, sender.caller, raw) == first
+    (order,) = documents(sender, "ServiceRequest")
+    assert order["meta"]["versionId"] == "1"
+
+
+def test_another_message_under_the_same_control_id_is_done_and_noted(sender: Sender) -> None:
+    assert sender.send(adt_a04(control_id="X")) == ["AA"]
+    assert sender.send(adt_a04(PID.replace("1001", "1002"), control_id="X")) == ["AA"]
+    with sender.rooms.database.snapshot() as session:
+        assert session.scalar(select(func.count()).select_from(PatientRecord)) == 2
+        notes = session.scalars(select(Hl7Message.repairs).order_by(Hl7Message.id)).all()
+    assert notes == ["", "another message had this control id"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "application", "codes"),
+    [
+        ("AL", "NE", ["CA"]),
+        ("AL", "AL", ["CA", "AA"]),
+        ("NE", "AL", ["AA"]),
+        ("NE", "NE", []),
+        ("ER", "SU", ["AA"]),
+    ],
+)
+def test_enhanced_mode_answers_as_the_sender_asks(
+    sender: Sender, accept: str, application: str, codes: list[str]
+) -> None:
+    assert sender.send(adt_a04(accept=accept, application_accept=application)) == codes
+
+
+def test_an_order_is_placed_changed_and_cancelled_with_its_history(sender: Sender) -> None:
+    (answer,) = receive(sender.hl7, sender.caller, omi_o23()).messages
+    assert "ORI^O24" in answer.decode()
+    assert "\rORC|OK|P1|F1" in answer.decode()
+    assert sender.send(omi_o23("XO")) == ["AA"]
+    assert sender.send(omi_o23("CA")) == ["AA"]
+    (order,) = documents(sender, "ServiceRequest")
+    assert (order["status"], order["meta"]["versionId"]) == ("revoked", "3")
+    assert order["code"]["coding"][0] == {
+        "system": "urn:cloudfilm:code:LOCAL", "code": "CT01", "display": "胸部CT平扫"
+    }  # fmt: skip
+    assert order["priority"] == "stat"
+    assert order["occurrenceDateTime"] == "2026-03-02T01:30:00Z"
+    assert order["requester"]["display"] == "吴刚"
+
+
+def test_an_order_without_an_accession_number_gets_one(sender: Sender) -> None:
+    assert sender.send(omi_o23(accession="")) == ["AA"]
+    (order,) = documents(sender, "ServiceRequest")
+    numbers = [
+        each["value"]
+        for each in order["identifier"]
+        if "type" in each and each["type"]["coding"][0]["code"] == "ACSN"
+    ]
+    assert len(numbers) == 1
+    assert len(numbers[0]) == 16
+
+
+def test_a_cancellation_of_an_unknown_order_is_an_error(sender: Sender) -> None:
+    (answer,) = receive(sender.hl7, sender.caller, omi_o23("CA")).messages
+    assert code_of(answer) == "AE"
+    assert "|204^" in answer.decode()
+
+
+@pytest.mark.parametrize("report_first", [True, False])
+def test_a_report_and_its_study_find_each_other_whichever_comes_first(
+    sender: Sender, operator: Caller, report_first: bool
+) -> None:
+    pid = "PID|1||P1^^^MAIN^MR||张^伟^^^^^^I||19700115|M"
+    steps = [
+        lambda: sender.send(oru_r01(pid=pid)),
+        lambda: ingest(sender.rooms.archive, operator, BytesIO(ct_slice(AccessionNumber="A0001"))),
+    ]
+    for step in steps if report_first else steps[::-1]:
+        step()
+        sender.settle()
+    (report,) = documents(sender, "DiagnosticReport")
+    assert report["imagingStudy"][0]["reference"].startswith("ImagingStudy/")
+
+
+def test_a_report_is_not_bound_to_the_study_of_somebody_else(sender: Sender, operator: Caller) -> None:
+    ingest(sender.rooms.archive, operator, BytesIO(ct_slice(AccessionNumber="A0001")))
+    other = "PID|1||P9^^^MAIN^MR||李^娜^^^^^^I||19950203|F"
+    assert sender.send(oru_r01(pid=other)) == ["AA"]
+    sender.settle()
+    (report,) = documents(sender, "DiagnosticReport")
+    assert "imagingStudy" not in report
+
+
+def test_a_correction_is_the_next_version_and_a_late_preliminary_is_refused(sender: Sender) -> None:
+    assert sender.send(oru_r01("P")) == ["AA"]
+    assert sender.send(oru_r01("F")) == ["AA"]
+    assert sender.send(oru_r01("C", "右肺上叶结节")) == ["AA"]
+    assert sender.send(oru_r01("P")) == ["AE"]
+    (report,) = documents(sender, "DiagnosticReport")
+    assert (report["status"], report["meta"]["versionId"]) == ("corrected", "3")
+    assert report["conclusion"] == "右肺上叶结节"
+    assert report["resultsInterpreter"][0]["display"] == "钱明"
+
+
+def test_an_embedded_pdf_is_kept_byte_for_byte(sender: Sender, shared_data: Path) -> None:
+    assert sender.send((shared_data / "hl7v2" / "dcm4che" / "ORU_R01-PDF.hl7").read_bytes()) == ["AA"]
+    (report,) = documents(sender, "DiagnosticReport")
+    (form,) = report["presentedForm"]
+    assert form["contentType"] == "application/pdf"
+    assert form["data"].startswith("JVBERi0xLj")
+
+
+def test_a_merge_is_obeyed_within_its_assigning_authority(sender: Sender) -> None:
+    old = PID.replace("1001", "999")
+    sender.send(adt_a04(old))
+    sender.send(adt_a04())
+    assert sender.send(message("ADT^A40^ADT_A39", "EVN||20260301", PID, "MRG|999^^^HIS")) == ["AA"]
+    with sender.rooms.database.snapshot() as session:
+        survivor, merged = record_of(session, "HIS", "1001"), record_of(session, "HIS", "999")
+    assert survivor is not None
+    assert merged is not None
+    assert survivor.id == merged.id
+    sender.settle()
+    inactive = [each for each in documents(sender, "Patient") if not each["active"]]
+    assert inactive[0]["link"] == [
+        {"other": {"reference": f"Patient/{survivor.patient_id}"}, "type": "replaced-by"}
+    ]
+
+
+def test_pix_and_pdq_queries_are_answered(sender: Sender) -> None:
+    sender.send(adt_a04())
+    sender.send(adt_a04(PID.replace("1001^^^HIS", "77^^^EMR")))
+    query = message("QBP^Q23^QBP_Q21", "QPD|IHE PIX Query|Q1|1001^^^HIS|^^^EMR", "RCP|I")
+    (answer,) = receive(sender.hl7, sender.caller, query).messages
+    assert "RSP^K23" in answer.decode()
+    assert "77^^^EMR" in answer.decode()
+    query = message(
+        "QBP^Q22^QBP_Q21", "QPD|IHE PDQ Query|Q2|@PID.5.1^张~@PID.5.2^伟~@PID.7^19850612", "RCP|I|10^RD"
+    )
+    (answer,) = receive(sender.hl7, sender.caller, query).messages
+    assert "QAK|Q2|OK" in answer.decode()
+    query = message("QBP^Q23^QBP_Q21", "QPD|IHE PIX Query|Q3|1001^^^NOWHERE", "RCP|I")
+    (answer,) = receive(sender.hl7, sender.caller, query).messages
+    assert "ERR||QPD^1^3|204^" in answer.decode()
+
+
+def test_an_appointment_is_booked_and_cancelled(sender: Sender) -> None:
+    segments = ("SCH|PA1^HIS|FA1^RIS|||||复查^复查^L||30|min|^^^20260305090000^20260305093000", PID)
+    assert sender.send(message("SIU^S12^SIU_S12", *segments)) == ["AA"]
+    assert sender.send(message("SIU^S15^SIU_S12", *segments)) == ["AA"]
+    (appointment,) = documents(sender, "Appointment")
+    assert (appointment["status"], appointment["start"]) == ("cancelled", "2026-03-05T01:00:00Z")
+
+
+def test_a_batch_is_answered_message_by_message(sender: Sender) -> None:
+    batch = b"FHS|^~\\&\rBHS|^~\\&\r" + adt_a04() + adt_a04(PID.replace("1001", "5")) + b"BTS|2\rFTS|1\r"
+    assert sender.send(batch) == ["AA", "AA"]
+
+
+def test_a_dead_letter_is_kept_with_its_reason_and_can_be_replayed(sender: Sender) -> None:
+    assert sender.send(omi_o23("CA")) == ["AE"]
+    with sender.rooms.database.snapshot() as session:
+        dead = session.scalars(select(Hl7Message).where(Hl7Message.state == "failed")).one()
+    assert "no order" in dead.error
+    assert "张" not in dead.error
+    sender.send(omi_o23("NW"))
+    assert replay(sender.hl7, sender.caller, dead.id) == "done"
+
+
+def test_z_segments_and_repetitions_are_kept() -> None:
+    read = parse(message("ADT^A08", PID, "ZPI|1|自费~医保"))
+    assert [value.whole for value in read.first("ZPI").values(2)] == ["自费", "医保"]
+
+
+def test_a_character_whose_second_byte_is_a_delimiter_does_not_split_a_field() -> None:
+    raw = message("ADT^A08", "PID|1||1^^^H||劆^籠", charset="GB 18030-2000")
+    assert parse(raw).first("PID").get(5, 1) == "劆"
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\x00\r\n\x0b\x1c"), max_size=60))
+def test_any_text_comes_back_from_a_field(text: str) -> None:
+    assert unescape(escape(text), STANDARD) == text
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=300)
+def test_no_bytes_break_the_parser(noise: bytes) -> None:
+    for raw in (noise, b"MSH|^~\\&|" + noise, message("ADT^A08", PID) + noise):
+        try:
+            read = parse(raw)
+        except UnreadableMessage:
+            continue
+        for segment in read.segments:
+            for number in range(1, len(segment.fields) + 1):
+                segment.get(number)
+
+
+@given(st.lists(st.binary(max_size=30), max_size=8), st.integers(1, 9))
+def test_frames_are_found_however_the_stream_is_cut(noise: list[bytes], step: int) -> None:
+    bodies = [b"MSH|" + bytes(each for each in part if each not in (0x0B, 0x1C)) for part in noise]
+    stream = b"".join(b"\n" + frame(body) for body in bodies)
+    framer = Framer(1000)
+    found = [got for at in range(0, len(stream), step) for got in framer.feed(stream[at : at + step])]
+    assert found == bodies
+
+
+def test_a_frame_that_never_ends_is_cut_off() -> None:
+    with pytest.raises(FrameTooLarge):
+        list(Framer(100).feed(b"\x0bMSH" + b"x" * 200))
