@@ -10,7 +10,7 @@ import sys
 import click
 
 from cloudfilm import __version__
-from cloudfilm.commands import doctor, import_files, node, serve, study, token
+from cloudfilm.commands import doctor, hl7, import_files, mpi, node, serve, study, token
 from cloudfilm.load_settings import load_settings
 from cloudfilm.rooms import Rooms, build_rooms
 from kernel.errors import CloudfilmError
@@ -24,6 +24,8 @@ COMMANDS: tuple[click.Command, ...] = (
     study.study,
     token.token,
     node.node,
+    hl7.hl7,
+    mpi.mpi,
     doctor.doctor,
 )
 

@@ -11,6 +11,7 @@ import dicomweb.qido
 import dicomweb.stow
 import dicomweb.wado
 import fhir_server.routes
+import hl7_listener.http
 import portal.account
 import portal.home
 import portal.ohif
@@ -27,6 +28,7 @@ BLUEPRINTS = (
     (dicomweb.wado.blp, "/dicomweb"),
     (dicomweb.stow.blp, "/dicomweb"),
     (fhir_server.routes.blp, "/fhir"),
+    (hl7_listener.http.blp, ""),
     (portal.account.blp, ""),
     (portal.home.blp, ""),
     (portal.ohif.blp, None),

@@ -170,12 +170,12 @@ def test_a_report_and_its_study_find_each_other_whichever_comes_first(
     sender: Sender, operator: Caller, report_first: bool
 ) -> None:
     pid = "PID|1||P1^^^MAIN^MR||张^伟^^^^^^I||19700115|M"
-    steps = [
-        lambda: sender.send(oru_r01(pid=pid)),
-        lambda: ingest(sender.rooms.archive, operator, BytesIO(ct_slice(AccessionNumber="A0001"))),
-    ]
-    for step in steps if report_first else steps[::-1]:
-        step()
+    image = ct_slice(AccessionNumber="A0001")
+    for is_report in (report_first, not report_first):
+        if is_report:
+            assert sender.send(oru_r01(pid=pid)) == ["AA"]
+        else:
+            ingest(sender.rooms.archive, operator, BytesIO(image))
         sender.settle()
     (report,) = documents(sender, "DiagnosticReport")
     assert report["imagingStudy"][0]["reference"].startswith("ImagingStudy/")

@@ -1,0 +1,110 @@
+"""`cloudfilm hl7`: look at messages, process them again, send one."""
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from sqlalchemy import select
+
+from access.caller import operator
+from hl7_listener.mllp import END, frame
+from hl7_listener.model import Hl7Message, Hl7Outbound
+from hl7_listener.receiving import SEALED, receive, replay, set_aside
+from hl7_listener.room import hl7_of
+
+
+@click.group()
+def hl7() -> None:
+    """HL7 v2 messages: what came, what failed, what waits to be sent."""
+
+
+@hl7.command("list")
+@click.option("--state", default="", help="received, done, kept, failed or set-aside.")
+@click.option("--limit", default=50, show_default=True, help="The most rows.")
+@click.pass_obj
+def list_(context: Any, state: str, limit: int) -> None:
+    """List messages, the newest first; `--state failed` lists the dead letters with their reasons."""
+    statement = select(Hl7Message).order_by(Hl7Message.id.desc()).limit(limit)
+    if state:
+        statement = statement.where(Hl7Message.state == state)
+    with context.rooms.database.snapshot() as session:
+        for row in session.scalars(statement):
+            shown = (row.id, f"{row.received_at:%Y-%m-%d %H:%M:%S}", row.sender, row.control_id)
+            click.echo("  ".join((*map(str, shown), row.message_type, row.state, row.error or row.repairs)))
+
+
+@hl7.command()
+@click.argument("message_id", type=int)
+@click.pass_obj
+def show(context: Any, message_id: int) -> None:
+    """Show a message as it came, and what was made of it."""
+    with context.rooms.database.snapshot() as session:
+        row = session.get(Hl7Message, message_id)
+        if row is None:
+            raise click.ClickException(f"There is no message {message_id}.")
+        raw = context.rooms.keys.open_bytes(row.sealed, SEALED)
+        click.echo(raw.decode(row.charset or "utf-8", errors="replace").replace("\r", "\n"))
+        click.echo(f"{row.state} {row.error} {row.documents}".strip(), err=True)
+
+
+@hl7.command("replay")
+@click.argument("message_ids", type=int, nargs=-1)
+@click.option("--failed", is_flag=True, help="All dead letters, the oldest first.")
+@click.pass_obj
+def replay_(context: Any, message_ids: tuple[int, ...], failed: bool) -> None:
+    """Process messages again. Exits 1 when one of them fails again."""
+    door = hl7_of(context.rooms.by_kind())
+    if failed:
+        with context.rooms.database.snapshot() as session:
+            dead = select(Hl7Message.id).where(Hl7Message.state == "failed").order_by(Hl7Message.id)
+            message_ids = tuple(session.scalars(dead))
+    states = [(message_id, replay(door, operator(), message_id)) for message_id in message_ids]
+    for message_id, state in states:
+        click.echo(f"{message_id}  {state}")
+    sys.exit(int(any(state == "failed" for _, state in states)))
+
+
+@hl7.command("set-aside")
+@click.argument("message_id", type=int)
+@click.pass_obj
+def set_aside_(context: Any, message_id: int) -> None:
+    """Take a dead letter off the list; it stays kept."""
+    set_aside(hl7_of(context.rooms.by_kind()), operator(), message_id)
+
+
+@hl7.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--to", default="", help="HOST:PORT of an MLLP listener; without it, this archive takes it.")
+@click.pass_obj
+def send(context: Any, file: Path, to: str) -> None:
+    """Send a message from a file, and show the answer. Exits 1 when it is negative."""
+    raw = file.read_bytes()
+    answers = _send(to, raw) if to else receive(hl7_of(context.rooms.by_kind()), operator(), raw).messages
+    for answer in answers:
+        click.echo(answer.decode("utf-8", errors="replace").replace("\r", "\n"))
+    sys.exit(int(not all(b"\rMSA|AA" in answer or b"\rMSA|CA" in answer for answer in answers)))
+
+
+def _send(to: str, raw: bytes) -> tuple[bytes, ...]:
+    host, _, port = to.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        client.sendall(frame(raw))
+        received = b""
+        while END not in received:
+            piece = client.recv(65536)
+            if not piece:
+                break
+            received += piece
+    return (received.strip(b"\x0b\x1c\r"),)
+
+
+@hl7.command()
+@click.option("--limit", default=50, show_default=True, help="The most rows.")
+@click.pass_obj
+def outbound(context: Any, limit: int) -> None:
+    """List what waits to be sent, was sent, or was refused."""
+    with context.rooms.database.snapshot() as session:
+        for row in session.scalars(select(Hl7Outbound).order_by(Hl7Outbound.id.desc()).limit(limit)):
+            click.echo(f"{row.id}  {row.node}  {row.message_type}  {row.state}  {row.tries}  {row.error}")
