@@ -15,18 +15,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from access.caller import Caller
 from access.model import AuditEntry, AuditHead
 from kernel.clock import Clock
-from kernel.database import Database
+from kernel.database import Database, table_of
 
 ONCE_IN_S = 600.0  # what note_once leaves out within this time
 REMEMBERED = 20000  # how many (caller, action, subject) a process remembers for that
 
 DONE, REFUSED, FAILED = "done", "refused", "failed"
+
+
+_HEAD = select(AuditHead.seq, AuditHead.hash).where(AuditHead.id == 1).with_for_update()
+_ENTRY = insert(table_of(AuditEntry))  # built once: an entry is written with nearly everything that happens
+_ADVANCE = (
+    update(table_of(AuditHead))
+    .where(AuditHead.id == 1)
+    .values(seq=bindparam("new_seq"), hash=bindparam("new_hash"))
+)
 
 
 def note(
@@ -46,11 +55,10 @@ def note(
     action: a verb and what it was done to, such as `read ImagingStudy`. subject: an identifier such as a
     Study Instance UID or `Patient/x`. detail: what else an auditor needs, without patient data.
     """
-    head = session.execute(
-        select(AuditHead.seq, AuditHead.hash).where(AuditHead.id == 1).with_for_update()
-    ).first()
+    connection = session.connection()
+    head = connection.execute(_HEAD).first()
     if head is None:
-        session.execute(insert(AuditHead).values(id=1, seq=0, hash=""))
+        connection.execute(insert(table_of(AuditHead)).values(id=1, seq=0, hash=""))
         head_seq, head_hash = 0, ""
     else:
         head_seq, head_hash = head
@@ -71,8 +79,8 @@ def note(
         "detail": detail,
     }
     digest = entry_hash(head_hash, values)
-    session.execute(insert(AuditEntry).values(hash=digest, **values))
-    session.execute(update(AuditHead).where(AuditHead.id == 1).values(seq=head_seq + 1, hash=digest))
+    connection.execute(_ENTRY, values | {"grant_id": values["grant"], "hash": digest})
+    connection.execute(_ADVANCE, {"new_seq": head_seq + 1, "new_hash": digest})
 
 
 def entry_hash(previous: str, values: dict[str, object]) -> str:

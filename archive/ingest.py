@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, BinaryIO
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 from typing_extensions import Buffer
 
@@ -32,6 +32,7 @@ from archive.rest import rest_study
 from archive.room import Archive
 from kernel.changes import record_change
 from kernel.clock import new_id
+from kernel.database import table_of
 from kernel.errors import CloudfilmError, Forbidden, Kind
 from kernel.jobs import enqueue
 from mpi.demographics import Demographics
@@ -135,18 +136,13 @@ class _Arrival:
 def _place(archive: Archive, session: Session, caller: Caller, arrival: _Arrival) -> Ingested:
     """Put an instance where it belongs, or beside it for review. Runs in the shared transaction."""
     header = arrival.header
-    known = session.execute(
-        select(Instance.sha256, Instance.study_id).where(Instance.sop_instance_uid == header.sop_instance_uid)
-    ).first()
+    connection = session.connection()
+    known = connection.execute(_KNOWN_INSTANCE, {"uid": header.sop_instance_uid}).first()
     if known is not None:
         if known.sha256 == arrival.sealed.sha256:
             return _receipt(arrival, Outcome.DUPLICATE)
         return _hold(archive, session, caller, arrival, "different-bytes")
-    study = session.execute(
-        select(Study.id, Study.patient_id, Study.issuer_of_patient_id)
-        .where(Study.study_instance_uid == header.study_instance_uid)
-        .with_for_update()
-    ).first()
+    study = connection.execute(_KNOWN_STUDY, {"uid": header.study_instance_uid}).first()
     if study is None:
         study_id, is_new = _new_study(archive, session, caller, header), True
     elif (study.patient_id, study.issuer_of_patient_id) != (header.text("00100020"), header.text("00100021")):
@@ -282,7 +278,7 @@ def _new_study(archive: Archive, session: Session, caller: Caller, header: Heade
         "revision": 0,
         "rested_revision": -1,
     }
-    return int(session.execute(insert(Study).values(_cut(Study, values)).returning(Study.id)).scalar_one())
+    return int(session.connection().execute(_ADD_STUDY, _cut(Study, values)).scalar_one())
 
 
 STUDY_TYPE_2 = {
@@ -293,13 +289,10 @@ STUDY_TYPE_2 = {
 
 def _series_of(session: Session, header: Header, study_id: int) -> tuple[int, bool]:
     """The row of the series, made when it is new; and whether it is."""
-    found = session.scalar(
-        select(Series.id).where(
-            Series.study_id == study_id, Series.series_instance_uid == header.series_instance_uid
-        )
-    )
+    connection = session.connection()
+    found = connection.execute(_KNOWN_SERIES, {"study": study_id, "uid": header.series_instance_uid}).scalar()
     if found is not None:
-        return found, False
+        return int(found), False
     answer = {tag: value for tag, value in header.attributes.items() if tag in SERIES_TAGS}
     answer["0020000D"] = {"vr": "UI", "Value": [header.study_instance_uid]}
     answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
@@ -324,9 +317,7 @@ def _series_of(session: Session, header: Header, study_id: int) -> tuple[int, bo
         "revision": 0,
         "bundle_revision": -1,
     }
-    return int(
-        session.execute(insert(Series).values(_cut(Series, values)).returning(Series.id)).scalar_one()
-    ), True
+    return int(connection.execute(_ADD_SERIES, _cut(Series, values)).scalar_one()), True
 
 
 def _new_instance(
@@ -368,7 +359,7 @@ def _new_instance(
         "door": caller.door.value,
         "received_at": archive.clock.now(),
     }
-    session.execute(insert(Instance).values(_cut(Instance, values)))
+    session.connection().execute(_ADD_INSTANCE, _cut(Instance, values))
 
 
 def _count(
@@ -381,40 +372,64 @@ def _count(
     size: int,
 ) -> None:
     """Bring the counts, and the ready-made answers that carry them, up to date."""
-    series = session.execute(
-        update(Series)
-        .where(Series.id == series_id)
-        .values(number_of_instances=Series.number_of_instances + 1, revision=Series.revision + 1)
-        .returning(Series.number_of_instances, Series.attributes)
-    ).one()
-    answer = parse_marked(series.attributes)
-    answer["00201209"] = {"vr": "IS", "Value": [series.number_of_instances]}
-    session.execute(
-        update(Series)
-        .where(Series.id == series_id)
-        .values(attributes=dump_marked(dict(sorted(answer.items()))))
+    connection = session.connection()
+    instances, attributes = connection.execute(_COUNT_SERIES, {"row": series_id}).one()
+    answer = parse_marked(attributes)
+    answer["00201209"] = {"vr": "IS", "Value": [instances]}
+    connection.execute(
+        _ANSWER_SERIES, {"row": series_id, "answer": dump_marked(dict(sorted(answer.items())))}
     )
-    study = session.execute(
-        update(Study)
-        .where(Study.id == study_id)
-        .values(
-            number_of_instances=Study.number_of_instances + 1,
-            number_of_series=Study.number_of_series + int(series_is_new),
-            size_bytes=Study.size_bytes + size,
-            revision=Study.revision + 1,
-            changed_at=archive.clock.now(),
-        )
-        .returning(Study.number_of_instances, Study.number_of_series, Study.attributes)
-    ).one()
-    answer = parse_marked(study.attributes)
+    more = {
+        "row": study_id,
+        "more_series": int(series_is_new),
+        "more_bytes": size,
+        "now": archive.clock.now(),
+    }
+    instances, series, attributes = connection.execute(_COUNT_STUDY, more).one()
+    answer = parse_marked(attributes)
     if series_is_new:
-        modalities = session.scalars(select(Series.modality).where(Series.study_id == study_id)).all()
+        modalities = connection.execute(_MODALITIES, {"row": study_id}).scalars()
         answer["00080061"] = {"vr": "CS", "Value": sorted({modality for modality in modalities if modality})}
-    answer["00201206"] = {"vr": "IS", "Value": [study.number_of_series]}
-    answer["00201208"] = {"vr": "IS", "Value": [study.number_of_instances]}
-    session.execute(
-        update(Study).where(Study.id == study_id).values(attributes=dump_marked(dict(sorted(answer.items()))))
+    answer["00201206"] = {"vr": "IS", "Value": [series]}
+    answer["00201208"] = {"vr": "IS", "Value": [instances]}
+    connection.execute(_ANSWER_STUDY, {"row": study_id, "answer": dump_marked(dict(sorted(answer.items())))})
+
+
+# Built once: these run for every instance, and building a statement costs more than running it.
+_STUDY, _SERIES, _INSTANCE = table_of(Study), table_of(Series), table_of(Instance)
+_KNOWN_INSTANCE = select(Instance.sha256).where(Instance.sop_instance_uid == bindparam("uid"))
+_KNOWN_STUDY = (
+    select(Study.id, Study.patient_id, Study.issuer_of_patient_id)
+    .where(Study.study_instance_uid == bindparam("uid"))
+    .with_for_update()
+)
+_KNOWN_SERIES = select(Series.id).where(
+    Series.study_id == bindparam("study"), Series.series_instance_uid == bindparam("uid")
+)
+_ADD_STUDY = insert(_STUDY).returning(Study.id)
+_ADD_SERIES = insert(_SERIES).returning(Series.id)
+_ADD_INSTANCE = insert(_INSTANCE)
+_COUNT_SERIES = (
+    update(_SERIES)
+    .where(Series.id == bindparam("row"))
+    .values(number_of_instances=Series.number_of_instances + 1, revision=Series.revision + 1)
+    .returning(Series.number_of_instances, Series.attributes)
+)
+_ANSWER_SERIES = update(_SERIES).where(Series.id == bindparam("row")).values(attributes=bindparam("answer"))
+_COUNT_STUDY = (
+    update(_STUDY)
+    .where(Study.id == bindparam("row"))
+    .values(
+        number_of_instances=Study.number_of_instances + 1,
+        number_of_series=Study.number_of_series + bindparam("more_series"),
+        size_bytes=Study.size_bytes + bindparam("more_bytes"),
+        revision=Study.revision + 1,
+        changed_at=bindparam("now"),
     )
+    .returning(Study.number_of_instances, Study.number_of_series, Study.attributes)
+)
+_ANSWER_STUDY = update(_STUDY).where(Study.id == bindparam("row")).values(attributes=bindparam("answer"))
+_MODALITIES = select(Series.modality).where(Series.study_id == bindparam("row"))
 
 
 def _time(text: str) -> str:

@@ -94,8 +94,8 @@ def orthanc(folder: Path) -> Iterator[Server]:
         "HttpCompressionEnabled": True, "StableAge": 5, "SaveJobs": False, "DefaultEncoding": "Utf8",
         "DicomAlwaysAllowFind": True, "DicomAlwaysAllowGet": True, "DicomCheckCalledAet": False,
         "SyncStorageArea": True,
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "StudiesMetadata": "Full", "SeriesMetadata": "Full",
-                     "EnableMetadataCache": True},
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "StudiesMetadata": "Full", 
+                     "SeriesMetadata": "Full", "EnableMetadataCache": True},
     }  # fmt: skip
     configuration = folder.with_suffix(".json")
     configuration.write_text(json.dumps(settings))

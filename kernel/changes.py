@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from kernel.clock import Clock
-from kernel.database import Base, Database, UtcDateTime
+from kernel.database import Base, Database, UtcDateTime, table_of
 
 log = logging.getLogger(__name__)
 
@@ -82,17 +82,16 @@ class Subscriber:
     follow: Callable[[Session, Change], None]
 
 
+_RECORD = insert(table_of(ChangeRow)).values(txid=literal(0))  # built once: this runs in every ingest
+_RECORD_ON_POSTGRESQL = insert(table_of(ChangeRow)).values(txid=text("pg_current_xact_id()::text::bigint"))
+
+
 def record_change(session: Session, clock: Clock, kind: str, subject: str, **data: Any) -> None:
     """Add to the feed within the caller's transaction."""
-    on_postgresql = session.get_bind().dialect.name == "postgresql"
-    session.execute(
-        insert(ChangeRow).values(
-            txid=text("pg_current_xact_id()::text::bigint") if on_postgresql else literal(0),
-            kind=kind,
-            subject=subject,
-            data=json.dumps(data, ensure_ascii=False),
-            at=clock.now(),
-        )
+    connection = session.connection()
+    connection.execute(
+        _RECORD_ON_POSTGRESQL if connection.dialect.name == "postgresql" else _RECORD,
+        {"kind": kind, "subject": subject, "data": json.dumps(data, ensure_ascii=False), "at": clock.now()},
     )
 
 

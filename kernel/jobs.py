@@ -20,6 +20,7 @@ from sqlalchemy import (
     Integer,
     String,
     Text,
+    bindparam,
     delete,
     insert,
     select,
@@ -28,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from kernel.clock import Clock
-from kernel.database import Base, Database, UtcDateTime
+from kernel.database import Base, Database, UtcDateTime, table_of
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,10 @@ def declared(function: Callable[..., None]) -> Job:
     return found
 
 
+_QUEUE = insert(table_of(JobRow))  # built once: a job is queued, or put off, in every ingest
+_PUT_OFF = update(table_of(JobRow)).where(JobRow.key == bindparam("waiting")).values(due=bindparam("later"))
+
+
 def enqueue(
     session: Session,
     clock: Clock,
@@ -103,19 +108,21 @@ def enqueue(
     """
     declaration = declared(function)
     due = clock.now() + timedelta(seconds=delay_s)
-    if key and session.execute(update(JobRow).where(JobRow.key == key).values(due=due)).rowcount:  # type: ignore[attr-defined]
+    connection = session.connection()
+    if key and connection.execute(_PUT_OFF, {"waiting": key, "later": due}).rowcount:
         return
-    session.execute(
-        insert(JobRow).values(
-            name=declaration.name,
-            queue=declaration.queue,
-            arguments=json.dumps(arguments),
-            due=due,
-            tries=0,
-            dead=False,
-            error="",
-            key=key or None,
-        )
+    connection.execute(
+        _QUEUE,
+        {
+            "name": declaration.name,
+            "queue": declaration.queue,
+            "arguments": json.dumps(arguments),
+            "due": due,
+            "tries": 0,
+            "dead": False,
+            "error": "",
+            "key": key or None,
+        },
     )
 
 
