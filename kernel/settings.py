@@ -110,7 +110,7 @@ class ArchiveSettings:
 class LogSettings:
     """Logs: one JSON object a line, without patient data."""
 
-    level: str = "INFO"
+    level: str = "INFO"  # the least that is written: DEBUG, INFO, WARNING or ERROR
     format: str = "text"  # text for people, json for machines
 
 
