@@ -19,7 +19,7 @@ from archive.retrieve import (
     find_instance,
     find_instances,
     find_series_metadata,
-    frame_bytes,
+    frame_pieces,
     instance_bytes,
     instance_document,
     series_documents,
@@ -143,18 +143,42 @@ def frames(study: str, series: str, instance: str, numbers: str) -> Response:
     media_type = frame_media_type(stored.transfer_syntax_uid)
     content_type = f"{media_type}; transfer-syntax={stored.transfer_syntax_uid}"
     for form in _wanted():
-        if not _takes_stored(form, media_type, stored.transfer_syntax_uid):
-            continue
-        if form.multipart or len(wanted) > 1 or form.media_type == "*/*":
-            parts = (
-                ({"Content-Type": content_type}, (frame_bytes(archive, stored, number),)) for number in wanted
-            )
-            return _conditional(_multipart(media_type, parts), f"{stored.sha256.hex()}.{numbers}")
-        answer = Response(frame_bytes(archive, stored, wanted[0]), content_type=content_type)
-        return _conditional(answer, f"{stored.sha256.hex()}.{numbers}")
+        if _takes_stored(form, media_type, stored.transfer_syntax_uid):
+            tag = f"{stored.sha256.hex()}.{numbers}"
+            if request.headers.get("If-None-Match"):
+                answer = _conditional(Response(), tag)
+                if answer.status_code == 304:
+                    return answer
+            if form.multipart or len(wanted) > 1 or form.media_type == "*/*":
+                return _frames(archive, stored, wanted, media_type, content_type, tag)
+            return _at_once(frame_pieces(archive, stored, wanted[0]), content_type, tag)
     raise NotAcceptable(
         (f'multipart/related; type="{media_type}"; transfer-syntax={stored.transfer_syntax_uid}',)
     )
+
+
+MOST_AT_ONCE = 16  # frames of one answer that are read before it begins, so that its length can be said
+
+
+def _frames(
+    archive: Archive, stored: StoredInstance, wanted: list[int], media_type: str, content_type: str, tag: str
+) -> Response:
+    """Frames as parts of one answer: a few with their length said, many as a stream."""
+    parts = (({"Content-Type": content_type}, frame_pieces(archive, stored, number)) for number in wanted)
+    if len(wanted) > MOST_AT_ONCE:
+        return _conditional(_multipart(media_type, parts), tag)
+    boundary = new_boundary()
+    outer = f'multipart/related; type="{media_type}"; boundary={boundary}'
+    return _at_once(list(write_parts(boundary, parts)), outer, tag)
+
+
+def _at_once(pieces: list[bytes], content_type: str, tag: str) -> Response:
+    """An answer whose pieces are all at hand; they are sent as they are, not joined."""
+    answer = Response(pieces, content_type=content_type)
+    answer.headers["Content-Length"] = str(sum(map(len, pieces)))
+    answer.headers["ETag"] = f'"{tag}"'
+    answer.headers["Cache-Control"] = "private, no-cache"
+    return answer
 
 
 def _takes_stored(form: Representation, media_type: str, transfer_syntax_uid: str) -> bool:
