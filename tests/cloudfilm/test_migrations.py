@@ -1,0 +1,64 @@
+"""Migrations make the schema that the models describe, and go back, on every database."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, make_url, text
+
+import cloudfilm.models
+from cloudfilm.migrate import downgrade, expected_revision, migrate
+from kernel.database import Base, Database
+from tests.conftest import BACKENDS, POSTGRESQL
+
+
+@pytest.fixture(params=BACKENDS)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path):  # type: ignore[no-untyped-def]
+    """A database without a schema."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/empty.db"
+        return
+    name = f"cloudfilm_test_{uuid.uuid4().hex}"
+    admin = create_engine(
+        make_url(POSTGRESQL).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
+    )
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+    yield make_url(POSTGRESQL).set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+def tables(url: str) -> set[str]:
+    database = Database(url)
+    found = set(inspect(database.engine).get_table_names())
+    database.close()
+    return found
+
+
+def test_the_migrated_schema_is_the_one_that_the_models_describe(empty_url: str) -> None:
+    assert migrate(empty_url) == ("nothing", expected_revision())
+    assert cloudfilm.models.MODULES
+    database = Database(empty_url)
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    database.close()
+
+
+def test_a_second_migration_changes_nothing(empty_url: str) -> None:
+    migrate(empty_url)
+
+    assert migrate(empty_url) == (expected_revision(), expected_revision())
+
+
+def test_a_schema_goes_back_to_nothing_and_up_again(empty_url: str) -> None:
+    migrate(empty_url)
+    full = tables(empty_url)
+    downgrade(empty_url, "base")
+    assert tables(empty_url) == {"alembic_version"}
+    migrate(empty_url)
+    assert tables(empty_url) == full
