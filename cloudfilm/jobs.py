@@ -8,9 +8,10 @@ from typing import Any
 from archive.rest import rest_study
 from archive.sweep import sweep_strays
 from cloudfilm.rooms import Rooms
+from hl7_listener.outbound import deliver
 from kernel.jobs import Job, declared
 
-FUNCTIONS = (rest_study, sweep_strays)
+FUNCTIONS = (rest_study, sweep_strays, deliver)
 
 JOBS: Mapping[str, Job] = {declared(function).name: declared(function) for function in FUNCTIONS}
 

@@ -3,6 +3,7 @@
 from archive.imaging_study import follow_studies
 from archive.report_binding import follow_reports
 from cloudfilm.rooms import Rooms
+from hl7_listener.outbound import MESSAGES, follow_for_nodes
 from kernel.changes import Subscriber
 from mpi.patient_documents import follow_documents, follow_patients
 
@@ -19,6 +20,11 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             "patient-records",
             frozenset({"resource-created", "resource-updated"}),
             lambda session, change: follow_documents(rooms.mpi, session, change),
+        ),
+        Subscriber(
+            "hl7-notices",
+            frozenset(MESSAGES),
+            lambda session, change: follow_for_nodes(rooms.mpi, session, change),
         ),
         Subscriber(
             "report-binding",

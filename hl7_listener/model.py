@@ -43,7 +43,7 @@ class Hl7Message(Base):
 
 
 class Hl7Outbound(Base):
-    """One message to be sent to a node, until it has acknowledged."""
+    """One message to a node, and whether it has acknowledged it."""
 
     __tablename__ = "hl7_outbound"
     __table_args__ = (Index("ix_hl7_outbound_state", "state", "node", "id"),)
@@ -58,3 +58,12 @@ class Hl7Outbound(Base):
     error: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+
+
+class Hl7Subscription(Base):
+    """What a node asked to be told of."""
+
+    __tablename__ = "hl7_subscription"
+
+    node: Mapped[str] = mapped_column(String(64), primary_key=True)
+    topic: Mapped[str] = mapped_column(String(16), primary_key=True)  # hl7_listener.outbound.TOPICS

@@ -10,7 +10,7 @@ from mpi.room import Mpi
 
 def systems(session: Session) -> dict[str, str]:
     """The FHIR identifier system of each registered issuer."""
-    return dict(session.execute(select(IdentifierDomain.issuer, IdentifierDomain.system)).tuples().all())
+    return dict(session.execute(select(IdentifierDomain.issuer, IdentifierDomain.system)).all())
 
 
 def register_domain(

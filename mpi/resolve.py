@@ -210,7 +210,7 @@ def told_apart(session: Session, record_id: int) -> frozenset[int]:
             ReviewItem.state == "rejected",
             or_(ReviewItem.patient_record_id == record_id, ReviewItem.other_record_id == record_id),
         )
-    ).tuples()
+    )
     return frozenset(number for row in rows for number in row) - {record_id}
 
 

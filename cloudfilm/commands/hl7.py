@@ -10,7 +10,8 @@ from sqlalchemy import select
 
 from access.caller import operator
 from hl7_listener.mllp import END, frame
-from hl7_listener.model import Hl7Message, Hl7Outbound
+from hl7_listener.model import Hl7Message, Hl7Outbound, Hl7Subscription
+from hl7_listener.outbound import TOPICS
 from hl7_listener.receiving import SEALED, receive, replay, set_aside
 from hl7_listener.room import hl7_of
 
@@ -108,3 +109,16 @@ def outbound(context: Any, limit: int) -> None:
     with context.rooms.database.snapshot() as session:
         for row in session.scalars(select(Hl7Outbound).order_by(Hl7Outbound.id.desc()).limit(limit)):
             click.echo(f"{row.id}  {row.node}  {row.message_type}  {row.state}  {row.tries}  {row.error}")
+
+
+@hl7.command()
+@click.argument("node")
+@click.argument("topic", type=click.Choice(TOPICS))
+@click.option("--off", is_flag=True, help="No longer.")
+@click.pass_obj
+def subscribe(context: Any, node: str, topic: str, off: bool) -> None:
+    """Tell a node of reports, of the states of orders, or of who is who (PIX notification)."""
+    with context.rooms.database.transaction() as session:
+        row = session.merge(Hl7Subscription(node=node, topic=topic))
+        if off:
+            session.delete(row)
