@@ -143,8 +143,10 @@ def new_boundary() -> str:
 
 def write_parts(boundary: str, parts: Iterable[tuple[dict[str, str], Iterable[bytes]]]) -> Iterator[bytes]:
     """A multipart body, piece by piece, from the headers and the content of each part."""
+    before = ""  # nothing may stand before the first delimiter: some readers take it for a part
     for headers, content in parts:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        yield f"\r\n--{boundary}\r\n{lines}\r\n".encode()
+        yield f"{before}--{boundary}\r\n{lines}\r\n".encode()
         yield from content
-    yield f"\r\n--{boundary}--\r\n".encode()
+        before = "\r\n"
+    yield f"{before}--{boundary}--\r\n".encode()
