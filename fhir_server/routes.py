@@ -9,6 +9,8 @@ from fhir_server.interactions.read import read_resource, vread_resource
 from fhir_server.interactions.search import search_type
 from fhir_server.interactions.update import update_resource
 from fhir_server.metadata import metadata
+from fhir_server.operations.ihe_pix import cross_reference_patient
+from fhir_server.operations.match import match_patient
 from fhir_server.outcomes import refuse
 from kernel.errors import CloudfilmError
 
@@ -20,6 +22,9 @@ INSTANCE = TYPE + "/<logical_id>"
 
 ROUTES = (
     ("GET", "/metadata", metadata),
+    ("POST", "/Patient/$match", match_patient),
+    ("GET", "/Patient/$ihe-pix", cross_reference_patient),
+    ("POST", "/Patient/$ihe-pix", cross_reference_patient),
     ("GET", TYPE, search_type),
     ("POST", TYPE + "/_search", search_type),
     ("POST", TYPE, create_resource),

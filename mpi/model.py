@@ -37,7 +37,7 @@ class PatientRecord(Base):
     institution: Mapped[str] = mapped_column(String(32), index=True)
     patient_id: Mapped[str] = mapped_column(String(64), unique=True)  # logical id of the Patient document
     person_id: Mapped[int | None] = mapped_column(BigKey, ForeignKey("person.id"), index=True, default=None)
-    replaced_by: Mapped[int | None] = mapped_column(BigKey, default=None)  # the record it was merged into
+    replaced_by: Mapped[int | None] = mapped_column(BigKey, index=True, default=None)  # the survivor
     authority: Mapped[int] = mapped_column(default=1)
     sealed: Mapped[bytes] = mapped_column(LargeBinary)  # what is said: mpi.demographics.to_plain
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

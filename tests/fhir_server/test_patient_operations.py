@@ -1,0 +1,95 @@
+"""Patient/$match and Patient/$ihe-pix, as a client sees them."""
+
+import json
+from datetime import date
+from typing import Any
+
+import pytest
+from flask import g
+from flask.testing import FlaskClient
+
+from access.caller import Caller
+from cloudfilm.rooms import Rooms
+from cloudfilm.subscribers import subscribers
+from cloudfilm.web import create_app
+from kernel.changes import follow_changes
+from mpi.demographics import Authority, Demographics
+from mpi.resolve import identify
+
+SYSTEM = "urn:cloudfilm:issuer:"
+
+
+@pytest.fixture
+def client(rooms: Rooms, operator: Caller) -> FlaskClient:
+    """A client, known as the operator, of an archive that knows one person at two hospitals."""
+    number = "51010419850612001X"
+    for issuer, identifier in (("HIS", "1"), ("EMR", "2")):
+        said = Demographics(
+            issuer, identifier, "H1", "Zhang^Wei=张^伟", date(1985, 6, 12), "M", number,
+            phone="13912345678", authority=Authority.REGISTRATION,
+        )  # fmt: skip
+        with rooms.database.transaction() as session:
+            identify(rooms.mpi, session, operator, said)
+    while follow_changes(rooms.database, subscribers(rooms)):
+        pass
+    app = create_app(rooms)
+
+    def known() -> None:
+        g.caller = operator
+
+    app.before_request_funcs.setdefault(None, []).insert(0, known)
+    return app.test_client()
+
+
+def test_a_described_patient_is_found_with_score_and_grade(client: FlaskClient) -> None:
+    patient = {
+        "resourceType": "Patient",
+        "name": [{"text": "張偉"}],
+        "birthDate": "1985-06-12",
+        "gender": "male",
+        "telecom": [{"system": "phone", "value": "+8613912345678"}],
+    }
+    parameters = {
+        "resourceType": "Parameters",
+        "parameter": [{"name": "resource", "resource": patient}, {"name": "count", "valueInteger": 5}],
+    }
+    bundle = json.loads(client.post("/fhir/Patient/$match", json=parameters).data)
+    assert bundle["type"] == "searchset"
+    assert len(bundle["entry"]) == 2
+    search = bundle["entry"][0]["search"]
+    assert search["score"] > 0.9
+    assert search["extension"][0]["valueCode"] in ("certain", "probable")
+
+
+@pytest.mark.parametrize("body", [{"resourceType": "Parameters"}, {"resourceType": "Basic"}])
+def test_a_match_without_a_patient_is_refused(client: FlaskClient, body: dict[str, Any]) -> None:
+    assert client.post("/fhir/Patient/$match", json=body).status_code == 400
+
+
+def pix(client: FlaskClient, query: str) -> tuple[int, dict[str, Any]]:
+    answer = client.get(f"/fhir/Patient/$ihe-pix?{query}")
+    return answer.status_code, json.loads(answer.data)
+
+
+def test_the_other_numbers_of_a_patient_are_told(client: FlaskClient) -> None:
+    status, answer = pix(client, f"sourceIdentifier={SYSTEM}HIS|1&targetSystem={SYSTEM}EMR")
+    assert status == 200
+    assert answer["parameter"][0]["valueIdentifier"] == {"system": f"{SYSTEM}EMR", "value": "2"}
+    assert answer["parameter"][1]["name"] == "targetId"
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        (f"sourceIdentifier={SYSTEM}HIS|none", 404, "not-found"),
+        (f"sourceIdentifier={SYSTEM}NOWHERE|1", 400, "code-invalid"),
+        (f"sourceIdentifier={SYSTEM}HIS|1&targetSystem={SYSTEM}NOWHERE", 403, "code-invalid"),
+        ("sourceIdentifier=1", 400, "invalid"),
+        ("", 400, "invalid"),
+    ],
+)
+def test_what_is_not_known_is_refused_as_the_profile_says(
+    client: FlaskClient, query: str, status: int, code: str
+) -> None:
+    found, answer = pix(client, query)
+    assert (found, answer["issue"][0]["code"]) == (status, code)
