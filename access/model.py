@@ -124,6 +124,16 @@ class Launch(Base):
     used_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
 
 
+class SigningKey(Base):
+    """A private key that signs ID tokens, sealed; the newest signs, older ones still verify."""
+
+    __tablename__ = "signing_key"
+
+    kid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    pem: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class SpentAssertion(Base):
     """A client assertion's `jti` that was shown once already (SMART 2.2, 4.1.5)."""
 

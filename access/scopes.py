@@ -83,3 +83,57 @@ def permissions_of(scopes: Iterable[Scope]) -> Permissions:
     for scope in scopes:
         together = together.union(scope.permissions())
     return together
+
+
+def intersect(requested: Iterable[Scope], allowed: Iterable[Scope]) -> tuple[Scope, ...]:
+    """The parts of the requested scopes that lie within the allowed ones, in the order asked.
+
+    A query narrows: a scope without one covers a scope with any, two different ones have nothing in common
+    that could be told without looking at rows.
+    """
+    choices = tuple(allowed)
+    found: dict[Scope, None] = {}
+    for scope in requested:
+        whole = [each for each in choices if covers(each, scope)]
+        parts = [scope] if whole else [part for each in choices if (part := _common(scope, each))]
+        found.update(dict.fromkeys(parts))
+    return tuple(found)
+
+
+def covers(wide: Scope, narrow: Scope) -> bool:
+    """Whether everything that `narrow` delegates lies within `wide`."""
+    return (
+        wide.level == narrow.level
+        and wide.resource in ("*", narrow.resource)
+        and set(narrow.verbs) <= set(wide.verbs)
+        and wide.query in ("", narrow.query)
+    )
+
+
+def _common(one: Scope, other: Scope) -> Scope | None:
+    if one.level != other.level or (one.query and other.query and one.query != other.query):
+        return None
+    if "*" not in (one.resource, other.resource) and one.resource != other.resource:
+        return None
+    verbs = "".join(verb for verb in "cruds" if verb in one.verbs and verb in other.verbs)
+    resource = other.resource if one.resource == "*" else one.resource
+    return Scope(one.level, resource, verbs, one.query or other.query) if verbs else None
+
+
+def permitted(scopes: Iterable[Scope], permissions: Permissions) -> tuple[Scope, ...]:
+    """The scopes with the verbs only that somebody has the permission for; empty ones are left out."""
+    found = []
+    for scope in scopes:
+        verbs = "".join(verb for verb in scope.verbs if _some(permissions, Action(scope.resource, verb)))
+        if verbs == scope.verbs:
+            found.append(scope)
+        elif verbs:
+            found.append(Scope(scope.level, scope.resource, verbs, scope.query))
+    return tuple(found)
+
+
+def _some(permissions: Permissions, action: Action) -> bool:
+    """Whether an action, or for `*` the same one on any type, is permitted."""
+    if action.resource != "*":
+        return permissions.allow(action)
+    return any(each.verb == action.verb and permissions.allow(each) for each in permissions.verbs)

@@ -90,9 +90,10 @@ def issue(
     family: str = "",
     session_id: str = "",
     factors: str = "",
+    secret: str = "",
 ) -> str:
     """Make a token within the caller's transaction and return its secret, which is not kept anywhere."""
-    secret = new_secret()
+    secret = secret or new_secret()
     now = access.clock.now()
     session.execute(
         insert(Token).values(

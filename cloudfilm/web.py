@@ -7,12 +7,14 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+import access.oauth.endpoints
 import dicomweb.qido
 import dicomweb.stow
 import dicomweb.wado
 import fhir_server.routes
 import hl7_listener.http
 import portal.account
+import portal.authorize
 import portal.home
 import portal.ohif
 from cloudfilm import health
@@ -29,6 +31,8 @@ BLUEPRINTS = (
     (dicomweb.stow.blp, "/dicomweb"),
     (fhir_server.routes.blp, "/fhir"),
     (hl7_listener.http.blp, ""),
+    (access.oauth.endpoints.blp, ""),
+    (portal.authorize.blp, ""),
     (portal.account.blp, ""),
     (portal.home.blp, ""),
     (portal.ohif.blp, None),

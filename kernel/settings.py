@@ -93,6 +93,7 @@ class AccessSettings:
     session_absolute_s: int = 43200  # a browser session ends after this long in any case
     token_s: int = 3600  # life of an access token unless it is asked for shorter
     institution: str = "MAIN"  # code of the institution that owns what arrives without one
+    trusted_key_hosts: tuple[str, ...] = ()  # host:port of own servers that clients' key sets may be on
     loopback_ae: bool = True  # any AE title from this machine itself is a known node (the embedded default)
 
 

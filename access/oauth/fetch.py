@@ -1,0 +1,132 @@
+"""Fetching what a registered client names (its key set), without being led into our own network.
+
+https only, no redirect, at most 64 KiB, a few seconds; the address is resolved once, refused unless it is
+public, and connected to as resolved, so that a second answer of the name server changes nothing.
+"""
+
+import http.client
+import ipaddress
+import json
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from kernel.errors import CloudfilmError, Kind
+
+MOST_BYTES = 65536
+TIMEOUT_S = 5.0
+LONGEST_CACHE_S = 3600
+DEFAULT_CACHE_S = 60
+
+Resolve = Callable[[str, int], list[str]]
+
+
+class Unfetchable(CloudfilmError):
+    """An address that is not fetched from, or that gave nothing usable."""
+
+    kind = Kind.INVALID
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The key set cannot be fetched: {reason}.")
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """The addresses of a host name."""
+    return sorted({str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
+
+
+def public_address(host: str, port: int, resolve: Resolve) -> str:
+    """The first address of a host, all of which must be public. Raises Unfetchable."""
+    try:
+        addresses = resolve(host, port)
+    except (OSError, UnicodeError):
+        raise Unfetchable("its host is not known") from None
+    for address in addresses:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+        mapped = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None) or parsed
+        if not mapped.is_global or mapped.is_multicast:
+            raise Unfetchable("its host is inside a private network")
+    if not addresses:
+        raise Unfetchable("its host is not known")
+    return addresses[0]
+
+
+@dataclass(slots=True)
+class KeySets:
+    """Key sets by URL, kept no longer than their Cache-Control says."""
+
+    trusted_hosts: frozenset[str] = frozenset()  # `host:port` of a site's own servers, also by plain http
+    resolve: Resolve = resolve
+    _kept: dict[str, tuple[float, Any]] = field(default_factory=dict)
+
+    def fetch(self, url: str) -> Any:
+        """The key set at an address. Raises Unfetchable."""
+        until, keys = self._kept.get(url, (0.0, None))
+        if time.monotonic() < until:
+            return keys
+        body, cache_control = self._get(url)
+        try:
+            keys = json.loads(body)
+        except (ValueError, RecursionError):
+            raise Unfetchable("it is not JSON") from None
+        life_s = _life_s(cache_control)
+        if len(self._kept) > 1000:
+            self._kept.clear()
+        self._kept[url] = (time.monotonic() + life_s, keys)
+        return keys
+
+    def _get(self, url: str) -> tuple[bytes, str]:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError:
+            raise Unfetchable("it is not an address") from None
+        is_trusted = f"{host}:{port}" in self.trusted_hosts
+        if (
+            not host
+            or parts.username
+            or parts.scheme not in (("https", "http") if is_trusted else ("https",))
+        ):
+            raise Unfetchable("use https")
+        address = host if is_trusted else public_address(host, port, self.resolve)
+        connection: http.client.HTTPConnection
+        if parts.scheme == "https":
+            connection = _PinnedHttps(host, address, port)
+        else:
+            connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_S)
+        try:
+            connection.request("GET", parts.path or "/", headers={"Accept": "application/json"})
+            answer = connection.getresponse()
+            body = answer.read(MOST_BYTES + 1)
+        except (OSError, http.client.HTTPException):
+            raise Unfetchable("its server does not answer") from None
+        finally:
+            connection.close()
+        if answer.status != 200 or len(body) > MOST_BYTES:
+            raise Unfetchable("its server did not answer with a key set")
+        return body, answer.getheader("Cache-Control") or ""
+
+
+class _PinnedHttps(http.client.HTTPSConnection):
+    """A connection to an address that was resolved before, under the name that the certificate has."""
+
+    def __init__(self, host: str, address: str, port: int) -> None:
+        self._tls = ssl.create_default_context()
+        super().__init__(host, port, timeout=TIMEOUT_S, context=self._tls)
+        self._address = address
+
+    def connect(self) -> None:
+        plain = socket.create_connection((self._address, self.port), TIMEOUT_S)
+        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+
+
+def _life_s(cache_control: str) -> int:
+    if "no-store" in cache_control or "no-cache" in cache_control:
+        return 0
+    match = re.search(r"max-age=(\d{1,9})", cache_control)
+    return min(int(match[1]), LONGEST_CACHE_S) if match else DEFAULT_CACHE_S

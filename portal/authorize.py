@@ -1,0 +1,271 @@
+"""What people see of the OAuth door: the consent screen for an app with its patient picker, and the launch
+of an app from the portal.
+
+RFC 6749 section 3.1, SMART App Launch 2.2 section 2 (launch, standalone and from the EHR).
+"""
+
+import json
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from authlib.integrations.flask_oauth2.requests import FlaskOAuth2Request
+from authlib.oauth2 import OAuth2Error
+from flask import Blueprint, Response, make_response, redirect, render_template, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from access.bearer import COOKIE, client_address, is_same_origin
+from access.caller import SEARCH_IMAGES, Action, Caller, Door
+from access.oauth.clients import find_client
+from access.oauth.endpoints import fhir_base, issuer, oauth_server
+from access.oauth.server import Person, begin_launch
+from access.scopes import Scope, parse_scopes, permitted
+from access.tokens import SESSION, Access, caller_of
+from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
+from kernel.http import room
+from portal.account import HEADERS
+from portal.catalogue import language, say, texts
+from records.repository import read
+from records.room import Records
+from records.search import parse_search, search
+
+blp = Blueprint("authorize", __name__, template_folder="templates")
+
+PASSED_ON = (
+    "response_type", "client_id", "redirect_uri", "scope", "state", "aud", "resource", "launch", "nonce",
+    "code_challenge", "code_challenge_method", "prompt", "login_hint", "display", "max_age",
+)  # fmt: skip
+LAUNCH_CONTEXT = ("patient", "encounter", "imagingstudy")
+SHOWN_PATIENTS = 20
+
+
+class NotLaunched(CloudfilmError):
+    """An app or a patient that is not there, or not to be known of."""
+
+    kind = Kind.NOT_FOUND
+
+
+@blp.route("/oauth/authorize", methods=["GET", "POST"])
+def authorize() -> AnyResponse:
+    """The consent screen. A wrong request goes back to the app only when its redirect URI is right."""
+    try:
+        grant = _grant(None)
+    except OAuth2Error as refusal:
+        return _refused(refusal)
+    caller = _signed_in()
+    if caller is None:
+        if "none" in request.values.get("prompt", "").split():
+            return _back(grant.redirect_uri, error="login_required")
+        here = f"/oauth/authorize?{urlencode(_passed_on())}"
+        return redirect(f"/sign-in?{urlencode({'next': here})}", 303)
+    if "none" in request.values.get("prompt", "").split():
+        return _back(grant.redirect_uri, error="consent_required")
+    try:
+        grant = _grant(_person(caller))
+    except OAuth2Error as refusal:
+        return _refused(refusal)
+    return _page(grant, caller)
+
+
+@blp.post("/oauth/approve")
+def approve() -> AnyResponse:
+    """What the person decided on the consent screen."""
+    if not is_same_origin():
+        raise Forbidden("a form of another site's page", "Use this site's own pages.")
+    caller = _signed_in()
+    if caller is None:
+        raise Unauthenticated
+    try:
+        grant = _grant(_person(caller))
+    except OAuth2Error as refusal:
+        return _refused(refusal)
+    if request.form.get("decision") != "approve":
+        return _back(grant.redirect_uri, error="access_denied")
+    context: dict[str, str] = dict(grant.request.launch or {})
+    needs_patient = _needs_patient(grant)
+    if needs_patient and "patient" not in context:
+        chosen = request.form.get("patient", "")
+        if chosen not in {patient["id"] for patient in _reachable(caller, [chosen])}:
+            return _page(grant, caller, say("authorize.choose"))
+        context["patient"] = chosen
+    grant.request.context = context
+    grant.request.approved_scope = " ".join(_granted(grant, caller))
+    if not grant.request.approved_scope:
+        return _back(grant.redirect_uri, error="invalid_scope")
+    answer: AnyResponse = oauth_server().create_authorization_response(
+        request=grant.request, grant_user=_person(caller), grant=grant
+    )
+    location = answer.headers.get("Location", "")
+    if location:  # RFC 9207
+        joiner = "&" if "?" in location else "?"
+        answer.headers["Location"] = f"{location}{joiner}{urlencode({'iss': issuer()})}"
+    answer.status_code = 303 if answer.status_code == 302 else answer.status_code
+    return answer
+
+
+@blp.post("/apps/<client_id>/launch")
+def launch(client_id: str) -> AnyResponse:
+    """Open an app with the patient, encounter or study at hand (SMART 2.2, 2.0.6: launch from the EHR)."""
+    if not is_same_origin():
+        raise Forbidden("a form of another site's page", "Use this site's own pages.")
+    caller = _signed_in()
+    client = find_client(room(Access), client_id)
+    if caller is None or client is None:
+        raise Unauthenticated if caller is None else NotLaunched("The app is not known.")
+    context = {
+        name: request.form[name]
+        for name in ("patient", "encounter", "imagingstudy")
+        if request.form.get(name)
+    }
+    if "patient" in context and not _reachable(caller, [context["patient"]]):
+        raise NotLaunched("The patient was not found.")
+    if "imagingstudy" in context:
+        read(room(Records), caller.through(Door.PORTAL), "ImagingStudy", context["imagingstudy"])
+    try:
+        return redirect(begin_launch(room(Access), caller, client, fhir_base(), context), 303)
+    except OAuth2Error as refusal:
+        raise NotLaunched(str(refusal.description)) from None
+
+
+def _grant(person: Person | None) -> Any:
+    server = oauth_server()
+    oauth_request = FlaskOAuth2Request(request)
+    oauth_request.launch = None
+    oauth_request.user = person
+    grant = server.get_authorization_grant(oauth_request)
+    try:
+        grant.validate_no_multiple_request_parameter(oauth_request)
+        grant.validate_consent_request()
+    except OAuth2Error as refusal:
+        refusal.state = request.values.get("state")
+        raise
+    return grant
+
+
+def _signed_in() -> Caller | None:
+    secret = request.cookies.get(COOKIE)
+    if not secret:
+        return None
+    try:
+        return caller_of(room(Access), secret, (SESSION,), Door.PORTAL, client_address())
+    except Unauthenticated:
+        return None
+
+
+def _person(caller: Caller) -> Person:
+    principal = caller.principal
+    return Person(principal.id, caller.grant, principal.role, principal.fhir_user, room(Access).clock.now())
+
+
+def _granted(grant: Any, caller: Caller) -> list[str]:
+    """The scopes that the person may hand on: asked, registered, and within what it may do itself."""
+    resources, _ = parse_scopes(grant.request.scope)
+    kept = [str(each) for each in permitted(resources, caller.permissions) if each.level != "system"]
+    words = [word for word in grant.request.scope.split() if "/" not in word or word.startswith("launch/")]
+    return list(dict.fromkeys([*words, *kept]))
+
+
+def _needs_patient(grant: Any) -> bool:
+    """Whether a patient must be in context: asked for, or needed by a patient scope (SMART 2.2, 3.0.2)."""
+    resources, words = parse_scopes(grant.request.scope)
+    return "launch/patient" in words or any(scope.level == "patient" for scope in resources)
+
+
+def _page(grant: Any, caller: Caller, message: str = "") -> Response:
+    picks = _needs_patient(grant) and "patient" not in (grant.request.launch or {})
+    wanted = request.values.get("find", "").strip()
+    client = grant.request.client
+    html = render_template(
+        "authorize.html",
+        say=say,
+        language=language(),
+        app=client.name or say("authorize.no-name"),
+        host=urlsplit(grant.redirect_uri).netloc or urlsplit(grant.redirect_uri).scheme,
+        name=caller.principal.name,
+        scopes=[_described(text) for text in _granted(grant, caller)],
+        parameters=_passed_on(),
+        picks=picks,
+        find=wanted,
+        patients=_patients(caller, wanted) if picks else [],
+        message=message,
+    )
+    answer = make_response(html)
+    answer.headers.update(HEADERS)
+    # the app's address must be allowed too: browsers apply form-action to where the form's answer leads
+    target = urlsplit(grant.redirect_uri)
+    source = f"{target.scheme}://{target.netloc}" if target.netloc else f"{target.scheme}:"
+    answer.headers["Content-Security-Policy"] = HEADERS["Content-Security-Policy"].replace(
+        "form-action 'self'", f"form-action 'self' {source}"
+    )
+    return answer
+
+
+def _described(text: str) -> str:
+    """A scope in words that a patient can understand."""
+    known = texts(language())
+    if f"scope.{text}" in known:
+        return known[f"scope.{text}"]
+    scope: Scope = parse_scopes(text)[0][0]
+    verbs = ("、" if language() == "zh" else ", ").join(say(f"verb.{verb}") for verb in scope.verbs)
+    words = say(f"scope.{scope.level}", type=known.get(f"type.{scope.resource}", scope.resource), verbs=verbs)
+    return words + (say("scope.only", query=scope.query) if scope.query else "")
+
+
+def _patients(caller: Caller, wanted: str) -> list[dict[str, str]]:
+    """Patients to choose from, within what the person may see itself."""
+    if not caller.may(Action("Patient", "s")) or not caller.may(SEARCH_IMAGES):
+        return []
+    own = [("_count", str(SHOWN_PATIENTS))]
+    if not wanted:
+        return _found(caller, own)
+    by_name = _found(caller, [("name", wanted), *own])
+    return by_name or _found(caller, [("identifier", wanted), *own])
+
+
+def _reachable(caller: Caller, ids: list[str]) -> list[dict[str, str]]:
+    return _found(caller, [("_id", each) for each in ids if each]) if any(ids) else []
+
+
+def _found(caller: Caller, arguments: list[tuple[str, str]]) -> list[dict[str, str]]:
+    try:
+        result = search(room(Records), caller.through(Door.PORTAL), parse_search("Patient", arguments))
+    except CloudfilmError:
+        return []
+    return [_shown(json.loads(found.body)) for found in result.matches]
+
+
+def _shown(patient: dict[str, Any]) -> dict[str, str]:
+    names = patient.get("name") or [{}]
+    name = names[0].get("text") or " ".join([*names[0].get("given", ()), names[0].get("family", "")])
+    identifiers = patient.get("identifier") or [{}]
+    return {
+        "id": str(patient.get("id", "")),
+        "name": str(name).strip(),
+        "birth": str(patient.get("birthDate", "")),
+        "identifier": str(identifiers[0].get("value", "")),
+    }
+
+
+def _passed_on() -> dict[str, str]:
+    return {name: request.values[name] for name in PASSED_ON if name in request.values}
+
+
+def _back(redirect_uri: str, **parameters: str) -> AnyResponse:
+    joiner = "&" if urlsplit(redirect_uri).query else "?"
+    values = {**parameters, "state": request.values.get("state", ""), "iss": issuer()}
+    return redirect(f"{redirect_uri}{joiner}{urlencode(values)}", 303)
+
+
+def _refused(refusal: OAuth2Error) -> AnyResponse:
+    """Back to the app when its redirect URI is right, else a page."""
+    if refusal.redirect_uri:
+        return _back(
+            refusal.redirect_uri, error=refusal.error, error_description=refusal.get_error_description() or ""
+        )
+    reason = refusal.get_error_description() or refusal.error
+    html = render_template(
+        "message.html", say=say, language=language(), title=say("authorize.title"),
+        message=say("authorize.broken", reason=reason),
+    )  # fmt: skip
+    answer = make_response(html, 400)
+    answer.headers.update(HEADERS)
+    return answer
