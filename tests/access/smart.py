@@ -64,7 +64,7 @@ class App:
             **self.extra,
         }
 
-    def ask(self, method: str = "GET", **changes: str | None) -> TestResponse:
+    def ask(self, method: str = "GET", **changes: Any) -> TestResponse:
         """The authorization request; a None takes a parameter away."""
         values = {name: value for name, value in {**self.parameters, **changes}.items() if value is not None}
         if method == "POST":
@@ -79,7 +79,7 @@ class App:
         assert answer.status_code == 303, answer.get_data(as_text=True)
         return query_of(answer)
 
-    def exchange(self, code: str, **changes: str | None) -> TestResponse:
+    def exchange(self, code: str, **changes: Any) -> TestResponse:
         values = {
             "grant_type": "authorization_code",
             "code": code,

@@ -254,7 +254,7 @@ def test_a3_a_code_is_worth_nothing_without_all_that_belongs_to_it(
     app: App, patient: str, changes: dict[str, str | None]
 ) -> None:
     code = app.approve(patient=patient)["code"]
-    answer = app.exchange(**{"code": code, **changes})  # type: ignore[arg-type]
+    answer = app.exchange(**{"code": code, **changes})
 
     assert answer.status_code in (400, 401)
     assert "error" in answer.get_json()
