@@ -1,0 +1,74 @@
+"""What each route of the web application needs: the table that the matrix test goes by.
+
+A route that is not here fails the suite. Write the action that its room requires, or why it is open to
+everyone.
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+PAGE = "a page: leads to the sign-in page"
+CREDENTIALS = "checks credentials of its own"
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """An action (`ImagingStudy.r`; `{type}` is the resource type of the path), or why there is none."""
+
+    action: str = ""
+    open_because: str = ""
+
+
+DECLARED = {
+    # images
+    "GET /dicomweb/instances": Needs("ImagingStudy.s"),
+    "GET /dicomweb/series": Needs("ImagingStudy.s"),
+    "GET /dicomweb/studies": Needs("ImagingStudy.s"),
+    "POST /dicomweb/studies*": Needs("ImagingStudy.c"),
+    "GET /dicomweb/studies/<study>/series": Needs("ImagingStudy.s"),
+    "GET /dicomweb/studies/<study>/instances": Needs("ImagingStudy.s"),
+    "GET /dicomweb/studies/<study>/series/<series>/instances": Needs("ImagingStudy.s"),
+    "GET /dicomweb/studies/<study>*": Needs("ImagingStudy.r"),
+    # clinical documents
+    "GET /fhir/metadata": Needs(open_because="what the server can do (R4 3.1.0.12)"),
+    "GET /fhir/.well-known/*": Needs(open_because="discovery (SMART 2.2, 5.3)"),
+    "GET /fhir/<resource_type>": Needs("{type}.s"),
+    "POST /fhir/<resource_type>": Needs("{type}.c"),
+    "POST /fhir/<resource_type>/_search": Needs("{type}.s"),
+    "GET /fhir/<resource_type>/<logical_id>*": Needs("{type}.r"),
+    "PUT /fhir/<resource_type>/<logical_id>": Needs("{type}.u"),
+    "PATCH /fhir/<resource_type>/<logical_id>": Needs("{type}.u"),
+    "DELETE /fhir/<resource_type>/<logical_id>": Needs("{type}.d"),
+    "* /fhir/Patient/$*": Needs("Patient.s"),
+    # messages
+    "GET /hl7/*": Needs(open_because="describes the service, no data"),
+    "POST /hl7*": Needs("Message.c"),
+    # signing in, apps
+    "GET /.well-known/*": Needs(open_because="discovery"),
+    "GET /oauth/jwks.json": Needs(open_because="public keys"),
+    "* /oauth/*": Needs(open_because=CREDENTIALS),
+    "POST /apps/<client_id>/launch": Needs(open_because=CREDENTIALS),
+    "* /sign-in": Needs(open_because=CREDENTIALS),
+    "POST /set-up": Needs(open_because=CREDENTIALS),
+    "POST /sign-out": Needs(open_because="ends what the cookie names, if anything"),
+    "GET /": Needs(open_because=PAGE),
+    # what pages are made of, and how the server is
+    "GET /assets/*": Needs(open_because="styles and scripts"),
+    "GET /ohif/*": Needs(open_because="the viewer's program; its data has its own routes"),
+    "GET /healthz": Needs(open_because="whether it is alive, no data"),
+    "GET /readyz": Needs(open_because="whether it is ready, no data"),
+    "GET /metrics": Needs(open_because="counts, kept inside by the proxy"),
+}
+
+
+def needs_of(method: str, rule: str) -> Needs | None:
+    """What is declared for a route: an exact row, else the longest pattern that fits it."""
+    name = f"{method} {rule}"
+    if name in DECLARED:
+        return DECLARED[name]
+    fitting = [pattern for pattern in DECLARED if "*" in pattern and _fits(name, pattern)]
+    return DECLARED[max(fitting, key=len)] if fitting else None
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern.replace("[", "[[]"))

@@ -1,0 +1,258 @@
+"""Every route of the web application, for two patients in two institutions, with every role and every kind
+of token: nobody learns anything about a patient that is not theirs to know.
+"""
+
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import select
+from werkzeug.test import TestResponse
+
+from access.caller import Action, Door, operator
+from access.model import Account, Token
+from access.roles import ROLES, Span
+from access.scopes import parse_scopes
+from access.tokens import ACCESS, caller_of, digest_of, issue, revoke
+from archive.ingest import ingest
+from archive.model import Instance, Series, Study
+from cloudfilm.rooms import Rooms, build_rooms
+from cloudfilm.subscribers import subscribers
+from cloudfilm.web import create_app
+from kernel.changes import follow_changes, unread_changes
+from kernel.clock import FixedClock
+from kernel.settings import BlobsSettings, DatabaseSettings, Settings
+from tests.builders import ct_slice
+from tests.doors.route_actions import DECLARED, needs_of
+
+ALL = "user/*.cruds system/*.cruds"
+MARKS = (b"Geheim", b"BETA-77", b"ACC-BETA")  # what only the other institution's objects say
+PLACE = re.compile(r"<(?:[a-z]+(?:\([^)]*\))?:)?([a-z_]+)>")
+
+
+class World:
+    """A server with one patient in institution A and one in B, and tokens for anybody."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self.rooms = rooms
+        self.app = create_app(rooms)
+        self.client: FlaskClient = self.app.test_client()
+        self.a = self._store("A", 1, PatientID="ALPHA-11", PatientName="Offen^Anna")
+        self.b = self._store(
+            "B", 2, PatientID="BETA-77", PatientName="Geheim^Berta", AccessionNumber="ACC-BETA"
+        )
+        following = subscribers(rooms)
+        while unread_changes(rooms.database, following):
+            follow_changes(rooms.database, following)
+
+    def _store(self, institution: str, number: int, **attributes: Any) -> dict[str, str]:
+        ingest(self.rooms.archive, operator(institution), io.BytesIO(ct_slice(study=number, **attributes)))
+        with self.rooms.database.snapshot() as session:
+            row = session.execute(
+                select(
+                    Study.study_instance_uid, Series.series_instance_uid, Instance.sop_instance_uid,
+                    Study.patient_logical_id,
+                )
+                .join(Series, Series.study_id == Study.id)
+                .join(Instance, Instance.series_id == Series.id)
+                .order_by(Study.id.desc())
+            ).first()  # fmt: skip
+        assert row is not None
+        return dict(zip(("study", "series", "instance", "patient"), map(str, row), strict=True))
+
+    def token(
+        self, role: str = "operator", scope: str = ALL, institution: str = "A", life_s: float = 600
+    ) -> str:
+        """A token of an account of that role in institution A, unless told otherwise."""
+        with self.rooms.database.transaction() as session:
+            account_id = f"{role}-{institution}"
+            if session.get(Account, account_id) is None:
+                session.add(
+                    Account(
+                        id=account_id, login=account_id, role=role, institution=institution,
+                        failures=0, disabled=False, created_at=self.rooms.clock.now(),
+                    )
+                )  # fmt: skip
+                session.flush()
+            return issue(
+                self.rooms.access, session, ACCESS, life_s=life_s, account_id=account_id, scope=scope
+            )
+
+    def routes(self) -> Iterator[tuple[str, str]]:
+        """Method and rule of every route."""
+        for rule in self.app.url_map.iter_rules():
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                yield method, rule.rule
+
+    def ask(
+        self, method: str, rule: str, ids: dict[str, str], token: str = "", resource_type: str = "Patient"
+    ) -> TestResponse:
+        """One request, its path filled in with the identifiers of one patient."""
+        values = {
+            **ids,
+            "resource_type": resource_type,
+            "logical_id": ids["patient"],
+            "version": "1",
+            "numbers": "1",
+            "path": "7FE00010",
+            "name": "x",
+        }
+        path = PLACE.sub(lambda place: values.get(place[1], "x"), rule)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return self.client.open(path, method=method, headers=headers, json={} if method != "GET" else None)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Any) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("matrix")
+    shutil.copyfile(sqlite_template, folder / "cloudfilm.db")
+    rooms = build_rooms(
+        Settings(
+            data_dir=folder,
+            database=DatabaseSettings(url=f"sqlite:///{folder}/cloudfilm.db"),
+            blobs=BlobsSettings(url=f"file://{folder}/blobs", durable=False),
+        ),
+        FixedClock(datetime(2026, 3, 1, 8, 30, tzinfo=UTC)),
+    )
+    yield World(rooms)
+    rooms.close()
+
+
+def guarded(world: World) -> list[tuple[str, str, str]]:
+    return [
+        (method, rule, needs.action)
+        for method, rule in world.routes()
+        if (needs := needs_of(method, rule)) is not None and needs.action
+    ]
+
+
+def is_unknown(answer: TestResponse) -> bool:
+    """Whether it was refused for want of a credential; SOAP says so in a fault."""
+    return answer.status_code == 401 or b"soap:Fault" in answer.data
+
+
+def is_refused(answer: TestResponse) -> bool:
+    """Whether nothing was done; HL7 v2 says so in an acknowledgement."""
+    return answer.status_code >= 400 or b"|AR|" in answer.data or b"|AE|" in answer.data
+
+
+def test_every_route_declares_what_it_needs(world: World) -> None:
+    undeclared = [f"{method} {rule}" for method, rule in world.routes() if needs_of(method, rule) is None]
+
+    assert undeclared == [], "declare them in tests/doors/route_actions.py"
+
+
+def test_a_declaration_has_an_action_or_a_reason_to_be_open() -> None:
+    assert all(bool(needs.action) != bool(needs.open_because) for needs in DECLARED.values())
+
+
+@pytest.mark.parametrize("kind", ["none", "wrong", "expired", "revoked"])
+def test_without_a_living_token_no_route_answers(world: World, kind: str) -> None:
+    token = {"none": "", "wrong": "x" * 43}.get(kind) or world.token(life_s=-1 if kind == "expired" else 600)
+    if kind == "none":
+        token = ""
+    if kind == "revoked":
+        with world.rooms.database.transaction() as session:
+            row = session.scalar(select(Token).where(Token.digest == digest_of(world.rooms.access, token)))
+            assert row is not None
+            revoke(world.rooms.access, session, row.id)
+
+    answers = {
+        f"{method} {rule}": world.ask(method, rule, world.b, token) for method, rule, _ in guarded(world)
+    }
+
+    assert {name: answer.status for name, answer in answers.items() if not is_unknown(answer)} == {}
+
+
+def test_a_narrowed_token_opens_nothing_that_its_scope_does_not_name(world: World) -> None:
+    token = world.token(scope="user/Flag.rs")
+
+    answers = {
+        f"{method} {rule}": world.ask(method, rule, world.b, token) for method, rule, _ in guarded(world)
+    }
+
+    assert {name: answer.status for name, answer in answers.items() if not is_refused(answer)} == {}
+
+
+@pytest.mark.parametrize("role", sorted(set(ROLES) - {"operator"}))
+@pytest.mark.parametrize("resource_type", ["Patient", "ImagingStudy"])
+def test_no_role_learns_of_the_other_institutions_patient(
+    world: World, role: str, resource_type: str
+) -> None:
+    token = world.token(role)
+    leaks = []
+    for method, rule, _ in guarded(world):
+        answer = world.ask(method, rule, world.b, token, resource_type)
+        said = answer.data + str(answer.headers).encode()
+        names_it = "<study>" in rule or "<logical_id>" in rule
+        gives_it = method == "GET" and names_it and answer.status_code == 200 and answer.data != b"[]"
+        if gives_it or any(mark in said for mark in MARKS):
+            leaks.append(f"{method} {rule} {answer.status_code}")
+
+    assert leaks == []
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if ROLES[role].span is Span.INSTITUTION])
+def test_a_role_of_the_institution_reads_its_own_patient(world: World, role: str) -> None:
+    token = world.token(role)
+
+    for rule in ("/dicomweb/studies/<study>/metadata", "/dicomweb/studies/<study>/series"):
+        assert world.ask("GET", rule, world.a, token).status_code == 200
+
+
+def test_what_is_not_there_and_what_is_not_ones_own_look_alike(world: World) -> None:
+    token = world.token("radiologist")
+    nowhere = {
+        "study": world.b["study"] + ".9", "series": world.b["series"] + ".9",
+        "instance": world.b["instance"] + ".9", "patient": "00000000-0000-4000-8000-000000000000",
+    }  # fmt: skip
+    for method, rule, _ in guarded(world):
+        if method != "GET" or "<" not in rule:
+            continue
+        theirs = world.ask(method, rule, world.b, token)
+        absent = world.ask(method, rule, nowhere, token)
+        assert theirs.status_code == absent.status_code, rule
+        assert _plain(theirs, world.b) == _plain(absent, nowhere), rule
+
+
+def _plain(answer: TestResponse, ids: dict[str, str]) -> bytes:
+    body = re.sub(rb'"id": ?"[0-9a-f-]{36}"', b'"id":""', answer.data)
+    for name, value in ids.items():
+        body = body.replace(value.encode(), name.encode())
+    return body
+
+
+def test_the_series_of_another_patient_is_not_reached_through_ones_own_study(world: World) -> None:
+    token = world.token("radiologist")
+    mixed = {**world.b, "study": world.a["study"]}
+    for method, rule, _ in guarded(world):
+        if method == "GET" and "<series>" in rule:
+            answer = world.ask(method, rule, mixed, token)
+            assert answer.status_code in (204, 404) or answer.data == b"[]", rule
+            assert not any(mark in answer.data for mark in MARKS)
+
+
+def test_what_a_token_may_is_its_role_within_its_scopes(world: World) -> None:
+    for role in ROLES.values():
+        for action in (Action("ImagingStudy", "r"), Action("Patient", "d"), Action("Account", "r")):
+            scopes = parse_scopes("user/*.rs")[0]
+            in_scope = action.resource != "Account" and action.verb in "rs"
+            secret = world.token(role.code, " ".join(map(str, scopes)))
+            caller = caller_of(world.rooms.access, secret, (ACCESS,), Door.WEB, "")
+            assert caller.may(action) == (in_scope and role.permissions.allow(action))
+
+
+def test_an_expired_token_does_not_come_back_when_the_clock_is_moved(world: World) -> None:
+    clock = world.rooms.clock
+    assert isinstance(clock, FixedClock)
+    token = world.token(life_s=60)
+    clock.advance(timedelta(seconds=61))
+    try:
+        assert world.ask("GET", "/dicomweb/studies", world.a, token).status_code == 401
+    finally:
+        clock.advance(timedelta(seconds=-61))
