@@ -10,6 +10,7 @@ Standards: PS3.10 (file format), PS3.4 Annex B (Storage), PS3.18 10.5 (Store).
 
 import io
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, BinaryIO
@@ -32,13 +33,15 @@ from archive.rest import rest_study
 from archive.room import Archive
 from kernel.changes import record_change
 from kernel.clock import new_id
-from kernel.database import table_of
+from kernel.database import DatabaseUnavailable, table_of
 from kernel.errors import CloudfilmError, Forbidden, Kind
 from kernel.jobs import enqueue
 from mpi.demographics import Demographics
 from mpi.resolve import identify
 
 CHUNK = 262144
+MOST_TOGETHER = 16  # instances that one transaction indexes
+MOST_BYTES_TOGETHER = 67108864  # or as many bytes
 
 
 class Outcome(Enum):
@@ -85,6 +88,101 @@ def ingest(archive: Archive, caller: Caller, part10: BinaryIO, study_instance_ui
         return incoming.store(study_instance_uid)
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What became of an instance that is not kept, and which it was, as far as that could be read."""
+
+    refusal: CloudfilmError
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+
+
+def ingest_all(
+    archive: Archive, caller: Caller, parts: Iterable[BinaryIO], study_instance_uid: str = ""
+) -> Iterator[Ingested | Refused]:
+    """Store many instances, each as `ingest` does, and tell of each in the order they came.
+
+    They are made durable and indexed some at a time, which waits for the disk once where one by one
+    would wait for each. When a receipt comes, its instance is durable.
+    """
+    caller.require(STORE_IMAGES)
+    batch = _Batch(archive, caller)
+    try:
+        for part10 in parts:
+            batch.receive(part10, study_instance_uid)
+            if batch.is_full:
+                yield from batch.store()
+        yield from batch.store()
+    finally:
+        batch.discard()
+
+
+class _Batch:
+    """Instances that were received and are to be stored together."""
+
+    def __init__(self, archive: Archive, caller: Caller) -> None:
+        self._archive = archive
+        self._caller = caller
+        self._waiting: list[tuple[Incoming, _Arrival] | Refused] = []
+        self._size_bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to store them."""
+        return len(self._waiting) >= MOST_TOGETHER or self._size_bytes >= MOST_BYTES_TOGETHER
+
+    def receive(self, part10: BinaryIO, study_instance_uid: str) -> None:
+        """Take one more, sealed and read."""
+        incoming = Incoming(self._archive, self._caller)
+        try:
+            while piece := part10.read(CHUNK):
+                incoming.write(piece)
+            arrival = incoming.arrival(study_instance_uid)
+        except CloudfilmError as refusal:
+            incoming.close()
+            self._waiting.append(Refused(refusal))
+        except BaseException:
+            incoming.close()
+            raise
+        else:
+            self._waiting.append((incoming, arrival))
+            self._size_bytes += arrival.sealed.size_bytes
+
+    def store(self) -> Iterator[Ingested | Refused]:
+        """Make what waits durable, then index it in one transaction, in which each refusal is undone by
+        itself."""
+        received = [each for each in self._waiting if not isinstance(each, Refused)]
+        try:
+            synced: set[str] = set()
+            for incoming, _ in received:
+                incoming.commit(synced)
+            arrivals = [arrival for _, arrival in received]
+            placed = iter(self._archive.commits.run(lambda session: self._place_all(session, arrivals)))
+        except CloudfilmError as refusal:  # of the storage or of the database: it is that of all
+            placed = iter([arrival.refused(refusal) for _, arrival in received])
+        waiting, self._waiting, self._size_bytes = self._waiting, [], 0
+        outcomes = [each if isinstance(each, Refused) else each[0].settle(next(placed)) for each in waiting]
+        yield from outcomes
+
+    def _place_all(self, session: Session, arrivals: "list[_Arrival]") -> list[Ingested | Refused]:
+        outcomes: list[Ingested | Refused] = []
+        for arrival in arrivals:
+            try:
+                with session.begin_nested():
+                    outcomes.append(_place(self._archive, session, self._caller, arrival))
+            except DatabaseUnavailable:
+                raise
+            except CloudfilmError as refusal:
+                outcomes.append(arrival.refused(refusal))
+        return outcomes
+
+    def discard(self) -> None:
+        """Take back what was received and not stored."""
+        for each in self._waiting:
+            if not isinstance(each, Refused):
+                each[0].close()
+
+
 class Incoming(io.RawIOBase):
     """An instance that is being received: write its Part 10 bytes, then `store`. Unless stored, it
     leaves nothing."""
@@ -107,17 +205,32 @@ class Incoming(io.RawIOBase):
 
     def store(self, study_instance_uid: str = "") -> Ingested:
         """Index what was received; see `ingest`."""
+        arrival = self.arrival(study_instance_uid)
+        self.commit(set())
+        archive, caller = self._archive, self._caller
+        receipt = archive.commits.run(lambda session: _place(archive, session, caller, arrival))
+        self._kept = receipt.outcome is not Outcome.DUPLICATE
+        return receipt
+
+    def arrival(self, study_instance_uid: str) -> "_Arrival":
+        """What was received, sealed and read, and not yet durable."""
         sealed = self._writer.finish()
         with self._writer.reader() as reader:
             header = read_header(reader, sealed.size_bytes)
         if study_instance_uid and header.study_instance_uid != study_instance_uid:
             raise UidConflict
-        self._writer.commit()
-        archive, caller = self._archive, self._caller
-        arrival = _Arrival(header, sealed, close_document(archive.blobs.keys, dump_marked(header.attributes)))
-        receipt = archive.commits.run(lambda session: _place(archive, session, caller, arrival))
-        self._kept = receipt.outcome is not Outcome.DUPLICATE
-        return receipt
+        document = close_document(self._archive.blobs.keys, dump_marked(header.attributes))
+        return _Arrival(header, sealed, document)
+
+    def commit(self, synced: set[str]) -> None:
+        """Make the bytes durable; `synced` as of `BlobWriter.commit`."""
+        self._writer.commit(synced)
+
+    def settle(self, outcome: Ingested | Refused) -> Ingested | Refused:
+        """End with this outcome: the bytes stay if they are named now, and go if not."""
+        self._kept = isinstance(outcome, Ingested) and outcome.outcome is not Outcome.DUPLICATE
+        self.close()
+        return outcome
 
     def close(self) -> None:
         """Take back what was not stored."""
@@ -131,6 +244,10 @@ class _Arrival:
     header: Header
     sealed: Sealed
     document: bytes
+
+    def refused(self, refusal: CloudfilmError) -> Refused:
+        """The refusal of this instance."""
+        return Refused(refusal, self.header.sop_class_uid, self.header.sop_instance_uid)
 
 
 def _place(archive: Archive, session: Session, caller: Caller, arrival: _Arrival) -> Ingested:

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, cast
 from flask import Blueprint, Response, request
 
 from access.bearer import current_caller
-from access.caller import STORE_IMAGES, Caller, Door
-from archive.ingest import Ingested, Outcome, ingest
+from access.caller import STORE_IMAGES, Door
+from archive.ingest import Ingested, Outcome, Refused, ingest_all
 from archive.room import Archive
 from dicomweb.media_types import DICOM, DICOM_JSON, MULTIPART, parse_accept
 from dicomweb.multipart import MultipartReader
@@ -50,7 +50,7 @@ class UnsupportedBody(CloudfilmError):
 @dataclass(slots=True)
 class _Answer:
     stored: list[Ingested] = field(default_factory=list)
-    failed: list[tuple[str, str, int]] = field(default_factory=list)  # SOP class, SOP instance, reason
+    failed: list[Refused] = field(default_factory=list)
 
 
 @blp.post("/studies")
@@ -60,8 +60,12 @@ def store(study: str = "") -> Response:
     archive, caller = room(Archive), current_caller(Door.DICOMWEB)
     caller.require(STORE_IMAGES)
     answer = _Answer()
-    for part in _objects():
-        _store_one(archive, caller, part, study, answer)
+    for outcome in ingest_all(archive, caller, _objects(), study):
+        if isinstance(outcome, Ingested):
+            answer.stored.append(outcome)
+        else:
+            log.info("an instance was refused: %s", outcome.refusal)
+            answer.failed.append(outcome)
     return _respond(answer)
 
 
@@ -81,16 +85,6 @@ def _objects() -> Iterator[BinaryIO]:
         yield cast(BinaryIO, part)
 
 
-def _store_one(archive: Archive, caller: Caller, part: BinaryIO, study: str, answer: _Answer) -> None:
-    try:
-        answer.stored.append(ingest(archive, caller, part, study))
-    except CloudfilmError as refusal:
-        log.info("an instance was refused: %s", refusal)
-        sop_class = getattr(refusal, "sop_class_uid", "")
-        sop_instance = getattr(refusal, "sop_instance_uid", "")
-        answer.failed.append((sop_class, sop_instance, FAILURE_REASONS.get(refusal.kind, PROCESSING_FAILURE)))
-
-
 def _respond(answer: _Answer) -> Response:
     """The Store Instances Response (PS3.18 10.5.3, annex I): 200 all, 202 some, 409 none."""
     base = service_base()
@@ -101,13 +95,7 @@ def _respond(answer: _Answer) -> Response:
     if answer.failed:
         body["00081198"] = {
             "vr": "SQ",
-            "Value": [
-                {
-                    **_reference(sop_class, sop_instance),
-                    "00081197": {"vr": "US", "Value": [reason]},
-                }
-                for sop_class, sop_instance, reason in answer.failed
-            ],
+            "Value": [_failed(refused) for refused in answer.failed],
         }
     if answer.stored:
         body["00081199"] = {"vr": "SQ", "Value": [_stored(base, receipt) for receipt in answer.stored]}
@@ -121,6 +109,14 @@ def _respond(answer: _Answer) -> Response:
 def _reference(sop_class_uid: str, sop_instance_uid: str) -> dict[str, Any]:
     pairs = (("00081150", sop_class_uid), ("00081155", sop_instance_uid))
     return {tag: {"vr": "UI", **({"Value": [uid]} if uid else {})} for tag, uid in pairs}
+
+
+def _failed(refused: Refused) -> dict[str, Any]:
+    reason = FAILURE_REASONS.get(refused.refusal.kind, PROCESSING_FAILURE)
+    return {
+        **_reference(refused.sop_class_uid, refused.sop_instance_uid),
+        "00081197": {"vr": "US", "Value": [reason]},
+    }
 
 
 def _stored(base: str, receipt: Ingested) -> dict[str, Any]:

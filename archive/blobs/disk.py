@@ -95,12 +95,15 @@ class DiskWriter:
         except OSError as failure:
             raise refusal(failure) from failure
 
-    def commit(self) -> None:
-        """Wait until the file and its directory entry are on the disk."""
+    def commit(self, synced: set[str]) -> None:
+        """Wait until the file and its directory entry are on the disk; a folder is synced once in a batch."""
+        folder = str(self._path.parent)
         try:
             if self._durable:
                 os.fdatasync(self._descriptor)
-                sync_folder(self._path.parent)
+                if folder not in synced:
+                    sync_folder(self._path.parent)
+                    synced.add(folder)
         except OSError as failure:
             raise refusal(failure) from failure
         finally:

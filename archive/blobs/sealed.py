@@ -148,9 +148,9 @@ class SealedWriter(io.RawIOBase):
         seal = replace(self._seal, size_bytes=self._size_bytes)
         return SealedReader(self._writer.reader(), self._keys, seal, self._first)
 
-    def commit(self) -> None:
-        """Make it durable."""
-        self._writer.commit()
+    def commit(self, synced: set[str] | None = None) -> None:
+        """Make it durable; see `BlobWriter.commit`."""
+        self._writer.commit(set() if synced is None else synced)
 
     def discard(self) -> None:
         """Leave nothing behind."""

@@ -58,8 +58,12 @@ class BlobWriter(Protocol):
         """Append bytes. Raises StorageFull or StorageUnavailable."""
         ...
 
-    def commit(self) -> None:
-        """Make it durable: when this returns, a power loss leaves it whole."""
+    def commit(self, synced: set[str]) -> None:
+        """Make it durable: when this returns, a power loss leaves it whole.
+
+        synced: what was done already for other blobs of the same batch, all begun before the first commit;
+        added to.
+        """
         ...
 
     def discard(self) -> None:

@@ -4,6 +4,7 @@ leaves nothing."""
 import hashlib
 import io
 import threading
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import func, select
@@ -11,7 +12,7 @@ from sqlalchemy import func, select
 from access.audit import verify
 from access.caller import EVERYTHING, Caller, Clause, Door, Permissions, Principal, PrincipalKind, Reach
 from access.model import AuditEntry
-from archive.ingest import Incoming, Outcome, UidConflict, ingest
+from archive.ingest import Incoming, Ingested, Outcome, Refused, UidConflict, ingest, ingest_all
 from archive.keys import KEY_BY_TAG, TAG_BY_KEYWORD, Level
 from archive.model import Hold, Instance, Series, Study
 from archive.query import Match, Query
@@ -20,7 +21,7 @@ from archive.room import Archive
 from archive.search import search
 from archive.sweep import sweep
 from cloudfilm.rooms import Rooms
-from kernel.errors import CloudfilmError, Forbidden
+from kernel.errors import CloudfilmError, Forbidden, Kind
 from tests.builders import ROOT, ct_slice, dataset, part10
 
 
@@ -220,3 +221,44 @@ def test_storing_and_reading_are_audited_in_an_unbroken_chain(archive: Archive, 
 
         assert verify(session).fault == ""
     assert actions[-2:] == ["store ImagingStudy", "read ImagingStudy"]
+
+
+def test_of_many_each_is_told_in_order_and_a_refused_one_harms_no_other(
+    archive: Archive, operator: Caller
+) -> None:
+    objects = [ct_slice(instance=number) for number in range(1, 41)]
+    objects[3] = b"not dicom"
+    objects[20] = ct_slice(instance=2)
+    told = list(ingest_all(archive, operator, map(io.BytesIO, objects)))
+
+    assert [at for at, each in enumerate(told) if isinstance(each, Refused)] == [3]
+    assert isinstance(told[20], Ingested)
+    assert told[20].outcome is Outcome.DUPLICATE
+    assert rows(archive) == (1, 1, 38, 0)
+    assert blobs(archive) == 38
+
+
+def test_of_many_one_outside_of_the_reach_is_refused_by_name(archive: Archive) -> None:
+    store(archive, technician("A"), ct_slice(study=1, instance=1))
+    parts = [ct_slice(study=1, instance=2), ct_slice(study=2, instance=1, PatientID="P2")]
+    refused, stored = ingest_all(archive, technician("B"), map(io.BytesIO, parts))
+
+    assert isinstance(refused, Refused)
+    assert (refused.refusal.kind, refused.sop_instance_uid) == (Kind.FORBIDDEN, f"{ROOT}.1.1.2")
+    assert isinstance(stored, Ingested)
+    assert rows(archive) == (2, 2, 2, 0)
+
+
+def test_a_sender_of_many_that_breaks_off_leaves_only_what_was_told(
+    archive: Archive, operator: Caller
+) -> None:
+    def parts() -> Iterator[io.BytesIO]:
+        for number in range(1, 21):
+            yield io.BytesIO(ct_slice(instance=number))
+        raise ConnectionResetError
+
+    told = []
+    with pytest.raises(ConnectionResetError):
+        told.extend(ingest_all(archive, operator, parts()))
+
+    assert rows(archive)[2] == blobs(archive) == 16
