@@ -11,6 +11,7 @@ import hashlib
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 START, END, CARRIAGE_RETURN = 0x0B, 0x1C, 0x0D
 READ_BYTES = 65536
 FINISH_WITHIN_S = 10.0
+SENDER_FOR_S = 10.0  # a node that was changed or removed is noticed after this long
+MOST_SENDERS = 1000
 
 
 class FrameTooLarge(CloudfilmError):
@@ -81,6 +84,7 @@ class MllpServer:
         self._pool = ThreadPoolExecutor(hl7.settings.threads, "mllp")
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._senders: dict[tuple[str, str, str, str], tuple[Caller, float]] = {}
 
     async def start(self) -> int:
         """Listen. Returns the port, which matters when the setting is 0."""
@@ -144,24 +148,42 @@ class MllpServer:
 
     def _answer(self, message: bytes, address: str, certificate: str) -> tuple[bytes, ...]:
         try:
-            caller = sender_of(self._hl7, message, address, certificate)
+            caller = self._sender_of(message, address, certificate)
         except CloudfilmError as refused:
             log.warning("a message from %s was refused: %s", address, refused)
             refusal = Refusal(REJECTED, "207", "MSH-3", "This sender is not known here.")
             return (acknowledge(Header(), self._hl7.clock.now(), refusal),)
         return receive(self._hl7, caller, message).messages
 
+    def _sender_of(self, message: bytes, address: str, certificate: str) -> Caller:
+        """The node that sends, remembered for a short while. Raises UnknownNode."""
+        key = (*sender_names(message), address, certificate)
+        known = self._senders.get(key)
+        if known is None or known[1] < time.monotonic():
+            if len(self._senders) > MOST_SENDERS:
+                self._senders.clear()
+            caller = identify_sender(self._hl7, key[:2], address, certificate)
+            known = self._senders[key] = (caller, time.monotonic() + SENDER_FOR_S)
+        return known[0]
 
-def sender_of(hl7: Hl7, message: bytes, address: str, certificate: str) -> Caller:
-    """The node that sends: its name is MSH-3, or MSH-3 and MSH-4 joined by @. Raises UnknownNode."""
-    fields = message.lstrip()[:2000].split(b"\r")[0].split(message.lstrip()[3:4] or b"|")
-    texts = [part.split(b"^")[0].decode("latin-1").strip() for part in [*fields[2:4], b"", b""][:2]]
-    for name in (f"{texts[0]}@{texts[1]}"[:16], texts[0][:16]):
+
+def sender_names(message: bytes) -> tuple[str, str]:
+    """What a node may be called: MSH-3 and MSH-4 joined by @, or MSH-3 alone."""
+    line = message.lstrip()[:2000].split(b"\r")[0]
+    fields = [*line.split(line[3:4] or b"|"), b"", b"", b"", b""]
+    application, facility = (part.split(b"^")[0].decode("latin-1").strip() for part in fields[2:4])
+    return f"{application}@{facility}"[:16], application[:16]
+
+
+def identify_sender(hl7: Hl7, names: tuple[str, ...], address: str, certificate: str) -> Caller:
+    """The first of these names that is a known node. Raises UnknownNode."""
+    *others, last = names
+    for name in others:
         try:
             return identify_node(hl7.access, name, address, certificate, Door.HL7)[0]
-        except CloudfilmError as refused:
-            last = refused
-    raise last
+        except CloudfilmError:
+            continue
+    return identify_node(hl7.access, last, address, certificate, Door.HL7)[0]
 
 
 def _certificate_of(writer: asyncio.StreamWriter) -> str:

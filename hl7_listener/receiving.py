@@ -11,8 +11,9 @@ import hashlib
 import logging
 import re
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from access.caller import Action, Caller
@@ -30,7 +31,6 @@ from hl7_listener.er7 import Message, UnreadableMessage, parse, split_batch
 from hl7_listener.messages import handler_of
 from hl7_listener.model import Hl7Message
 from hl7_listener.room import ContentError, Done, Hl7, Work
-from kernel.changes import record_change
 from kernel.errors import CloudfilmError, Kind
 
 log = logging.getLogger(__name__)
@@ -109,69 +109,84 @@ def _keep_unreadable(
         select(Hl7Message.id).where(Hl7Message.sender == "", Hl7Message.digest == digest).limit(1)
     )
     if known is None and raw.strip():
-        row = _row(hl7, caller, raw, digest)
-        row.control_id, row.error, row.state = header.control_id, refusal.reason, "failed"
-        session.add(row)
+        values = _values(hl7, caller, raw, digest)
+        failed = {"control_id": header.control_id, "error": refusal.reason, "state": "failed"}
+        session.execute(insert(Hl7Message).values(values | failed))
     return _negative(hl7, header, refusal)
 
 
-def _row(hl7: Hl7, caller: Caller, raw: bytes, digest: str) -> Hl7Message:
-    return Hl7Message(
-        sender="",
-        node=caller.principal.id[:64],
-        institution=caller.principal.institution,
-        control_id="",
-        digest=digest,
-        message_type="",
-        sealed=hl7.keys.seal_bytes(raw, SEALED),
-        size_bytes=len(raw),
-        received_at=hl7.clock.now(),
-        state="received",
-        answer=b"",
-    )
+def _values(hl7: Hl7, caller: Caller, raw: bytes, digest: str) -> dict[str, Any]:
+    """The columns of a message that is known by its bytes alone."""
+    return {
+        "sender": "",
+        "node": caller.principal.id[:64],
+        "institution": caller.principal.institution,
+        "control_id": "",
+        "digest": digest,
+        "message_type": "",
+        "version": "",
+        "charset": "",
+        "repairs": "",
+        "sealed": hl7.keys.seal_bytes(raw, SEALED),
+        "size_bytes": len(raw),
+        "received_at": hl7.clock.now(),
+        "state": "received",
+        "error": "",
+        "answer": b"",
+        "documents": "",
+    }
 
 
 def _keep_and_process(hl7: Hl7, session: Session, caller: Caller, raw: bytes, message: Message) -> Answer:
     digest = hashlib.sha256(raw).hexdigest()
     header = header_of(message)
+    sender, control_id = message.sender[:200], message.control_id[:199]
     earlier = session.execute(
         select(Hl7Message.digest, Hl7Message.answer, Hl7Message.state).where(
-            Hl7Message.sender == message.sender[:200], Hl7Message.control_id == message.control_id[:199]
+            Hl7Message.sender == sender, Hl7Message.control_id == control_id
         )
     ).all()
     repeat = next((row for row in earlier if row.digest == digest), None)
-    if repeat is not None and repeat.answer:
+    if repeat is not None:
         return Answer(_unpack(hl7.keys.open_bytes(repeat.answer, ANSWER)), repeat.state in ("done", "kept"))
-    row = _row(hl7, caller, raw, digest)
-    row.sender, row.control_id = message.sender[:200], message.control_id[:199]
-    row.message_type = f"{message.message_code}^{message.trigger_event}"[:16]
-    row.version, row.charset = message.msh.get(12)[:16], message.charset
-    again = ("another message had this control id",) if earlier and message.control_id else ()
-    row.repairs = "; ".join((*message.repairs, *again))
-    session.add(row)
-    session.flush()
     refusal = _refusal_of_header(message)
     done = Done()
     if refusal is None:
-        done, refusal = process(hl7, session, caller, row, message)
-    row.state = "failed" if refusal else "kept" if done.is_kept_only else "done"
-    row.error = refusal.reason if refusal else ""
-    row.processed_at = hl7.clock.now()
+        done, refusal = process(hl7, session, caller, message)
     answer = _answer(hl7, header, message, done, refusal)
-    row.answer = hl7.keys.seal_bytes(_pack(answer.messages), ANSWER)
+    again = ("another message had this control id",) if earlier and control_id else ()
+    values = _values(hl7, caller, raw, digest) | {
+        "sender": sender,
+        "control_id": control_id,
+        "message_type": f"{message.message_code}^{message.trigger_event}"[:16],
+        "version": message.msh.get(12)[:16],
+        "charset": message.charset,
+        "repairs": "; ".join((*message.repairs, *again)),
+        "processed_at": hl7.clock.now(),
+        "answer": hl7.keys.seal_bytes(_pack(answer.messages), ANSWER),
+        **_outcome(done, refusal),
+    }
+    session.execute(insert(Hl7Message).values(values))
     return answer
 
 
-def process(
-    hl7: Hl7, session: Session, caller: Caller, row: Hl7Message, message: Message
-) -> tuple[Done, Refusal | None]:
+def _outcome(done: Done, refusal: Refusal | None) -> dict[str, str]:
+    """The columns that say what became of a message."""
+    return {
+        "state": "failed" if refusal else "kept" if done.is_kept_only else "done",
+        "error": refusal.reason if refusal else "",
+        "documents": " ".join(done.documents),
+    }
+
+
+def process(hl7: Hl7, session: Session, caller: Caller, message: Message) -> tuple[Done, Refusal | None]:
     """Do what a message says; what it did is undone when it turns out that it cannot be used."""
     handler = handler_of(message.message_code, message.trigger_event)
     if handler is None:
         return Done(), Refusal(REJECTED, "200", "MSH-9", "This message type and event are not supported.")
     try:
         with session.begin_nested():
-            done = handler.handle(Work(hl7, session, caller, message))
+            return handler.handle(Work(hl7, session, caller, message)), None
     except ContentError as refused:
         return Done(), Refusal(ERROR, refused.code, refused.location, str(refused))
     except CloudfilmError as refused:
@@ -180,11 +195,8 @@ def process(
         letter, code = CODES.get(refused.kind, (ERROR, "207"))
         return Done(), Refusal(letter, code, "MSH", str(refused))
     except Exception:
-        log.exception("message %d could not be processed", row.id)
+        log.exception("a message of type %s could not be processed", handler.code)
         return Done(), Refusal(ERROR, "207", "MSH", "The message was kept and could not be processed.")
-    row.documents = " ".join(done.documents)
-    record_change(session, hl7.clock, "message-processed", str(row.id), type=row.message_type)
-    return done, None
 
 
 def _refusal_of_header(message: Message) -> Refusal | None:
@@ -245,9 +257,8 @@ def replay(hl7: Hl7, caller: Caller, message_id: int) -> str:
         except UnreadableMessage as unreadable:
             row.error = str(unreadable)
             return row.state
-        done, refusal = process(hl7, session, caller, row, message)
-        row.state = "failed" if refusal else "kept" if done.is_kept_only else "done"
-        row.error = refusal.reason if refusal else ""
+        outcome = _outcome(*process(hl7, session, caller, message))
+        row.state, row.error, row.documents = outcome["state"], outcome["error"], outcome["documents"]
         row.processed_at = hl7.clock.now()
         return row.state
 

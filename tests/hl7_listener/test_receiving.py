@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from access.caller import Caller
+from access.caller import Caller, Door
+from access.model import Node
+from access.nodes import UnknownNode, identify_node
 from archive.ingest import ingest
 from hl7_listener.er7 import STANDARD, UnreadableMessage, escape, parse, unescape
+from hl7_listener.mapping import draw, load_rows
 from hl7_listener.mllp import Framer, FrameTooLarge, frame
 from hl7_listener.model import Hl7Message
 from hl7_listener.receiving import receive, replay
+from kernel.errors import InvalidSetting
 from mpi.model import PatientRecord
 from mpi.resolve import record_of
 from mpi.sealing import demographics_of
@@ -306,3 +311,39 @@ def test_frames_are_found_however_the_stream_is_cut(noise: list[bytes], step: in
 def test_a_frame_that_never_ends_is_cut_off() -> None:
     with pytest.raises(FrameTooLarge):
         list(Framer(100).feed(b"\x0bMSH" + b"x" * 200))
+
+
+@pytest.mark.parametrize(("permissions", "codes"), [("message", ["AA"] * 3), ("store,find", ["AE"] * 3)])
+def test_a_registered_node_may_send_what_it_is_allowed_to(
+    sender: Sender, permissions: str, codes: list[str]
+) -> None:
+    with sender.rooms.database.transaction() as session:
+        session.add(
+            Node(
+                ae_title="HIS", addresses="10.0.0.0/8", institution="H1", permissions=permissions,
+                created_at=sender.hl7.clock.now(),
+            )
+        )  # fmt: skip
+    caller, _ = identify_node(sender.rooms.access, "HIS", "10.0.0.5", door=Door.HL7)
+    messages = (adt_a04(), omi_o23(), oru_r01())
+    assert [code_of(receive(sender.hl7, caller, raw).messages[0]) for raw in messages] == codes
+    with pytest.raises(UnknownNode):
+        identify_node(sender.rooms.access, "HIS", "192.0.2.1", door=Door.HL7)
+
+
+def test_a_site_adds_mapping_rows_without_code(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    row = {
+        "resource": "ServiceRequest",
+        "element": "priority",
+        "source": ["ZOR-3"],
+        "type": "ST",
+        "table": "priority",
+    }
+    file.write_text(json.dumps([row]))
+    read = parse(message("ORM^O01", PID, "ZOR|1|2|S"))
+    drawn = draw(load_rows(str(file)), "ServiceRequest", read.segments, UTC)
+    assert drawn["priority"] == "stat"
+    file.write_text(json.dumps([{**row, "type": "NONSENSE"}]))
+    with pytest.raises(InvalidSetting):
+        load_rows(str(file))
