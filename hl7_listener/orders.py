@@ -5,7 +5,7 @@ Chapter 4; IHE RAD-2, RAD-3, RAD-4 and RAD-13.
 
 from hl7_listener.data_types import authority_of, moment_of, person_name
 from hl7_listener.er7 import Segment, Value, escape, segment
-from hl7_listener.patients import demographics_of, identify_patient
+from hl7_listener.patients import identify_patient
 from hl7_listener.room import ContentError, Done, Work
 from mpi.demographics import Authority
 from records.orders import Number, Order, OrderAction, PlacedOrder, place_order
@@ -50,12 +50,10 @@ def _order(work: Work, group: tuple[Segment, ...], patient_id: str) -> Order:
     if control not in ACTIONS:
         raise ContentError("ORC-1", "this order control code is not supported", "103")
     pid, pv1 = work.message.first("PID"), work.message.first("PV1")
-    said = demographics_of(work, pid, Authority.ORDER)
     document = work.draw("ServiceRequest", *group)
     if control in STATUS_OF_CONTROL:
         document["status"] = STATUS_OF_CONTROL[control]
     when = tq1.get(7) or obr.get(36) or orc.get(7, 4) or obr.get(27, 4)
-    procedure = obr.value(44) if obr.values(44) else obr.value(4)
     return Order(
         action=ACTIONS[control],
         patient_id=patient_id,
@@ -66,21 +64,12 @@ def _order(work: Work, group: tuple[Segment, ...], patient_id: str) -> Order:
         study_instance_uid=(ipc.get(3) or zds.get(1))[:64],
         requested_procedure_id=(ipc.get(2) or obr.get(19))[:16],
         scheduled_procedure_step_id=(ipc.get(4) or obr.get(20))[:16],
-        procedure=(procedure.component(1), procedure.component(2), procedure.component(3)),
         modality=(ipc.get(5) or obr.get(24))[:16],
         scheduled_at=moment_of(when, work.hl7.zone),
         scheduled_ae_titles=tuple(value.component(1)[:16] for value in ipc.values(9)),
-        station_name=ipc.get(7)[:16],
         location=ipc.get(8)[:64],
         performing_physician=person_name(obr.value(34).subvalue(1), 2),
-        requesting_physician=person_name(orc.value(12) if orc.values(12) else obr.value(16), 2),
-        referring_physician=person_name(pv1.value(8), 2),
         admission_id=(pv1.get(19) or pid.get(18))[:64],
-        patient_name=said.name,
-        patient_number=said.identifier,
-        patient_issuer=said.issuer,
-        birth_date=f"{said.birth_date:%Y%m%d}" if said.birth_date else "",
-        sex=said.sex,
         document=document,
     )
 

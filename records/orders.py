@@ -1,7 +1,7 @@
 """Orders: an order comes in, is changed or cancelled; it is one ServiceRequest with its history.
 
-Whoever receives an order (HL7 v2, FHIR, a page) says it as an `Order`. What modalities need of it is
-scheduled from the same value by `archive`, for both read the one order.
+Whoever receives an order (HL7 v2, FHIR, a page) says it as an `Order`. The document holds all that a modality
+needs to know, so that its worklist is drawn from here when an `order-changed` comes along the feed.
 
 FHIR R4 ServiceRequest; IHE RAD-2, RAD-3 and RAD-4; HL7 v2 chapter 4.
 """
@@ -24,6 +24,9 @@ from records.room import Records
 
 IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
 STUDY_UID = "urn:dicom:uid"
+MODALITY = "http://dicom.nema.org/resources/ontology/DCM"
+AE_TITLE = "urn:cloudfilm:ae-title"
+STEP_ID = "urn:cloudfilm:scheduled-procedure-step-id"
 
 
 class OrderAction(StrEnum):
@@ -74,21 +77,12 @@ class Order:
     study_instance_uid: str = ""
     requested_procedure_id: str = ""
     scheduled_procedure_step_id: str = ""
-    procedure: tuple[str, str, str] = ("", "", "")  # code, meaning, coding scheme
     modality: str = ""
     scheduled_at: datetime | None = None
     scheduled_ae_titles: tuple[str, ...] = ()
-    station_name: str = ""
     location: str = ""
     performing_physician: str = ""  # DICOM person name
-    requesting_physician: str = ""
-    referring_physician: str = ""
     admission_id: str = ""
-    patient_name: str = ""  # as the order has it: the worklist shows what the modality will send back
-    patient_number: str = ""
-    patient_issuer: str = ""
-    birth_date: str = ""  # YYYYMMDD
-    sex: str = ""
     document: dict[str, Any] = field(default_factory=dict)  # ServiceRequest elements drawn from the message
 
 
@@ -158,7 +152,27 @@ def _document(known: dict[str, Any], order: Order) -> dict[str, Any]:
     document = {"resourceType": "ServiceRequest", "status": "active", "intent": "order"} | known | drawn
     document["subject"] = {"reference": f"Patient/{order.patient_id}"}
     document["identifier"] = _identifiers(known, order)
-    return document
+    return document | _scheduling(order)
+
+
+def _scheduling(order: Order) -> dict[str, Any]:
+    """What a modality worklist is made from: all of it stands in the document, and nowhere else."""
+    drawn: dict[str, Any] = {}
+    if order.modality:
+        drawn["orderDetail"] = [{"coding": [{"system": MODALITY, "code": order.modality}]}]
+    if order.requested_procedure_id:
+        drawn["requisition"] = {"value": order.requested_procedure_id}
+    if order.admission_id:
+        drawn["encounter"] = {"identifier": {"value": order.admission_id}}
+    stations = [{"identifier": {"system": AE_TITLE, "value": title}} for title in order.scheduled_ae_titles]
+    people = [{"display": order.performing_physician}] if order.performing_physician else []
+    if stations or people:
+        drawn["performer"] = [*people, *stations]
+    if order.location:
+        drawn["locationCode"] = [{"text": order.location}]
+    if order.scheduled_at:
+        drawn["occurrenceDateTime"] = order.scheduled_at.isoformat().replace("+00:00", "Z")
+    return drawn
 
 
 def _identifiers(known: dict[str, Any], order: Order) -> list[dict[str, Any]]:
@@ -167,6 +181,7 @@ def _identifiers(known: dict[str, Any], order: Order) -> list[dict[str, Any]]:
         ("FILL", order.filler.system, order.filler.value),
         ("ACSN", "", order.accession_number),
         ("", STUDY_UID, f"urn:oid:{order.study_instance_uid}"),
+        ("", STEP_ID, order.scheduled_procedure_step_id),
     ]
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for identifier in known.get("identifier", []):

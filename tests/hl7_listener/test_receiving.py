@@ -150,6 +150,8 @@ def test_an_order_is_placed_changed_and_cancelled_with_its_history(sender: Sende
     assert order["priority"] == "stat"
     assert order["occurrenceDateTime"] == "2026-03-02T01:30:00Z"
     assert order["requester"]["display"] == "吴刚"
+    assert order["orderDetail"][0]["coding"][0]["code"] == "CT"
+    assert order["performer"][0]["identifier"]["value"] == "CTAE1"
 
 
 def test_an_order_without_an_accession_number_gets_one(sender: Sender) -> None:
