@@ -6,6 +6,7 @@ as a wrong password. The very first account is made with a one-time code that on
 """
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 
 from argon2 import PasswordHasher
@@ -14,12 +15,12 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from access.audit import DONE, REFUSED, note
-from access.caller import Caller, Door, Permissions, Principal, PrincipalKind, Reach
-from access.model import Account, Token
+from access.caller import Action, Caller, Door, Permissions, Principal, PrincipalKind, Reach
+from access.model import Account, PasswordHistory, SecondFactor, Token
 from access.roles import ROLES
-from access.tokens import SESSION, SETUP, Access, caller_of, digest_of, issue
+from access.tokens import HALF, SESSION, SETUP, Access, caller_of, digest_of, issue, revoke_where
 from kernel.clock import new_id
-from kernel.errors import CloudfilmError, Kind, Unauthenticated
+from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 
 HASHER = PasswordHasher()
 ABSENT = HASHER.hash("no account has this password")  # compared with when the name is not known
@@ -27,6 +28,9 @@ ABSENT = HASHER.hash("no account has this password")  # compared with when the n
 MOST_FAILURES = 5
 LOCKED_FOR = timedelta(minutes=15)
 FIRST_RUN_S = 86400.0
+HALF_LIFE_S = 300.0
+MOST_SESSIONS = 10  # at once; the oldest ends when there is one more
+REMEMBERED_PASSWORDS = 5
 LOGIN = re.compile(r"[A-Za-z0-9._@-]{2,64}")
 LEAST_PASSWORD, LONG_PASSWORD, MOST_PASSWORD = 8, 16, 256
 CLASSES = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
@@ -102,7 +106,8 @@ def create_account(
 
     Raises InvalidLogin, LoginTaken or WeakPassword.
     """
-    if not LOGIN.fullmatch(login) or role not in ROLES:
+    may_make_it = role != "operator" or caller.principal.role != "security_administrator"
+    if not LOGIN.fullmatch(login) or role not in ROLES or not may_make_it:
         raise InvalidLogin
     check_password(password, login)
     if session.scalar(select(Account.id).where(func.lower(Account.login) == login.lower())) is not None:
@@ -126,8 +131,16 @@ def create_account(
     return account_id
 
 
-def sign_in(access: Access, login: str, password: str, address: str) -> str:
-    """Begin a session; returns its secret for the cookie.
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """What a right password gave: a session, or half of one when a second factor is awaited."""
+
+    secret: str
+    awaits: tuple[str, ...] = ()  # kinds of second factor, any of which completes it
+
+
+def sign_in(access: Access, login: str, password: str, address: str) -> SignedIn:
+    """Begin a session; its secret is for the cookie.
 
     Raises WrongCredentials or AccountLocked; both are written into the audit trail.
     """
@@ -135,29 +148,63 @@ def sign_in(access: Access, login: str, password: str, address: str) -> str:
         account = session.scalar(select(Account).where(func.lower(Account.login) == login.lower()))
     known = account is not None and not account.disabled and bool(account.password)
     matches = _matches(account.password if account is not None and known else ABSENT, password)
-    now = access.clock.now()
-    if account is not None and account.locked_until is not None and account.locked_until > now:
-        _note(access, login, address, REFUSED, "locked")
-        raise AccountLocked
+    if account is not None:
+        require_unlocked(access, account.id, login, address)
     if account is None or not known or not matches:
         if account is not None:
-            _count_failure(access, account.id)
-        _note(access, login, address, REFUSED, "wrong name or password")
+            count_failure(access, account.id)
+        note_sign_in(access, login, address, REFUSED, "wrong name or password")
         raise WrongCredentials
     with access.database.transaction() as session:
-        session.execute(update(Account).where(Account.id == account.id).values(failures=0, locked_until=None))
-        secret = issue(
-            access, session, SESSION, life_s=access.settings.session_absolute_s, account_id=account.id
+        factors = session.scalars(
+            select(SecondFactor.kind).where(
+                SecondFactor.account_id == account.id, SecondFactor.confirmed.is_(True)
+            )
         )
-        note(
-            session,
-            access.clock,
-            _visitor(account.id, account.name, address),
-            "sign in",
-            account.id,
-            outcome=DONE,
-        )
+        awaits = tuple(sorted({*factors, *(("sms",) if account.phone else ())}))
+        if awaits:
+            half = issue(access, session, HALF, life_s=HALF_LIFE_S, account_id=account.id, label=address)
+            return SignedIn(half, awaits)
+        return SignedIn(open_session(access, session, account.id, account.name, address, "pwd"))
+
+
+def open_session(
+    access: Access, session: Session, account_id: str, name: str, address: str, factors: str
+) -> str:
+    """Begin a session for somebody whose identity was proven, within the caller's transaction.
+
+    Over the limit of parallel sessions the oldest end.
+    """
+    session.execute(update(Account).where(Account.id == account_id).values(failures=0, locked_until=None))
+    alive = session.scalars(
+        select(Token.id)
+        .where(Token.account_id == account_id, Token.kind == SESSION, Token.revoked_at.is_(None))
+        .order_by(Token.created_at.desc())
+        .offset(MOST_SESSIONS - 1)
+    ).all()
+    if alive:
+        revoke_where(access, session, Token.id.in_(alive))
+    secret = issue(
+        access,
+        session,
+        SESSION,
+        life_s=access.settings.session_absolute_s,
+        account_id=account_id,
+        label=address,
+        factors=factors,
+    )
+    caller = _visitor(account_id, name, address)
+    note(session, access.clock, caller, "sign in", account_id, outcome=DONE, detail=factors)
     return secret
+
+
+def require_unlocked(access: Access, account_id: str, login: str, address: str) -> None:
+    """Raise AccountLocked for an account with too many wrong tries, and note it."""
+    with access.database.snapshot() as session:
+        until = session.scalar(select(Account.locked_until).where(Account.id == account_id))
+    if until is not None and until > access.clock.now():
+        note_sign_in(access, login, address, REFUSED, "locked")
+        raise AccountLocked
 
 
 def _matches(hashed: str, password: str) -> bool:
@@ -167,7 +214,8 @@ def _matches(hashed: str, password: str) -> bool:
         return False
 
 
-def _count_failure(access: Access, account_id: str) -> None:
+def count_failure(access: Access, account_id: str) -> None:
+    """Count one wrong try; enough of them lock the account for a while."""
     with access.database.transaction() as session:
         failures = session.scalar(
             update(Account)
@@ -182,7 +230,8 @@ def _count_failure(access: Access, account_id: str) -> None:
             )
 
 
-def _note(access: Access, login: str, address: str, outcome: str, detail: str) -> None:
+def note_sign_in(access: Access, login: str, address: str, outcome: str, detail: str) -> None:
+    """Write a try to sign in into the audit trail."""
     with access.database.transaction() as session:
         printable = "".join(each for each in login[:64] if each.isprintable())
         note(
@@ -193,6 +242,114 @@ def _note(access: Access, login: str, address: str, outcome: str, detail: str) -
 def _visitor(account_id: str, name: str, address: str) -> Caller:
     principal = Principal(PrincipalKind.ACCOUNT, account_id, name)
     return Caller(principal, Door.WEB, Permissions(), Reach.nowhere(), address=address)
+
+
+class PasswordUsedBefore(CloudfilmError):
+    """One of the last few passwords again."""
+
+    kind = Kind.UNPROCESSABLE
+
+    def __init__(self) -> None:
+        super().__init__(f"This was one of your last {REMEMBERED_PASSWORDS} passwords; choose another one.")
+
+
+def change_password(access: Access, caller: Caller, old: str, new: str) -> None:
+    """Change the caller's own password; its other sessions and tokens end.
+
+    Raises WrongCredentials, AccountLocked, WeakPassword or PasswordUsedBefore.
+    """
+    with access.database.snapshot() as session:
+        account = session.get(Account, caller.principal.id)
+        if account is None:
+            raise WrongCredentials
+        earlier = session.scalars(
+            select(PasswordHistory.password)
+            .where(PasswordHistory.account_id == account.id)
+            .order_by(PasswordHistory.id.desc())
+            .limit(REMEMBERED_PASSWORDS - 1)
+        ).all()
+    require_unlocked(access, account.id, account.login, caller.address)
+    if not _matches(account.password, old):
+        count_failure(access, account.id)
+        raise WrongCredentials
+    check_password(new, account.login)
+    if any(_matches(hashed, new) for hashed in (account.password, *earlier)):
+        raise PasswordUsedBefore
+    _keep_password(access, caller, account.id, new, must_change=False)
+
+
+def reset_password(access: Access, caller: Caller, login: str, new: str) -> None:
+    """Give an account a password that its holder must change. For security administrators.
+
+    Raises Forbidden, NoSuchAccount or WeakPassword.
+    """
+    caller.require(Action("Account", "u"))
+    check_password(new, login)
+    _keep_password(access, caller, account_of(access, login).id, new, must_change=True)
+
+
+def _keep_password(access: Access, caller: Caller, account_id: str, new: str, *, must_change: bool) -> None:
+    hashed, now = HASHER.hash(new), access.clock.now()
+    with access.database.transaction() as session:
+        account = session.get_one(Account, account_id)
+        session.execute(
+            insert(PasswordHistory).values(account_id=account_id, password=account.password, at=now)
+        )
+        account.password, account.password_changed_at, account.must_change = hashed, now, must_change
+        account.failures, account.locked_until = 0, None
+        revoke_where(access, session, Token.account_id == account_id, Token.id != caller.grant)
+        note(session, access.clock, caller, "change password", account_id)
+
+
+class NoSuchAccount(CloudfilmError):
+    """No account has this name."""
+
+    kind = Kind.NOT_FOUND
+
+    def __init__(self) -> None:
+        super().__init__("No account has this name.")
+
+
+def account_of(access: Access, login: str) -> Account:
+    """The account of a name. Raises NoSuchAccount."""
+    with access.database.snapshot() as session:
+        account = session.scalar(select(Account).where(func.lower(Account.login) == login.lower()))
+    if account is None:
+        raise NoSuchAccount
+    return account
+
+
+def list_accounts(access: Access, caller: Caller) -> tuple[Account, ...]:
+    """All accounts by name. Raises Forbidden."""
+    caller.require(Action("Account", "s"))
+    with access.database.snapshot() as session:
+        return tuple(session.scalars(select(Account).order_by(Account.login)))
+
+
+CHANGEABLE = frozenset({"name", "role", "institution", "department", "fhir_user", "patients", "disabled"})
+
+
+def change_account(access: Access, caller: Caller, login: str, **values: str | bool) -> None:
+    """Change what an account is; its sessions and tokens end, and its holder signs in anew.
+
+    values: of CHANGEABLE. An account has one role, so nobody holds two administrators' (GB/T 22239 8.1.4.2).
+    Nobody changes their own account. Raises Forbidden, NoSuchAccount or InvalidLogin.
+    """
+    caller.require(Action("Account", "u"))
+    account = account_of(access, login)
+    if account.id == caller.principal.id:
+        raise Forbidden("change your own account", "Another security administrator has to.")
+    unknown_role = "role" in values and values["role"] not in ROLES
+    if unknown_role or (
+        values.get("role") == "operator" and caller.principal.role == "security_administrator"
+    ):
+        raise InvalidLogin
+    if set(values) - CHANGEABLE:
+        raise InvalidLogin
+    with access.database.transaction() as session:
+        session.execute(update(Account).where(Account.id == account.id).values(**values))
+        revoke_where(access, session, Token.account_id == account.id)
+        note(session, access.clock, caller, "update Account", account.id, detail=", ".join(sorted(values)))
 
 
 def sign_out(access: Access, secret: str) -> None:
@@ -234,4 +391,4 @@ def set_up(access: Access, code: str, login: str, password: str, address: str) -
             raise Unauthenticated
         create_account(access, session, caller, login, password, "operator")
         session.execute(update(Token).where(Token.id == caller.grant).values(revoked_at=access.clock.now()))
-    return sign_in(access, login, password, address)
+    return sign_in(access, login, password, address).secret

@@ -9,6 +9,7 @@ from access.accounts import (
     AccountLocked,
     InvalidLogin,
     LoginTaken,
+    SignedIn,
     WeakPassword,
     WrongCredentials,
     set_up,
@@ -16,6 +17,7 @@ from access.accounts import (
     sign_out,
 )
 from access.bearer import COOKIE, client_address, is_same_origin
+from access.second_factor import WrongCode, finish_sign_in
 from access.tokens import Access
 from kernel.errors import CloudfilmError, Forbidden, Unauthenticated
 from kernel.http import STATUS, room
@@ -23,6 +25,7 @@ from portal.catalogue import language, say
 
 blp = Blueprint("account", __name__, template_folder="templates")
 
+HALF_COOKIE = "cloudfilm_half"
 ASSETS = Path(__file__).parent / "assets"
 
 HEADERS = {
@@ -74,12 +77,55 @@ def begin() -> AnyResponse:
     """Begin a session and go to where the person wanted to go."""
     _require_own_page()
     try:
-        secret = sign_in(
+        signed_in = sign_in(
             room(Access), request.form.get("login", ""), request.form.get("password", ""), client_address()
         )
     except CloudfilmError as refusal:
         return _refused(refusal)
-    return _signed_in(secret)
+    return _half_signed_in(signed_in) if signed_in.awaits else _signed_in(signed_in.secret)
+
+
+@blp.post("/sign-in/code")
+def second_factor() -> AnyResponse:
+    """Complete a sign-in with the code of a second factor."""
+    _require_own_page()
+    half = request.cookies.get(HALF_COOKIE, "")
+    try:
+        secret = finish_sign_in(room(Access), half, request.form.get("code", ""), client_address())
+    except WrongCode:
+        return _code_page(say("sign-in.wrong-code"), 401)
+    except CloudfilmError as refusal:
+        return _refused(refusal)
+    answer = _signed_in(secret)
+    answer.delete_cookie(HALF_COOKIE, path="/sign-in")
+    return answer
+
+
+def _half_signed_in(signed_in: SignedIn) -> Response:
+    answer = _code_page("", 200)
+    answer.set_cookie(
+        HALF_COOKIE,
+        signed_in.secret,
+        httponly=True,
+        secure=request.is_secure,
+        samesite="Strict",
+        path="/sign-in",
+        max_age=300,
+    )
+    return answer
+
+
+def _code_page(message: str, status: int) -> Response:
+    html = render_template(
+        "second_factor.html",
+        say=say,
+        language=language(),
+        message=message,
+        next=_inside(request.values.get("next", "")),
+    )
+    answer = make_response(html, status)
+    answer.headers.update(HEADERS)
+    return answer
 
 
 @blp.post("/set-up")

@@ -151,7 +151,7 @@ def test_a1_the_consent_screen_comes_by_get_and_by_post(app: App, method: str, p
     ],
 )
 def test_a2_a3_e1_a_wrong_request_goes_back_with_its_error(
-    app: App, changes: dict[str, str | None], error: str
+    app: App, changes: dict[str, Any], error: str
 ) -> None:
     answer = app.ask(**changes)
 
@@ -251,7 +251,7 @@ def test_t1_a_token_comes_with_what_was_granted_and_its_context(app: App, patien
     ],
 )
 def test_a3_a_code_is_worth_nothing_without_all_that_belongs_to_it(
-    app: App, patient: str, changes: dict[str, str | None]
+    app: App, patient: str, changes: dict[str, Any]
 ) -> None:
     code = app.approve(patient=patient)["code"]
     answer = app.exchange(**{"code": code, **changes})
