@@ -5,7 +5,6 @@ CLOUDFILM_TEST_POSTGRESQL names a server on which databases may be created
 (`postgresql://user@host:port/postgres`).
 """
 
-import importlib.util
 import os
 import shutil
 import uuid
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+import cloudfilm.models  # noqa: F401 - all tables
 from access.caller import Caller
 from access.caller import operator as make_operator
 from kernel.clock import FixedClock
@@ -131,10 +131,6 @@ def live_server(
 
 
 def _create_schema(url: str) -> None:
-    for room in ("access", "archive", "hl7_listener", "kernel", "mpi", "records", "terminology"):
-        for module in ("model", "changes", "jobs"):
-            if importlib.util.find_spec(f"{room}.{module}"):
-                importlib.import_module(f"{room}.{module}")
     database = Database(url)
     Base.metadata.create_all(database.engine)
     database.close()
