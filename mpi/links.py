@@ -69,6 +69,23 @@ def merge(
     return _replace(mpi, session, caller, row, target, source)
 
 
+def merge_patient(
+    mpi: Mpi, session: Session, caller: Caller, patient_id: str, into_patient_id: str, source: str
+) -> MergeEvent | None:
+    """Join one record into another as its source says in FHIR (PIXm ITI-104, `replaced-by`).
+
+    Returns None when that was done before. Raises CannotMerge, UnknownRecord or Forbidden.
+    """
+    caller.require(CHANGE_PATIENT)
+    row = _record(session, patient_id)
+    target = surviving(session, _record(session, into_patient_id))
+    if row.id == target.id:
+        raise CannotMerge("A record cannot be merged into itself.")
+    if row.replaced_by is not None:
+        return None
+    return _replace(mpi, session, caller, row, target, source)
+
+
 def _replace(
     mpi: Mpi,
     session: Session,

@@ -16,6 +16,7 @@ from access.caller import system
 from kernel.changes import Change
 from mpi.demographics import SAID, Demographics, merged
 from mpi.domains import systems
+from mpi.links import merge_patient
 from mpi.model import PatientRecord
 from mpi.patient_document import demographics_of_patient, patient_document
 from mpi.resolve import identify, record_of, say
@@ -64,10 +65,25 @@ def follow_documents(mpi: Mpi, session: Session, change: Change) -> None:
         if _says(known) != _says(said):
             erased = frozenset(name for name in SAID if getattr(known, name) and not getattr(said, name))
             say(mpi, session, INDEX, row, merged(known, replace(said, erased=erased)))
+        _obey_merge(mpi, session, row, document)
         return
     if not said.identifier or record_of(session, said.issuer, said.identifier) is not None:
         said = replace(said, issuer=OWN, identifier=logical_id)
     identify(mpi, session, INDEX, said, logical_id)
+
+
+def _obey_merge(mpi: Mpi, session: Session, row: PatientRecord, document: dict[str, Any]) -> None:
+    """A client says that this Patient was replaced by another (PIXm ITI-104, Resolve Duplicate)."""
+    for link in document.get("link", []):
+        target = str(link.get("other", {}).get("reference", "")).rpartition("/")[2]
+        known = session.scalar(select(PatientRecord.id).where(PatientRecord.patient_id == target))
+        if (
+            link.get("type") == "replaced-by"
+            and document.get("active") is False
+            and known not in (None, row.id)
+        ):
+            merge_patient(mpi, session, INDEX, row.patient_id, target, "FHIR replaced-by")
+            return
 
 
 def _says(said: Demographics) -> tuple[Any, ...]:

@@ -68,11 +68,9 @@ def exchange(port: int, raw: bytes, context: ssl.SSLContext | None = None) -> by
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         writer.write(raw)
         received = b""
-        while b"\x1c\r" not in received:
-            piece = await reader.read(65536)
-            if not piece:
-                break
-            received += piece
+        with suppress(ConnectionError):
+            while b"\x1c\r" not in received and (piece := await reader.read(65536)):
+                received += piece
         writer.close()
         return received
 
