@@ -5,9 +5,9 @@ back the record and the person. It runs inside the transaction of the thing that
 a number that is known and demographics that say nothing new, is one indexed select and no write.
 
 A new record goes to the person of its best match, if the rules and the weights agree that it is one; in
-doubt it gets a person of its own, and the pair is queued for review. Who speaks with less authority than
-the record has (a header against a registration) and contradicts it is kept apart under the same number, and
-queued as well, so that no study is ever filed under another patient silently.
+doubt it gets a person of its own, and the pair is queued for review. A header, an order and a registration
+that contradict each other under one number are kept apart and queued as well, so that no study is ever filed
+under another patient silently; the number is of whom the highest authority says.
 """
 
 import json
@@ -71,7 +71,8 @@ def identify(
         return _new_record(mpi, session, caller, said, identifier, patient_id)
     known = demographics_of(mpi, row)
     if is_contradicted(known, said):
-        return _hold(mpi, session, caller, row, said)
+        hold = _hold if said.authority <= known.authority else _set_apart
+        return hold(mpi, session, caller, row, said)
     now_said = merged(known, said)
     if now_said != known:
         say(mpi, session, caller, row, now_said)
@@ -96,12 +97,12 @@ def surviving(session: Session, row: PatientRecord) -> PatientRecord:
 
 
 def is_contradicted(known: Demographics, said: Demographics) -> bool:
-    """Whether somebody with no say in registration speaks of another human being under the same number.
+    """Whether another human being is spoken of under the same number.
 
     Another name with another birth date or sex, or another birth date and sex, is a contradiction; a name
-    spelt otherwise, or one that was not known, is none.
+    spelt otherwise, or one that was not known, is none. Registration may correct its own word.
     """
-    if said.authority is Authority.REGISTRATION or said.authority > known.authority:
+    if said.authority is known.authority is Authority.REGISTRATION:
         return False
     one, other = features_of(known), features_of(said)
     name = compare_names(one.name, other.name)
@@ -129,9 +130,27 @@ def _hold(mpi: Mpi, session: Session, caller: Caller, row: PatientRecord, said: 
     if apart is not None:
         return Identified(apart.id, apart.patient_id, apart.person_id or 0, State.HELD)
     new = _new_record(mpi, session, caller, said, identifier, "")
-    scored = mpi.scorer.score(features_of(said), features_of(demographics_of(mpi, row)))
-    _ask(mpi, session, "conflict", new.patient_record_id, row.id, scored)
+    _ask(
+        mpi, session, "conflict", new.patient_record_id, row.id, _score(mpi, said, demographics_of(mpi, row))
+    )
     return replace(new, state=State.HELD)
+
+
+def _set_apart(
+    mpi: Mpi, session: Session, caller: Caller, row: PatientRecord, said: Demographics
+) -> Identified:
+    """The number belongs to whom the higher authority says: what was there before keeps its studies, under a
+    mark, and a review item."""
+    known = demographics_of(mpi, row)
+    row.identifier = f"{row.identifier[:60]}~{_digest(mpi, known)}"[:80]
+    session.flush()
+    new = _new_record(mpi, session, caller, said, said.identifier, "")
+    _ask(mpi, session, "conflict", row.id, new.patient_record_id, _score(mpi, known, said))
+    return new
+
+
+def _score(mpi: Mpi, one: Demographics, other: Demographics) -> Scored:
+    return mpi.scorer.score(features_of(one), features_of(other))
 
 
 def _new_record(

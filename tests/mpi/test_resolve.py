@@ -100,6 +100,18 @@ def test_a_header_that_contradicts_the_registration_is_held_apart(rooms: Rooms, 
     assert reviews[0].kind == "conflict"
 
 
+def test_a_registration_that_contradicts_an_earlier_header_gets_the_number(
+    rooms: Rooms, operator: Caller
+) -> None:
+    header = Demographics("HIS1", "1001", "H1", "Li^Na=李^娜", date(1990, 1, 2), "F")
+    imaged = said_by(rooms, operator, header)
+    registered = said_by(rooms, operator, ZHANG)
+    assert registered.patient_record_id != imaged.patient_record_id
+    assert said_by(rooms, operator, ZHANG).patient_record_id == registered.patient_record_id
+    assert said_by(rooms, operator, header).patient_record_id == imaged.patient_record_id
+    assert open_reviews(rooms.mpi, operator)[1] == 1
+
+
 def test_a_header_spelt_otherwise_is_no_contradiction_and_changes_nothing(
     rooms: Rooms, operator: Caller
 ) -> None:
