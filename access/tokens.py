@@ -194,7 +194,7 @@ def _decide(access: Access, facts: tuple[Any, ...], door: Door, address: str, at
         scopes=None if kind == SESSION else parse_scopes(scope)[0],
         context=told,
         granted=(Clause(patients=frozenset(own)),) if own else (),
-        glass=_glass(access, account_id, at),
+        glass=broken_glass(access, account_id, at),
         site=site_of(access, tuple(revision[:2])),
         address=address,
         at=at,
@@ -222,7 +222,7 @@ def _read_site(access: Access) -> Site:
     return Site(parse_rules(rules or NO_RULES), tuple(consents))
 
 
-def _glass(access: Access, account_id: str | None, at: datetime) -> frozenset[str]:
+def broken_glass(access: Access, account_id: str | None, at: datetime) -> frozenset[str]:
     """The patients for whom this account has broken the glass."""
     if not account_id:
         return frozenset()

@@ -10,7 +10,19 @@ import sys
 import click
 
 from cloudfilm import __version__
-from cloudfilm.commands import doctor, hl7, import_files, mpi, node, serve, study, token
+from cloudfilm.commands import (
+    access,
+    account,
+    audit,
+    doctor,
+    hl7,
+    import_files,
+    mpi,
+    node,
+    serve,
+    study,
+    token,
+)
 from cloudfilm.load_settings import load_settings
 from cloudfilm.rooms import Rooms, build_rooms
 from kernel.errors import CloudfilmError
@@ -24,6 +36,9 @@ COMMANDS: tuple[click.Command, ...] = (
     study.study,
     token.token,
     node.node,
+    account.account,
+    access.access,
+    audit.audit,
     hl7.hl7,
     mpi.mpi,
     doctor.doctor,

@@ -5,13 +5,14 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from access.trail import seal_audit, send_audit
 from archive.rest import rest_study
 from archive.sweep import sweep_strays
 from cloudfilm.rooms import Rooms
 from hl7_listener.outbound import deliver
 from kernel.jobs import Job, declared
 
-FUNCTIONS = (rest_study, sweep_strays, deliver)
+FUNCTIONS = (rest_study, sweep_strays, deliver, seal_audit, send_audit)
 
 JOBS: Mapping[str, Job] = {declared(function).name: declared(function) for function in FUNCTIONS}
 

@@ -1,0 +1,44 @@
+"""Why somebody may or may not do something: the same decision as for a request, made for an administrator."""
+
+from datetime import datetime
+
+from access.caller import Clause, Door, Principal, PrincipalKind
+from access.model import Account
+from access.policy import Decision, decide
+from access.scopes import parse_scopes
+from access.tokens import Access, broken_glass, site_of
+
+
+def decision_for(
+    access: Access,
+    account: Account,
+    door: Door,
+    *,
+    address: str = "",
+    at: datetime | None = None,
+    scope: str | None = None,
+    patient: str = "",
+) -> Decision:
+    """The decision that a request of this account would meet.
+
+    scope: of an app's token; None for a browser session. at: without a zone it is taken as the site's own.
+    Raises InvalidScope.
+    """
+    moment = at.astimezone() if at else access.clock.now()
+    own = frozenset((account.patients or "").replace(",", " ").split())
+    principal = Principal(
+        PrincipalKind.ACCOUNT, account.id, account.name, account.institution, account.department,
+        account.role, account.fhir_user,
+    )  # fmt: skip
+    return decide(
+        principal,
+        door,
+        scopes=None if scope is None else parse_scopes(scope)[0],
+        context={"patient": patient} if patient else {},
+        granted=(Clause(patients=own),) if own else (),
+        glass=broken_glass(access, account.id, moment),
+        site=site_of(access),
+        address=address,
+        at=moment,
+        purpose="PATRQT" if account.role == "patient" else "TREAT",
+    )

@@ -1,0 +1,257 @@
+"""The audit trail as auditors use it: search, export, the daily seal, and sending it off the machine.
+
+Reading the trail is written into the trail. Nothing here changes or removes an entry.
+
+Standards: GB/T 22239 8.1.4.3 (audit), RFC 5424 and 5425 (syslog over TLS), DICOM PS3.15 A.5.
+"""
+
+import csv
+import hashlib
+import hmac
+import io
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+from sqlalchemy import Select, insert, select, update
+from sqlalchemy.orm import Session
+
+from access.audit import COLUMNS, Verified, note, verify
+from access.caller import Action, Caller
+from access.model import AuditEntry, AuditSeal
+from access.tokens import Access
+from kernel.changes import CursorRow
+from kernel.errors import CloudfilmError, Kind
+from kernel.jobs import job
+
+READ_TRAIL = Action("AuditTrail", "s")
+MOST_ROWS = 1000
+SENT = "audit-syslog"  # the cursor's name
+SENT_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class TrailQuery:
+    """What to look for; what is empty is not asked about."""
+
+    principal: str = ""  # id or name
+    action: str = ""  # how it begins, as `read`
+    subject: str = ""
+    patient: str = ""
+    outcome: str = ""
+    address: str = ""
+    after: datetime | None = None
+    before: datetime | None = None
+    beyond: int = 0  # entries older than this number: the next page
+
+
+def search_trail(
+    access: Access, caller: Caller, query: TrailQuery, most: int = 100
+) -> tuple[AuditEntry, ...]:
+    """The newest entries that match, at most `most`. The search itself is noted. Raises Forbidden."""
+    caller.require(READ_TRAIL)
+    with access.database.transaction() as session:
+        rows = session.scalars(
+            _matching(query).order_by(AuditEntry.seq.desc()).limit(min(most, MOST_ROWS))
+        ).all()
+        session.expunge_all()
+        note(session, access.clock, caller, "search AuditTrail", detail=f"{len(rows)} found")
+    return tuple(rows)
+
+
+def seen_by(
+    access: Access, caller: Caller, patients: frozenset[str], most: int = 200
+) -> tuple[AuditEntry, ...]:
+    """Who did what with these patients' data, the newest first: what a patient may always know of its own.
+
+    patients: logical ids that are the caller's own, as its account says.
+    """
+    if not patients:
+        return ()
+    with access.database.transaction() as session:
+        rows = session.scalars(
+            select(AuditEntry)
+            .where(AuditEntry.patient_id.in_(patients))
+            .order_by(AuditEntry.seq.desc())
+            .limit(min(most, MOST_ROWS))
+        ).all()
+        session.expunge_all()
+        note(session, access.clock, caller, "read own access log")
+    return tuple(rows)
+
+
+def _matching(query: TrailQuery) -> Select[AuditEntry]:
+    statement = select(AuditEntry)
+    if query.principal:
+        statement = statement.where(
+            (AuditEntry.principal_id == query.principal) | (AuditEntry.principal_name == query.principal)
+        )
+    if query.action:
+        statement = statement.where(AuditEntry.action.startswith(query.action, autoescape=True))
+    exact = (
+        (AuditEntry.subject, query.subject),
+        (AuditEntry.patient_id, query.patient),
+        (AuditEntry.outcome, query.outcome),
+        (AuditEntry.address, query.address),
+    )
+    for column, value in exact:
+        if value:
+            statement = statement.where(column == value)
+    if query.after:
+        statement = statement.where(AuditEntry.at >= query.after)
+    if query.before:
+        statement = statement.where(AuditEntry.at < query.before)
+    if query.beyond:
+        statement = statement.where(AuditEntry.seq < query.beyond)
+    return statement
+
+
+def export_csv(access: Access, caller: Caller, query: TrailQuery) -> Iterator[str]:
+    """Every entry that matches, as CSV lines with a heading, the oldest first. Raises Forbidden."""
+    caller.require(READ_TRAIL)
+    with access.database.transaction() as session:
+        note(session, access.clock, caller, "export AuditTrail")
+    yield _csv_line((*COLUMNS, "hash"))
+    last = 0
+    while True:
+        with access.database.snapshot() as session:
+            rows = session.scalars(
+                _matching(query).where(AuditEntry.seq > last).order_by(AuditEntry.seq).limit(MOST_ROWS)
+            ).all()
+        if not rows:
+            return
+        for row in rows:
+            yield _csv_line(tuple(_cell(getattr(row, name)) for name in (*COLUMNS, "hash")))
+        last = rows[-1].seq
+
+
+def _cell(value: object) -> str:
+    """A value for a spreadsheet: a text that it would take for a formula is marked as text."""
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def _csv_line(values: tuple[str, ...]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow(values)
+    return buffer.getvalue()
+
+
+@job(queue="default", every=timedelta(hours=1))
+def seal_audit(access: Access) -> None:
+    """Seal the end of each day that is over and has no seal yet, with a key that the database does not hold.
+
+    Whoever rewrites the whole chain in the database still cannot make the seals fit.
+    """
+    today = access.clock.now().astimezone(UTC).date()
+    with access.database.transaction() as session:
+        sealed_to = session.scalar(select(AuditSeal.seq).order_by(AuditSeal.seq.desc()).limit(1)) or 0
+        midnight = datetime(today.year, today.month, today.day, tzinfo=UTC)
+        end = session.scalars(
+            select(AuditEntry)
+            .where(AuditEntry.seq > sealed_to, AuditEntry.at < midnight)
+            .order_by(AuditEntry.seq.desc())
+            .limit(1)
+        ).first()
+        if end is None:
+            return
+        day = end.at.astimezone(UTC).date().isoformat()
+        if session.get(AuditSeal, day) is not None:
+            return
+        session.execute(
+            insert(AuditSeal).values(
+                day=day,
+                seq=end.seq,
+                hash=end.hash,
+                seal=_seal(access, day, end.seq, end.hash),
+                at=access.clock.now(),
+            )
+        )
+
+
+def _seal(access: Access, day: str, seq: int, digest: str) -> str:
+    text = f"audit seal {day} {seq} {digest}"
+    return hmac.new(access.keys.signing_key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def verify_trail(access: Access, session: Session) -> Verified:
+    """Check the chain, and that every seal is ours and fits it."""
+    checked = verify(session)
+    if checked.fault:
+        return checked
+    for seal in session.scalars(select(AuditSeal).order_by(AuditSeal.seq)):
+        if not hmac.compare_digest(seal.seal, _seal(access, seal.day, seal.seq, seal.hash)):
+            return Verified(checked.entries, f"the seal of {seal.day} is not ours")
+        digest = session.scalar(select(AuditEntry.hash).where(AuditEntry.seq == seal.seq))
+        if digest != seal.hash:
+            return Verified(checked.entries, f"the trail does not fit the seal of {seal.day}")
+    return checked
+
+
+class CollectorUnreachable(CloudfilmError):
+    """The collector of audit messages does not take them; they are sent when it does."""
+
+    kind = Kind.UNAVAILABLE
+
+    def __init__(self) -> None:
+        super().__init__("The audit collector does not answer; entries wait.")
+
+
+@job(queue="default", retries=1, every=timedelta(minutes=1))
+def send_audit(access: Access) -> None:
+    """Send new entries to the collector that `access.audit_collector` names, as tls://host:port."""
+    if not access.settings.audit_collector:
+        return
+    with access.database.snapshot() as session:
+        sent = session.scalar(select(CursorRow.seq).where(CursorRow.subscriber == SENT)) or 0
+        rows = session.scalars(
+            select(AuditEntry).where(AuditEntry.seq > sent).order_by(AuditEntry.seq).limit(SENT_AT_ONCE)
+        ).all()
+    if not rows:
+        return
+    _send(access.settings.audit_collector, access.settings.audit_collector_ca, rows)
+    with access.database.transaction() as session:
+        moved = session.execute(
+            update(CursorRow).where(CursorRow.subscriber == SENT).values(seq=rows[-1].seq)
+        )
+        if not moved.rowcount:  # type: ignore[attr-defined]
+            session.execute(insert(CursorRow).values(subscriber=SENT, txid=0, seq=rows[-1].seq))
+
+
+def _send(url: str, authority: str, rows: Sequence[AuditEntry]) -> None:
+    parts = urlsplit(url)
+    context = ssl.create_default_context(cafile=authority or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    host, port = parts.hostname or "", parts.port or 6514
+    try:
+        with (
+            socket.create_connection((host, port), 10) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secured,
+        ):
+            for row in rows:
+                message = syslog_message(row).encode()
+                secured.sendall(f"{len(message)} ".encode() + message)  # RFC 5425 4.3.1: octet counting
+            secured.unwrap()
+    except OSError:
+        raise CollectorUnreachable from None
+
+
+SEVERITIES = {"done": 5, "refused": 4, "failed": 3}
+AUDIT_FACILITY = 13  # log audit
+
+
+def syslog_message(entry: AuditEntry) -> str:
+    """One entry as an RFC 5424 message: its fields as structured data, in quotes that none can leave."""
+    priority = AUDIT_FACILITY * 8 + SEVERITIES.get(entry.outcome, 5)
+    at = entry.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    fields = " ".join(f'{name}="{_escaped(str(getattr(entry, name)))}"' for name in COLUMNS if name != "at")
+    return f"<{priority}>1 {at} {socket.gethostname()[:255]} cloudfilm - AUDIT [audit@32473 {fields}]"
+
+
+def _escaped(text: str) -> str:
+    """PARAM-VALUE of RFC 5424 6.3.3, without line ends."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable.replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")

@@ -1,0 +1,197 @@
+"""`cloudfilm access`: apps, site rules, and why somebody may not do something."""
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from access.accounts import account_of
+from access.caller import Action, Door, operator
+from access.explain import decision_for
+from access.oauth.clients import disable_client, list_clients, register_client
+from access.rules import parse_actions
+from access.site import review_glass, roll_back_rules, rules_history, set_rules, unreviewed_glass
+from access.tokens import REGISTRATION, issue
+
+
+@click.group()
+def access() -> None:
+    """Apps, site rules, and why a request is refused."""
+
+
+@access.command()
+@click.argument("login")
+@click.argument("action")
+@click.option("--from", "address", default="", help="The network address it comes from.")
+@click.option("--at", type=click.DateTime(), help="When; default: now.")
+@click.option("--scope", help="The scopes of the app's token; default: a browser session.")
+@click.option("--patient", default="", help="The patient in the token's context.")
+@click.option("--door", type=click.Choice([door.value for door in Door]), default=Door.WEB.value)
+@click.pass_obj
+def explain(
+    context: Any,
+    login: str,
+    action: str,
+    address: str,
+    at: datetime | None,
+    scope: str | None,
+    patient: str,
+    door: str,
+) -> None:
+    """Say whether LOGIN may do ACTION (ImagingStudy.r), and what decides it. Exits 1 when it may not."""
+    room = context.rooms.access
+    try:
+        wanted: Action = parse_actions(action)[0]
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong)) from None
+    decision = decision_for(
+        room, account_of(room, login), Door(door), address=address, at=at, scope=scope, patient=patient
+    )
+    for step in decision.steps:
+        verdict = "allows" if step.lets(wanted) else "REFUSES"
+        rows = "" if step.limit is None else f" Rows: {len(step.limit) or 'none'}."
+        click.echo(f"{verdict:<8} {step.name:<20} {step.reason}{rows}")
+    refused = decision.refusals(wanted)
+    click.echo(f"{login} may {'not ' if refused else ''}do {wanted}.")
+    sys.exit(1 if refused else 0)
+
+
+@access.group()
+def rules() -> None:
+    """The site's rules, with their history."""
+
+
+@rules.command("set")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--comment", default="", help="Why, for the history.")
+@click.pass_obj
+def set_(context: Any, file: Path, comment: str) -> None:
+    """Put the rules of a JSON file in force."""
+    read = set_rules(context.rooms.access, operator(), file.read_text("utf-8"), comment)
+    click.echo(f"{len(read)} rules are in force.")
+
+
+@rules.command()
+@click.pass_obj
+def show(context: Any) -> None:
+    """Print the rules in force, as they can be edited and set again."""
+    history = rules_history(context.rooms.access, operator())
+    click.echo(history[0].document if history else '{"rules": []}')
+
+
+@rules.command()
+@click.pass_obj
+def history(context: Any) -> None:
+    """List every version."""
+    for version in rules_history(context.rooms.access, operator()):
+        click.echo(f"{version.number:>4} {version.at:%Y-%m-%d %H:%M} {version.by:<16} {version.comment}")
+
+
+@rules.command("roll-back")
+@click.argument("number", type=int)
+@click.pass_obj
+def roll_back(context: Any, number: int) -> None:
+    """Put an older version in force again."""
+    roll_back_rules(context.rooms.access, operator(), number)
+
+
+@access.group()
+def client() -> None:
+    """Apps and services."""
+
+
+@client.command("add")
+@click.argument("name")
+@click.option("--redirect", "redirects", multiple=True, help="Redirect URI; may be given several times.")
+@click.option("--launch-url", default="", help="Where the app is opened from the portal.")
+@click.option("--scope", default="", help="The most it may be granted.")
+@click.option(
+    "--method",
+    default="none",
+    type=click.Choice(["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]),
+)
+@click.option("--jwks", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its key set.")
+@click.option("--jwks-uri", default="", help="Where its key set is.")
+@click.option("--service", is_flag=True, help="A backend service: client_credentials, no user.")
+@click.pass_obj
+def add_client(
+    context: Any,
+    name: str,
+    redirects: tuple[str, ...],
+    launch_url: str,
+    scope: str,
+    method: str,
+    jwks: Path | None,
+    jwks_uri: str,
+    service: bool,
+) -> None:
+    """Register an app or service; prints what it has to be told."""
+    metadata: dict[str, Any] = {
+        "client_name": name,
+        "redirect_uris": list(redirects),
+        "launch_url": launch_url,
+        "scope": scope,
+        "token_endpoint_auth_method": method,
+        "grant_types": ["client_credentials"] if service else ["authorization_code", "refresh_token"],
+        "jwks_uri": jwks_uri,
+    }
+    if jwks:
+        metadata["jwks"] = json.loads(jwks.read_text("utf-8"))
+    registered = register_client(context.rooms.access, operator(), metadata)
+    shown = {
+        key: value for key, value in registered.items() if key in ("client_id", "client_secret", "scope")
+    }
+    click.echo(json.dumps(shown, indent=2))
+
+
+@client.command("list")
+@click.pass_obj
+def list_of_clients(context: Any) -> None:
+    """List apps and services."""
+    for each in list_clients(context.rooms.access, operator()):
+        click.echo(f"{each.client_id}  {each.auth_method:<20} {each.name}")
+
+
+@client.command("remove")
+@click.argument("client_id")
+@click.pass_obj
+def remove_client(context: Any, client_id: str) -> None:
+    """End an app and every token that it has."""
+    if not disable_client(context.rooms.access, operator(), client_id):
+        raise click.ClickException("There is no such client.")
+
+
+@client.command("registration-token")
+@click.pass_obj
+def registration_token(context: Any) -> None:
+    """Print a token with which apps may register themselves for a day (RFC 7591)."""
+    room = context.rooms.access
+    with room.database.transaction() as session:
+        click.echo(issue(room, session, REGISTRATION, life_s=86400.0, label="registration"))
+
+
+@access.group()
+def glass() -> None:
+    """Broken glass that waits for a review."""
+
+
+@glass.command("list")
+@click.pass_obj
+def list_of_glass(context: Any) -> None:
+    """List what nobody has reviewed."""
+    for each in unreviewed_glass(context.rooms.access, operator()):
+        click.echo(
+            f"{each.id:>4} {each.at:%Y-%m-%d %H:%M} {each.account_id} Patient/{each.patient}: {each.reason}"
+        )
+
+
+@glass.command()
+@click.argument("number", type=int)
+@click.argument("verdict")
+@click.pass_obj
+def review(context: Any, number: int, verdict: str) -> None:
+    """Say whether it was right."""
+    review_glass(context.rooms.access, operator(), number, verdict)

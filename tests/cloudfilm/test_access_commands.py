@@ -1,0 +1,84 @@
+"""The commands for accounts, rules, apps and the audit trail, as an operator uses them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import update
+
+from access.model import AuditEntry
+from cloudfilm.cli import Context, cli
+from cloudfilm.rooms import Rooms
+
+PASSWORD = "Correct-Horse-7\nCorrect-Horse-7\n"
+
+
+@pytest.fixture
+def run(rooms: Rooms):  # type: ignore[no-untyped-def]
+    """Runs one command on the rooms of the test."""
+    context = Context(rooms.settings)
+    context._rooms = rooms
+
+    def invoke(*arguments: str, text: str = "") -> Result:
+        name, *rest = arguments
+        return CliRunner().invoke(cli.commands[name], rest, obj=context, input=text)
+
+    return invoke
+
+
+def test_an_account_is_added_changed_and_listed(run) -> None:  # type: ignore[no-untyped-def]
+    assert run("account", "add", "reader", "--role", "radiologist", text=PASSWORD).exit_code == 0
+    assert run("account", "change", "reader", "--department", "CT").exit_code == 0
+
+    listed = run("account", "list").output
+    assert "reader" in listed
+    assert "CT" in listed
+
+
+def test_a_refusal_is_explained_by_the_rule_that_makes_it(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    run("account", "add", "reader", "--role", "radiologist", text=PASSWORD)
+    assert run("access", "explain", "reader", "ImagingStudy.r").exit_code == 0
+    rules = tmp_path / "rules.json"
+    rules.write_text(
+        json.dumps(
+            {"rules": [{"id": "house", "reason": "Inside only.", "when": {"outside": ["10.0.0.0/8"]},
+                        "deny": ["ImagingStudy.r"]}]}
+        )
+    )  # fmt: skip
+    assert "1 rules" in run("access", "rules", "set", str(rules), "--comment", "house").output
+
+    inside = run("access", "explain", "reader", "ImagingStudy.r", "--from", "10.1.1.1")
+    outside = run("access", "explain", "reader", "ImagingStudy.r", "--from", "1.1.1.1")
+
+    assert inside.exit_code == 0
+    assert outside.exit_code == 1
+    assert "REFUSES  rule:house" in outside.output
+    assert "Inside only." in outside.output
+    assert json.loads(run("access", "rules", "show").output)["rules"][0]["id"] == "house"
+    assert "house" in run("access", "rules", "history").output
+
+
+def test_an_app_is_registered_listed_and_removed(run) -> None:  # type: ignore[no-untyped-def]
+    added = run(
+        "access", "client", "add", "Viewer", "--redirect", "https://a.example/cb",
+        "--method", "client_secret_post",
+    )  # fmt: skip
+    said = json.loads(added.output)
+
+    assert said["client_secret"]
+    assert said["client_id"] in run("access", "client", "list").output
+    assert run("access", "client", "remove", said["client_id"]).exit_code == 0
+    assert run("access", "client", "remove", said["client_id"]).exit_code == 1
+
+
+def test_the_trail_is_searched_exported_and_proven(run, rooms: Rooms) -> None:  # type: ignore[no-untyped-def]
+    run("account", "add", "reader", "--role", "radiologist", text=PASSWORD)
+
+    assert "create Account" in run("audit", "search", "--action", "create").output
+    assert run("audit", "export").output.startswith("seq,at,")
+    assert "are sound" in run("audit", "verify").output
+    with rooms.database.transaction() as session:
+        session.execute(update(AuditEntry).where(AuditEntry.seq == 1).values(subject="other"))
+    broken = run("audit", "verify")
+    assert broken.exit_code == 1
