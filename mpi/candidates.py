@@ -45,7 +45,8 @@ def find_candidates(
     for record_id in without:
         shared.pop(record_id, None)
     nearest = [record_id for record_id, _ in shared.most_common(MOST_COMPARED)]
-    frequency = _name_frequency(mpi, session, features, blocks)
+    records = session.scalar(select(func.max(PatientRecord.id))) or 0
+    frequency = _name_frequency(mpi, features, blocks, records)
     rows = session.scalars(
         select(PatientRecord).where(PatientRecord.id.in_(nearest), PatientRecord.replaced_by.is_(None))
     )
@@ -54,7 +55,7 @@ def find_candidates(
             row.id,
             row.person_id or 0,
             row.patient_id,
-            mpi.scorer.score(features, features_of(demographics_of(mpi, row)), frequency),
+            mpi.scorer.score(features, features_of(demographics_of(mpi, row)), frequency, records),
         )
         for row in rows
     ]
@@ -91,11 +92,10 @@ def reindex_record(mpi: Mpi, session: Session, record_id: int, features: Feature
     index_record(mpi, session, record_id, features)
 
 
-def _name_frequency(mpi: Mpi, session: Session, features: Features, blocks: dict[int, list[int]]) -> float:
+def _name_frequency(mpi: Mpi, features: Features, blocks: dict[int, list[int]], records: int) -> float:
     """The share of records that bear this name, by the block of its letters; 0 while too few are known."""
     if features.name is None:
         return 0.0
-    records = session.scalar(select(func.max(PatientRecord.id))) or 0
     bearers = len(blocks.get(hash_of(mpi, name_key(features.name)), ()))
     return max(1, bearers) / records if records >= ENOUGH_RECORDS else 0.0
 

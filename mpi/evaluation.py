@@ -135,7 +135,7 @@ def train_on(features: Sequence[Features], start: Weights, version: str) -> Weig
     names = count_names(features)
     total = max(1, sum(names.values()))
     same_name_u = sum((count / total) ** 2 for count in names.values()) or start.same_name_u
-    return train(patterns, start, version, same_name_u)
+    return train(patterns, start, version, same_name_u, len(features))
 
 
 def evaluate(
@@ -153,7 +153,7 @@ def evaluate(
     linked, false_links = [], Counter[str]()
     by_later: dict[int, list[tuple[int, Scored]]] = defaultdict(list)
     for a, b in pairs:
-        scored = scorer.score(features[a], features[b], frequency(features[a]))
+        scored = scorer.score(features[a], features[b], frequency(features[a]), len(features))
         by_later[max(a, b)].append((min(a, b), scored))
         if decide(scored, weights, household_rules) == Decision.LINK:
             linked.append((a, b))

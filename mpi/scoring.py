@@ -16,7 +16,7 @@ class Scored:
 
     levels: Levels
     weight: float
-    name_adjustment: float  # part of the weight: how rare the name is
+    adjustment: float  # part of the weight: how rare the name is, and how large the register
     rule: str  # the rule that held, or nothing
     verdict: Verdict | None
 
@@ -28,8 +28,8 @@ class Scored:
             if any(level != MISSING for level in combination):
                 bits = round(weights.bits(at, combination), 2)
                 shown[name_of(term)] = (name_of_combination(term, combination), bits)
-        if self.name_adjustment:
-            shown["name frequency"] = ("", round(self.name_adjustment, 2))
+        if self.adjustment:
+            shown["frequency of the name, size of the register"] = ("", round(self.adjustment, 2))
         return shown
 
     @property
@@ -64,17 +64,24 @@ class Scorer:
             (term, {row: weights.bits(at, row) for row in weights.terms[at]}) for at, term in enumerate(TERMS)
         )
 
-    def score(self, one: Features, other: Features, name_frequency: float = 0.0) -> Scored:
-        """Compare two records. name_frequency: the share of records that bear the name; 0: not known."""
+    def score(self, one: Features, other: Features, name_frequency: float = 0.0, records: int = 0) -> Scored:
+        """Compare two records.
+
+        name_frequency: the share of records that bear the name; 0: not known. records: the size of the
+        register; each time it doubles, twice as many strangers agree in what is no personal number.
+        """
         levels = compare(one, other)
         adjustment = 0.0
         if name_frequency and levels[0] in AGREEING_NAMES:
             adjustment = math.log2(self.weights.same_name_u / name_frequency)
             adjustment = min(RAREST, max(COMMONEST, adjustment))
+        pair = Pair(one, other, levels)
+        if records > self.weights.records and not pair.has_personal_number:
+            adjustment -= math.log2(records / self.weights.records)
         weight = self.weights.prior + adjustment
         for term, bits in self._bits:
             weight += bits.get(tuple(levels[at] for at in term), 0.0)
-        rule = judge(Pair(one, other, levels))
+        rule = judge(pair)
         return Scored(levels, weight, adjustment, rule[0] if rule else "", rule[1] if rule else None)
 
 

@@ -25,10 +25,13 @@ LEAST = 1e-9
 Array = npt.NDArray[np.float64]
 
 
-def train(patterns: Mapping[Levels, int], start: Weights, version: str, same_name_u: float) -> Weights:
+def train(
+    patterns: Mapping[Levels, int], start: Weights, version: str, same_name_u: float, records: int
+) -> Weights:
     """Weights that explain the patterns best, starting from `start`.
 
-    patterns: how often each pattern of levels occurred among the pairs that share a block key.
+    patterns: how often each pattern of levels occurred among the pairs that share a block key, in a register
+    of so many `records`.
     """
     counts = np.array(list(patterns.values()), dtype=np.float64)
     terms = [_Term(term, at, list(patterns), start) for at, term in enumerate(TERMS)]
@@ -51,6 +54,7 @@ def train(patterns: Mapping[Levels, int], start: Weights, version: str, same_nam
         prior=prior,
         terms=tuple(term.as_rows() for term in terms),
         same_name_u=same_name_u,
+        records=records,
     )
 
 

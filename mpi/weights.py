@@ -3,8 +3,9 @@
 m is how often records of one person show the level, u how often records of two people that share a block
 key do. The weight is log2(m/u); the weights of the fields add up, with the prior, to the log odds that two
 records are of one person. Agreement on a rare name says more than on a common one, so its u is the name's
-own frequency. A set of weights is data: shipped in `default_weights.json`, trained anew without labels
-(`mpi.training`), versioned, and stored with every decision that used it.
+own frequency; in a larger register more people agree by chance, so there the prior is lower. A set of
+weights is data: shipped in `default_weights.json`, trained anew without labels (`mpi.training`), versioned,
+and named with every decision that used it.
 """
 
 import json
@@ -85,6 +86,7 @@ class Weights:
     link: float  # at this log2 odds and above two records are linked
     review: float  # from here to `link` a person has to look
     same_name_u: float  # how often two people have one name: what the m and u of `same` stand for
+    records: int = 20000  # the size of the register that the prior is of
 
     def bits(self, at: int, combination: Levels) -> float:
         """log2(m/u) of one term's combination of levels; nothing when all of its fields are missing."""
@@ -139,7 +141,13 @@ def load_weights(text: str) -> Weights:
         for term in TERMS
     )
     return Weights(
-        plain["version"], plain["prior"], terms, plain["link"], plain["review"], plain["same_name_u"]
+        plain["version"],
+        plain["prior"],
+        terms,
+        plain["link"],
+        plain["review"],
+        plain["same_name_u"],
+        plain["records"],
     )
 
 
@@ -151,6 +159,7 @@ def dump_weights(weights: Weights) -> str:
         "link": weights.link,
         "review": weights.review,
         "same_name_u": round(weights.same_name_u, 9),
+        "records": weights.records,
         "terms": {
             name_of(term): {
                 name_of_combination(term, combination): [float(f"{m:.4g}"), float(f"{u:.4g}")]
