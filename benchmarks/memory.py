@@ -42,10 +42,8 @@ def main() -> None:
         with client.get(url, headers={"Accept": "application/dicom"}, stream=True) as back:
             received = sum(len(piece) for piece in back.iter_content(1 << 20))
         ended = time.monotonic()
-        print(
-            f"{received / 2**30:.2f} GiB stored in {stored - began:.1f} s, sent back in {
-                ended - stored:.1f} s"
-        )
+        inward, outward = stored - began, ended - stored
+        print(f"{received / 2**30:.2f} GiB stored in {inward:.1f} s, sent back in {outward:.1f} s")
         print(f"highest resident memory of any process: {peak_bytes() / 2**20:.0f} MiB")
 
 

@@ -24,6 +24,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
 )
 
+from archive.character_sets import TextDecoder
 from archive.documents import parse_marked
 from archive.keys import KEY_BY_TAG, RETRIEVE_URL, Level, Matching
 from archive.query import Match, Query
@@ -112,11 +113,23 @@ def parse_identifier(identifier: Dataset) -> Query:
             include.add(tag)
         if key is None or key.matching is Matching.NONE or element.VR == "SQ":
             continue
-        text = _text(element.value)
+        text = (
+            undeclared(_text(element.value))
+            if "SpecificCharacterSet" not in identifier
+            else _text(element.value)
+        )
         if text and key.level <= max(level, Level.STUDY):
             values = tuple(text.split("\\")) if key.matching is not Matching.UID else (text,)
             matches.append(Match(key, values))
     return Query(level, tuple(matches), include=frozenset(include))
+
+
+def undeclared(text: str) -> str:
+    """A text whose character set the asker left out, read as a header's would be: UTF-8 or GBK where it is that."""
+    try:
+        return TextDecoder.of([]).decode(text.encode("latin_1"))
+    except UnicodeEncodeError:
+        return text
 
 
 def _text(value: Any) -> str:

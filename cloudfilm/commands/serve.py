@@ -2,6 +2,7 @@
 date."""
 
 import io
+import sys
 
 import click
 
@@ -66,7 +67,7 @@ def welcome(settings: Settings, study_uid: str, code: str) -> str:
         "  Store, from a modality or by hand:",
         f"    storescu -aec {aet} {_shown(dimse.host)} {dimse.port} IMAGE.dcm",
         "  Find, with a token:",
-        "    TOKEN=$(cloudfilm token --scope user/*.rs)",
+        f"    TOKEN=$({_command()} token --scope 'user/*.rs')",
         f'    curl -H "Authorization: Bearer $TOKEN" {web}/dicomweb/studies',
         f'    curl -H "Authorization: Bearer $TOKEN" {web}/fhir/ImagingStudy',
         "  See:",
@@ -74,6 +75,11 @@ def welcome(settings: Settings, study_uid: str, code: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _command() -> str:
+    """How this program was called, so that the examples can be copied as they stand."""
+    return sys.argv[0] if sys.argv[0].endswith("cloudfilm") else "cloudfilm"
 
 
 def _shown(host: str) -> str:

@@ -69,6 +69,7 @@ def test_studies_are_found_by_every_kind_of_match(stored: LiveServer) -> None:
     for key, count in (
         ("PatientName=zhang*", 1),
         ("PatientName=*", 2),
+        ("PatientName=张*", 1),
         ("PatientID=P2", 1),
         ("StudyDate=20260101-", 1),
         ("StudyDate=20240101-20271231", 2),
