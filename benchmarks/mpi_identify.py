@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 import cloudfilm.models
 from access.caller import operator
@@ -77,6 +77,11 @@ def fill(rooms: Rooms, count: int, seed: int) -> float:
             batch = []
     if batch:
         _insert(rooms, batch, done)
+    if not rooms.database.is_sqlite:
+        with rooms.database.transaction() as session:
+            for table in ("person", "patient_record"):
+                number = f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}"
+                session.execute(text(number))
     return count / (time.perf_counter() - start)
 
 
