@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from access.audit import DONE, REFUSED, note
@@ -301,6 +301,23 @@ def _keep_password(access: Access, caller: Caller, account_id: str, new: str, *,
         note(session, access.clock, caller, "change password", account_id)
 
 
+def must_change_password(access: Access, caller: Caller) -> bool:
+    """Whether somebody else chose the password, or it is older than the site allows."""
+    with access.database.snapshot() as session:
+        row = session.execute(
+            select(Account.must_change, Account.password_changed_at, Account.created_at).where(
+                Account.id == caller.principal.id
+            )
+        ).first()
+    if row is None:
+        return False
+    must_change, changed_at, created_at = row
+    days = access.settings.password_days
+    return bool(
+        must_change or (days and (changed_at or created_at) < access.clock.now() - timedelta(days=days))
+    )
+
+
 class NoSuchAccount(CloudfilmError):
     """No account has this name."""
 
@@ -350,6 +367,28 @@ def change_account(access: Access, caller: Caller, login: str, **values: str | b
         session.execute(update(Account).where(Account.id == account.id).values(**values))
         revoke_where(access, session, Token.account_id == account.id)
         note(session, access.clock, caller, "update Account", account.id, detail=", ".join(sorted(values)))
+
+
+def revoke_own(access: Access, caller: Caller, token_id: str) -> None:
+    """End one of the caller's own sessions or apps, with all that came from it. Raises NoSuchToken."""
+    with access.database.transaction() as session:
+        token = session.scalar(
+            select(Token).where(Token.id == token_id, Token.account_id == caller.principal.id)
+        )
+        if token is None:
+            raise NoSuchToken
+        same = or_(Token.id == token.id, and_(Token.family == token.family, Token.family != ""))
+        revoke_where(access, session, same)
+        note(session, access.clock, caller, "revoke Token", token_id)
+
+
+class NoSuchToken(CloudfilmError):
+    """It is not there, or somebody else's."""
+
+    kind = Kind.NOT_FOUND
+
+    def __init__(self) -> None:
+        super().__init__("This device or app is not there any more.")
 
 
 def sign_out(access: Access, secret: str) -> None:

@@ -15,6 +15,7 @@ import fhir_server.routes
 import hl7_listener.http
 import portal.account
 import portal.authorize
+import portal.console
 import portal.home
 import portal.ohif
 from cloudfilm import health
@@ -34,6 +35,7 @@ BLUEPRINTS = (
     (access.oauth.endpoints.blp, ""),
     (portal.authorize.blp, ""),
     (portal.account.blp, ""),
+    (portal.console.blp, ""),
     (portal.home.blp, ""),
     (portal.ohif.blp, None),
 )

@@ -12,19 +12,26 @@ from access.accounts import (
     SignedIn,
     WeakPassword,
     WrongCredentials,
+    must_change_password,
     set_up,
     sign_in,
     sign_out,
 )
 from access.bearer import COOKIE, client_address, is_same_origin
+from access.caller import Door
 from access.second_factor import WrongCode, finish_sign_in
-from access.tokens import Access
+from access.tokens import SESSION, Access, caller_of
 from kernel.errors import CloudfilmError, Forbidden, Unauthenticated
 from kernel.http import STATUS, room
 from portal.catalogue import language, say
 
 blp = Blueprint("account", __name__, template_folder="templates")
 
+HOME = {  # where a role begins; the others at the study list
+    "system_administrator": "/admin/nodes",
+    "security_administrator": "/admin/accounts",
+    "audit_administrator": "/admin/audit",
+}
 HALF_COOKIE = "cloudfilm_half"
 ASSETS = Path(__file__).parent / "assets"
 
@@ -167,7 +174,12 @@ def _refused(refusal: CloudfilmError) -> Response:
 
 
 def _signed_in(secret: str) -> AnyResponse:
-    answer = redirect(_inside(request.form.get("next", "")) or "/ohif/", 303)
+    caller = caller_of(room(Access), secret, (SESSION,), Door.PORTAL, client_address())
+    if must_change_password(room(Access), caller):
+        target = "/my/password?must=1"
+    else:
+        target = _inside(request.form.get("next", "")) or HOME.get(caller.principal.role, "/ohif/")
+    answer = redirect(target, 303)
     answer.set_cookie(COOKIE, secret, httponly=True, secure=request.is_secure, samesite="Lax", path="/")
     return answer
 

@@ -58,7 +58,7 @@ def _with_shared(command: Any) -> Any:
 @_with_shared
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000))
 @click.pass_obj
-def search(context: Any, limit: int, **given: Any) -> None:
+def search(context: Any, /, limit: int, **given: Any) -> None:
     """List entries, the newest first."""
     for row in search_trail(context.rooms.access, operator(), _query(**given), limit):
         who = row.principal_name or row.principal_id

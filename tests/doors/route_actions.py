@@ -48,9 +48,11 @@ DECLARED = {
     "GET /oauth/jwks.json": Needs(open_because="public keys"),
     "* /oauth/*": Needs(open_because=CREDENTIALS),
     "POST /apps/<client_id>/launch": Needs(open_because=CREDENTIALS),
-    "* /sign-in": Needs(open_because=CREDENTIALS),
+    "* /sign-in*": Needs(open_because=CREDENTIALS),
     "POST /set-up": Needs(open_because=CREDENTIALS),
     "POST /sign-out": Needs(open_because="ends what the cookie names, if anything"),
+    "* /admin/*": Needs(open_because=PAGE),
+    "* /my/*": Needs(open_because=PAGE),
     "GET /": Needs(open_because=PAGE),
     # what pages are made of, and how the server is
     "GET /assets/*": Needs(open_because="styles and scripts"),

@@ -1,0 +1,426 @@
+"""The console: pages for accounts, rules, apps, nodes, audit and explanations, and each person's own ones.
+
+A page is a table and a few forms, drawn by one template; what may be done is asked of the room by the
+function that does it, so a page that somebody may not use is refused there and left out of the menu here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any
+
+import segno
+from flask import Blueprint, Response, make_response, redirect, render_template, request
+from sqlalchemy import select
+from werkzeug.wrappers import Response as AnyResponse
+
+from access.accounts import (
+    account_of,
+    change_account,
+    change_password,
+    create_account,
+    list_accounts,
+    revoke_own,
+)
+from access.bearer import current_caller
+from access.caller import Action, Caller, Door
+from access.explain import decision_for
+from access.model import Account, Node, Token
+from access.oauth.clients import AUTH_METHODS, disable_client, list_clients, register_client
+from access.roles import ROLES
+from access.rules import parse_actions
+from access.second_factor import confirm_totp, offer_totp
+from access.site import review_glass, rules_history, set_rules, unreviewed_glass
+from access.tokens import ACCESS, REFRESH, SESSION, Access
+from access.trail import TrailQuery, search_trail, seen_by
+from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
+from kernel.http import STATUS, room
+from portal.account import HEADERS
+from portal.catalogue import language, say
+
+blp = Blueprint("console", __name__, template_folder="templates")
+
+MENU = (  # page, and the action without which it is left out; empty: everybody's own
+    ("accounts", "/admin/accounts", Action("Account", "s")),
+    ("rules", "/admin/rules", Action("Policy", "r")),
+    ("glass", "/admin/glass", Action("Policy", "r")),
+    ("explain", "/admin/explain", Action("Policy", "r")),
+    ("clients", "/admin/clients", Action("Client", "s")),
+    ("nodes", "/admin/nodes", Action("Node", "s")),
+    ("audit", "/admin/audit", Action("AuditTrail", "s")),
+    ("mine", "/my/access", None),
+    ("password", "/my/password", None),
+    ("factor", "/my/factor", None),
+    ("log", "/my/log", None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One input of a form."""
+
+    name: str
+    kind: str = "text"  # text, password, area, or select
+    value: str = ""
+    choices: tuple[str, ...] = ()
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One form of a page."""
+
+    fields: tuple[Field, ...]
+    submit: str  # key of the button's text
+    method: str = "post"
+    picture: str = ""  # an SVG as a data address, for a QR code
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a page's table, with the one thing that can be done to it."""
+
+    cells: tuple[str, ...]
+    key: str = ""  # what the row's button sends
+    submit: str = ""  # key of the button's text
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the template draws."""
+
+    title: str
+    headings: tuple[str, ...] = ()
+    rows: Sequence[Row] = ()
+    forms: tuple[Form, ...] = ()
+    message: str = ""
+    hint: str = ""
+    next_page: str = ""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Draw = Callable[..., "Page | AnyResponse"]
+
+
+def page(draw: Draw) -> Callable[..., AnyResponse]:
+    """Draw what a view returns for who is signed in; who is not, is led to the sign-in page."""
+
+    @wraps(draw)
+    def answer(**values: str) -> AnyResponse:
+        try:
+            caller = current_caller(Door.PORTAL)
+        except Unauthenticated:
+            if request.method == "GET":
+                return redirect(f"/sign-in?next={request.path}", 303)
+            raise
+        drawn = draw(caller, **values)
+        return _html(caller, drawn) if isinstance(drawn, Page) else drawn
+
+    return answer
+
+
+def _html(caller: Caller, drawn: Page) -> Response:
+    menu = [(name, path) for name, path, action in MENU if action is None or caller.may(action)]
+    html = render_template(
+        "console.html", say=say, language=language(), page=drawn, menu=menu, here=request.path,
+        name=caller.principal.name,
+    )  # fmt: skip
+    answer = make_response(html, drawn.status)
+    answer.headers.update(HEADERS)
+    answer.headers["Content-Security-Policy"] = HEADERS["Content-Security-Policy"].replace(
+        "img-src 'self'", "img-src 'self' data:"
+    )
+    return answer
+
+
+def _done(act: Callable[[], object]) -> str:
+    """Do what a form asked for; returns what to say about it."""
+    try:
+        act()
+    except CloudfilmError as refusal:
+        if refusal.kind in (Kind.FORBIDDEN, Kind.UNAUTHENTICATED, Kind.FAULT):
+            raise
+        return say("console.wrong", reason=str(refusal))
+    return say("console.done")
+
+
+def _when(at: datetime | None) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if at else ""
+
+
+def _sent(name: str) -> str:
+    return request.form.get(name, "").strip()
+
+
+@blp.route("/admin/accounts", methods=["GET", "POST"])
+@page
+def accounts(caller: Caller) -> Page:
+    """Accounts: add one, disable one."""
+    access, message = room(Access), ""
+    if request.method == "POST" and _sent("key"):
+        message = _done(lambda: change_account(access, caller, _sent("key"), disabled=True))
+    elif request.method == "POST":
+        message = _done(lambda: _add_account(access, caller))
+    rows = [
+        Row(
+            (
+                each.login, each.name, each.role, each.institution, each.department,
+                say("console.disabled" if each.disabled else "console.active"),
+            ),
+            each.login,
+            "" if each.disabled or each.id == caller.principal.id else "console.disable",
+        )
+        for each in list_accounts(access, caller)
+    ]  # fmt: skip
+    fields = (
+        Field("login"),
+        Field("name", required=False),
+        Field("role", "select", choices=tuple(ROLES)),
+        Field("institution", value=access.settings.institution),
+        Field("department", required=False),
+        Field("password", "password"),
+    )
+    headings = ("login", "name", "role", "institution", "department", "state")
+    return Page("accounts", headings, rows, (Form(fields, "console.add"),), message)
+
+
+def _add_account(access: Access, caller: Caller) -> None:
+    caller.require(Action("Account", "c"))
+    with access.database.transaction() as session:
+        create_account(
+            access, session, caller, _sent("login"), request.form.get("password", ""), _sent("role"),
+            name=_sent("name"), institution=_sent("institution"), department=_sent("department"),
+        )  # fmt: skip
+
+
+@blp.route("/admin/rules", methods=["GET", "POST"])
+@page
+def rules(caller: Caller) -> Page:
+    """The site's rules: edit them, with history."""
+    access, message = room(Access), ""
+    if request.method == "POST":
+        message = _done(lambda: set_rules(access, caller, _sent("document"), _sent("comment")))
+    history = rules_history(access, caller)
+    present = _sent("document") or (history[0].document if history else '{"rules": []}')
+    rows = [Row((str(each.number), _when(each.at), each.by, each.comment)) for each in history]
+    form = Form((Field("document", "area", present), Field("comment", required=False)), "console.save")
+    return Page("rules", ("version", "at", "by", "comment"), rows, (form,), message)
+
+
+@blp.route("/admin/glass", methods=["GET", "POST"])
+@page
+def glass(caller: Caller) -> Page:
+    """Broken glass that waits for a review."""
+    access, message = room(Access), ""
+    if request.method == "POST":
+        number = int(_sent("number")) if _sent("number").isdecimal() else 0
+        message = _done(lambda: review_glass(access, caller, number, _sent("verdict")))
+    rows = [
+        Row((str(each.id), _when(each.at), each.account_id, f"Patient/{each.patient}", each.reason))
+        for each in unreviewed_glass(access, caller)
+    ]
+    forms = (Form((Field("number"), Field("verdict")), "console.review"),) if rows else ()
+    return Page("glass", ("number", "at", "who", "patient", "reason"), rows, forms, message)
+
+
+@blp.get("/admin/explain")
+@page
+def explain(caller: Caller) -> Page:
+    """Why somebody may or may not do something."""
+    caller.require(Action("Policy", "r"))
+    asked = {name: request.args.get(name, "").strip() for name in ("login", "action", "address", "scope")}
+    form = Form(
+        (
+            Field("login", value=asked["login"]),
+            Field("action", value=asked["action"] or "ImagingStudy.r"),
+            Field("address", value=asked["address"], required=False),
+            Field("scope", value=asked["scope"], required=False),
+        ),
+        "console.explain",
+        "get",
+    )
+    if not asked["login"]:
+        return Page("explain", forms=(form,))
+    try:
+        wanted = parse_actions(asked["action"])[0]
+        account = account_of(room(Access), asked["login"])
+        decision = decision_for(
+            room(Access), account, Door.WEB, address=asked["address"], scope=asked["scope"] or None
+        )
+    except (CloudfilmError, ValueError) as refusal:
+        return Page("explain", forms=(form,), message=say("console.wrong", reason=str(refusal)))
+    rows = [
+        Row((say("console.allows" if step.lets(wanted) else "console.refuses"), step.name, step.reason))
+        for step in decision.steps
+    ]
+    verdict = say("console.may-not" if decision.refusals(wanted) else "console.may", action=str(wanted))
+    return Page("explain", ("outcome", "step", "reason"), rows, (form,), verdict)
+
+
+@blp.route("/admin/clients", methods=["GET", "POST"])
+@page
+def clients(caller: Caller) -> Page:
+    """Apps: register one, end one."""
+    access, message = room(Access), ""
+    if request.method == "POST" and _sent("key"):
+        message = _done(lambda: disable_client(access, caller, _sent("key")))
+    elif request.method == "POST":
+        metadata: dict[str, Any] = {
+            "client_name": _sent("name"),
+            "redirect_uris": _sent("redirect_uris").split(),
+            "scope": _sent("scope"),
+            "token_endpoint_auth_method": _sent("method"),
+            "grant_types": ["authorization_code", "refresh_token"],
+        }
+        registered: dict[str, Any] = {}
+        message = _done(lambda: registered.update(register_client(access, caller, metadata)))
+        if registered.get("client_secret"):
+            message = f"{message} {say('field.secret')}: {registered['client_secret']}"
+    rows = [
+        Row((each.name, each.client_id, each.auth_method, each.scope), each.client_id, "console.remove")
+        for each in list_clients(access, caller)
+    ]
+    fields = (
+        Field("name"),
+        Field("redirect_uris", "area"),
+        Field("scope", required=False),
+        Field("method", "select", choices=tuple(each for each in AUTH_METHODS if each != "private_key_jwt")),
+    )
+    return Page("clients", ("name", "id", "method", "scope"), rows, (Form(fields, "console.add"),), message)
+
+
+@blp.get("/admin/nodes")
+@page
+def nodes(caller: Caller) -> Page:
+    """The DIMSE and MLLP peers that are known."""
+    caller.require(Action("Node", "s"))
+    with room(Access).database.snapshot() as session:
+        found = session.scalars(select(Node).order_by(Node.ae_title)).all()
+    rows = [
+        Row((each.ae_title, each.host, str(each.port), each.institution, each.permissions)) for each in found
+    ]
+    return Page("nodes", ("ae_title", "host", "port", "institution", "permissions"), rows)
+
+
+@blp.get("/admin/audit")
+@page
+def audit(caller: Caller) -> Page:
+    """The audit trail, the newest first."""
+    asked = {name: request.args.get(name, "").strip() for name in ("who", "action", "subject", "patient")}
+    beyond = request.args.get("beyond", "")
+    query = TrailQuery(
+        principal=asked["who"],
+        action=asked["action"],
+        subject=asked["subject"],
+        patient=asked["patient"],
+        beyond=int(beyond) if beyond.isdecimal() else 0,
+    )
+    found = search_trail(room(Access), caller, query)
+    rows = [
+        Row(
+            (
+                _when(each.at), each.principal_name or each.principal_id, each.action, each.subject,
+                each.outcome, each.address, each.detail,
+            )
+        )
+        for each in found
+    ]  # fmt: skip
+    form = Form(
+        tuple(Field(name, value=value, required=False) for name, value in asked.items()),
+        "console.find",
+        "get",
+    )
+    following = str(found[-1].seq) if len(found) == 100 else ""
+    headings = ("at", "who", "action", "subject", "outcome", "address", "detail")
+    return Page("audit", headings, rows, (form,), next_page=following)
+
+
+@blp.route("/my/access", methods=["GET", "POST"])
+@page
+def my_access(caller: Caller) -> Page:
+    """My devices and apps: what acts for me now, each with its end."""
+    access, message = room(Access), ""
+    if request.method == "POST":
+        message = _done(lambda: revoke_own(access, caller, _sent("key")))
+    now = access.clock.now()
+    with access.database.snapshot() as session:
+        found = session.scalars(
+            select(Token)
+            .where(
+                Token.account_id == caller.principal.id,
+                Token.kind.in_((SESSION, ACCESS, REFRESH)),
+                Token.revoked_at.is_(None),
+                Token.expires_at > now,
+            )
+            .order_by(Token.created_at.desc())
+        ).all()
+    rows = [
+        Row(
+            (
+                say(f"my.{each.kind}") + (f" · {say('my.this')}" if each.id == caller.grant else ""),
+                each.label, each.scope, _when(each.created_at), _when(each.used_at),
+            ),
+            each.id,
+            "console.end",
+        )
+        for each in found
+    ]  # fmt: skip
+    return Page("mine", ("kind", "name", "scope", "since", "used"), rows, message=message)
+
+
+@blp.route("/my/password", methods=["GET", "POST"])
+@page
+def my_password(caller: Caller) -> Page:
+    """Change my password."""
+    message = ""
+    if request.method == "POST":
+        old, new = request.form.get("old", ""), request.form.get("new", "")
+        try:
+            change_password(room(Access), caller, old, new)
+            message = say("console.done")
+        except CloudfilmError as refusal:
+            message = say("console.wrong", reason=str(refusal))
+    elif "must" in request.args:
+        message = say("console.must-change")
+    form = Form((Field("old", "password"), Field("new", "password")), "console.save")
+    return Page("password", forms=(form,), message=message, hint=say("set-up.password-hint"))
+
+
+@blp.route("/my/factor", methods=["GET", "POST"])
+@page
+def my_factor(caller: Caller) -> Page:
+    """Set an authenticator app up as my second factor."""
+    access = room(Access)
+    if request.method == "POST" and _sent("code"):
+        try:
+            confirm_totp(access, caller, _sent("id"), _sent("code"))
+        except Unauthenticated:
+            return Page("factor", message=say("sign-in.wrong-code"), status=STATUS[Kind.UNPROCESSABLE])
+        return Page("factor", message=say("console.done"))
+    if request.method == "POST":
+        with access.database.snapshot() as session:
+            login = session.scalar(select(Account.login).where(Account.id == caller.principal.id))
+        if not login:
+            raise Forbidden("set up a second factor", "Only an account has one.")
+        offer = offer_totp(access, caller, login)
+        picture = segno.make(offer.uri, error="m").svg_data_uri(scale=5, border=2)
+        fields = (Field("id", "hidden", offer.id), Field("code"))
+        form = Form(fields, "console.save", picture=picture)
+        return Page("factor", forms=(form,), hint=say("console.totp-hint"))
+    return Page("factor", forms=(Form((), "console.add"),))
+
+
+@blp.get("/my/log")
+@page
+def my_log(caller: Caller) -> Page:
+    """Who saw my images: every entry of the trail about the patients that this account is."""
+    access = room(Access)
+    with access.database.snapshot() as session:
+        own = session.scalar(select(Account.patients).where(Account.id == caller.principal.id)) or ""
+    rows = [
+        Row((_when(each.at), each.principal_name or each.principal_id, each.action, each.outcome))
+        for each in seen_by(access, caller, frozenset(own.replace(",", " ").split()))
+    ]
+    return Page("log", ("at", "who", "action", "outcome"), rows)

@@ -1,0 +1,219 @@
+"""The console's pages: who sees which, what they do, and what they never let out."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pyotp
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import select, update
+
+from access.accounts import create_account
+from access.audit import note
+from access.caller import Caller
+from access.model import Account, SecondFactor
+from access.tokens import ACCESS, issue
+from cloudfilm.rooms import Rooms
+from cloudfilm.web import create_app
+from portal.catalogue import LANGUAGES, texts
+from portal.console import MENU
+
+PASSWORD = "Correct-Horse-7"
+OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def browser(rooms: Rooms) -> FlaskClient:
+    return create_app(rooms).test_client()
+
+
+def enter(rooms: Rooms, browser: FlaskClient, operator: Caller, role: str, login: str = "person") -> str:
+    with rooms.database.transaction() as session:
+        account_id = create_account(rooms.access, session, operator, login, PASSWORD, role)
+    answer = browser.post("/sign-in", data={"login": login, "password": PASSWORD}, headers=OWN_PAGE)
+    assert answer.status_code == 303
+    return account_id
+
+
+ALLOWED = {
+    "security_administrator": {"accounts", "rules", "glass", "explain", "clients"},
+    "audit_administrator": {"audit"},
+    "system_administrator": {"nodes"},
+    "radiologist": set(),
+    "patient": set(),
+}
+OWN = {"mine", "password", "factor", "log"}
+
+
+@pytest.mark.parametrize("role", ALLOWED)
+def test_each_role_sees_its_pages_and_is_refused_the_others(
+    rooms: Rooms, browser: FlaskClient, operator: Caller, role: str
+) -> None:
+    enter(rooms, browser, operator, role)
+    for name, path, _ in MENU:
+        answer = browser.get(path)
+        assert (answer.status_code == 200) == (name in ALLOWED[role] | OWN), path
+        if answer.status_code == 200:
+            linked = set(re.findall(r'<a href="(/(?:admin|my)/[a-z]+)"', answer.get_data(as_text=True)))
+            assert linked == {path for name, path, _ in MENU if name in ALLOWED[role] | OWN}
+
+
+@pytest.mark.parametrize("path", [path for _, path, _ in MENU])
+def test_who_is_not_signed_in_is_led_to_the_sign_in_page(browser: FlaskClient, path: str) -> None:
+    answer = browser.get(path)
+
+    assert answer.status_code == 303
+    assert answer.headers["Location"].startswith("/sign-in?next=")
+
+
+def test_an_account_is_added_and_disabled(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
+    enter(rooms, browser, operator, "security_administrator")
+    values = {"login": "reader", "role": "radiologist", "password": PASSWORD, "name": "<script>x</script>"}
+    added = browser.post("/admin/accounts", data=values, headers=OWN_PAGE).get_data(as_text=True)
+
+    assert "&lt;script&gt;x" in added
+    assert "<script>x" not in added
+    browser.post("/admin/accounts", data={"key": "reader"}, headers=OWN_PAGE)
+    with rooms.database.snapshot() as session:
+        assert session.scalars(select(Account.disabled).where(Account.login == "reader")).one()
+
+
+def test_a_form_of_another_site_changes_nothing(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
+    enter(rooms, browser, operator, "security_administrator")
+    for path in ("/admin/accounts", "/admin/rules", "/admin/clients", "/my/access", "/my/password"):
+        for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {}):
+            assert browser.post(path, data={"key": "person"}, headers=headers).status_code == 403
+
+
+def test_rules_are_edited_and_a_wrong_one_is_named(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    enter(rooms, browser, operator, "security_administrator")
+    wrong = browser.post(
+        "/admin/rules?lang=en", data={"document": '{"rules": [{"id": "a"}]}'}, headers=OWN_PAGE
+    )
+    assert "Not accepted: Rule" in wrong.get_data(as_text=True)
+    right = browser.post("/admin/rules?lang=en", data={"document": '{"rules": []}'}, headers=OWN_PAGE)
+    assert "Done." in right.get_data(as_text=True)
+
+
+def test_a_refusal_is_explained(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
+    enter(rooms, browser, operator, "security_administrator")
+    said = browser.get("/admin/explain?lang=en&login=person&action=ImagingStudy.r").get_data(as_text=True)
+
+    assert "Refused: ImagingStudy.r" in said
+    assert "The role is security_administrator" in said
+
+
+def test_a_person_ends_its_apps_and_nobody_elses(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    mine = enter(rooms, browser, operator, "radiologist")
+    with rooms.database.transaction() as session:
+        secret = issue(
+            rooms.access, session, ACCESS, life_s=600, account_id=mine, scope="user/*.rs", label="App"
+        )
+        issue(
+            rooms.access, session, ACCESS, life_s=600, account_id="other", scope="user/*.rs", label="Theirs"
+        )
+    page = browser.get("/my/access").get_data(as_text=True)
+    assert "App" in page
+    assert "Theirs" not in page
+    (key,) = re.findall(r'<td>App</td>.*?name="key" value="([^"]+)"', page, re.DOTALL)
+
+    browser.post("/my/access", data={"key": key}, headers=OWN_PAGE)
+
+    answer = browser.get("/dicomweb/studies", headers={"Authorization": f"Bearer {secret}"})
+    assert answer.status_code == 401
+
+
+def test_a_patient_sees_who_saw_its_images(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
+    account_id = enter(rooms, browser, operator, "patient")
+    with rooms.database.transaction() as session:
+        session.execute(update(Account).where(Account.id == account_id).values(patients="p1"))
+        note(session, rooms.clock, operator, "read ImagingStudy", "1.2.3", patient_id="p1")
+        note(session, rooms.clock, operator, "delete ImagingStudy", "1.2.4", patient_id="p2")
+    said = browser.get("/my/log").get_data(as_text=True)
+
+    assert "read ImagingStudy" in said
+    assert "delete ImagingStudy" not in said
+
+
+def test_an_authenticator_is_set_up_and_then_asked_for(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    enter(rooms, browser, operator, "radiologist")
+    page = browser.post("/my/factor", headers=OWN_PAGE).get_data(as_text=True)
+    (factor_id,) = re.findall(r'name="id" value="([^"]+)"', page)
+    with rooms.database.snapshot() as session:
+        row = session.get_one(SecondFactor, factor_id)
+    totp = pyotp.TOTP(rooms.keys.open_bytes(row.secret, f"totp {factor_id}").decode())
+    sent = {"id": factor_id, "code": totp.at(rooms.clock.now())}
+    assert browser.post("/my/factor", data=sent, headers=OWN_PAGE).status_code == 200
+
+    browser.post("/sign-out", headers=OWN_PAGE)
+    half = browser.post("/sign-in", data={"login": "person", "password": PASSWORD}, headers=OWN_PAGE)
+    assert half.status_code == 200
+    assert browser.get("/my/access").status_code == 303
+    wrong = browser.post("/sign-in/code", data={"code": "000000"}, headers=OWN_PAGE)
+    assert wrong.status_code == 401
+    rooms.clock.advance(timedelta(seconds=30))  # type: ignore[attr-defined]
+    right = browser.post("/sign-in/code", data={"code": totp.at(rooms.clock.now())}, headers=OWN_PAGE)
+    assert right.status_code == 303
+    assert browser.get("/my/access").status_code == 200
+
+
+def test_a_given_password_is_changed_before_anything_else(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    enter(rooms, browser, operator, "radiologist")
+    with rooms.database.transaction() as session:
+        session.execute(update(Account).values(must_change=True))
+    answer = browser.post("/sign-in", data={"login": "person", "password": PASSWORD}, headers=OWN_PAGE)
+
+    assert answer.headers["Location"] == "/my/password?must=1"
+    changed = {"old": PASSWORD, "new": "Another-Horse-8"}
+    assert "Done" in browser.post("/my/password?lang=en", data=changed, headers=OWN_PAGE).get_data(
+        as_text=True
+    )
+
+
+@pytest.mark.parametrize(
+    "target", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", "x"]
+)
+def test_signing_in_never_leads_to_another_site(
+    rooms: Rooms, browser: FlaskClient, operator: Caller, target: str
+) -> None:
+    enter(rooms, browser, operator, "radiologist")
+    answer = browser.post(
+        "/sign-in", data={"login": "person", "password": PASSWORD, "next": target}, headers=OWN_PAGE
+    )
+
+    assert answer.headers["Location"] == "/ohif/"
+
+
+def test_session_cookies_are_kept_from_scripts_and_other_sites(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    enter(rooms, browser, operator, "radiologist")
+    answer = browser.post(
+        "/sign-in",
+        data={"login": "person", "password": PASSWORD},
+        headers=OWN_PAGE,
+        base_url="https://film.example.org",
+    )
+    cookie = answer.headers["Set-Cookie"]
+
+    assert all(word in cookie for word in ("HttpOnly", "Secure", "SameSite=Lax", "Path=/"))
+
+
+def test_every_text_is_there_in_every_language_and_every_text_of_a_page_is_known() -> None:
+    known = [set(texts(language)) for language in LANGUAGES]
+    assert known[0] == known[1]
+    folder = Path(__file__).parents[2] / "portal"
+    for source in [*folder.glob("*.py"), *folder.glob("templates/*.html")]:
+        for key in re.findall(
+            r"""say\(\s*["']([a-z][a-z./*-]*[a-z*])["']\s*[,)]""", source.read_text("utf-8")
+        ):
+            assert key in known[0], f"{source.name}: {key}"
