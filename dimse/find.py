@@ -104,6 +104,7 @@ def parse_identifier(identifier: Dataset) -> Query:
     if level is None:
         raise InvalidIdentifier("has no Query/Retrieve Level that is known")
     matches, include = [], set()
+    declares = "SpecificCharacterSet" in identifier
     for element in identifier:
         tag = f"{element.tag:08X}"
         key = KEY_BY_TAG.get(tag)

@@ -47,7 +47,7 @@ def _rights(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 @click.option("--certificate", default="", help="SHA-256 of its TLS certificate, in hexadecimal.")
 @click.option("--tls", is_flag=True, help="Send to it over TLS.")
 @click.pass_obj
-def add(context: Any, ae_title: str, may: str, addresses: str, **values: Any) -> None:
+def add(context: Any, /, ae_title: str, may: str, addresses: str, **values: Any) -> None:
     """Add the node AE_TITLE, or change it when it is known."""
     access = context.rooms.access
     with access.database.transaction() as session:

@@ -127,8 +127,11 @@ def test_any_query_is_read_or_refused(arguments: list[tuple[str, str]]) -> None:
 def test_a_query_is_read_by_keyword_by_tag_and_with_lists() -> None:
     found = parse_query(
         Level.INSTANCE,
-        [("00100010", "a*"), ("Modality", "CT"), ("includefield", "00081030,PatientSize"),
-         ("includefield", "all"), ("limit", "7"), ("offset", "3"), ("fuzzymatching", "true"), ("accept", "application/dicom+json")],
+        [
+            ("00100010", "a*"), ("Modality", "CT"), ("includefield", "00081030,PatientSize"),
+            ("includefield", "all"), ("limit", "7"), ("offset", "3"), ("fuzzymatching", "true"),
+            ("accept", "application/dicom+json"),
+        ],
     )  # fmt: skip
 
     assert [(match.key.keyword, match.values) for match in found.matches] == [
