@@ -114,11 +114,7 @@ def parse_identifier(identifier: Dataset) -> Query:
             include.add(tag)
         if key is None or key.matching is Matching.NONE or element.VR == "SQ":
             continue
-        text = (
-            undeclared(_text(element.value))
-            if "SpecificCharacterSet" not in identifier
-            else _text(element.value)
-        )
+        text = _text(element.value) if declares else undeclared(_text(element.value))
         if text and key.level <= max(level, Level.STUDY):
             values = tuple(text.split("\\")) if key.matching is not Matching.UID else (text,)
             matches.append(Match(key, values))

@@ -257,7 +257,7 @@ def test_a_sender_of_many_that_breaks_off_leaves_only_what_was_told(
             yield io.BytesIO(ct_slice(instance=number))
         raise ConnectionResetError
 
-    told = []
+    told: list[Ingested | Refused] = []
     with pytest.raises(ConnectionResetError):
         told.extend(ingest_all(archive, operator, parts()))
 

@@ -104,9 +104,13 @@ def test_dicomtrolley_finds_and_downloads(
     assert [ds.SOPInstanceUID for ds in found] == [f"{ROOT}.2.1.1"]
 
 
+def authorization(session: requests.Session) -> str:
+    return "Authorization: " + str(session.headers["Authorization"])
+
+
 def curl(server: LiveServer, session: requests.Session, path: str, *options: str) -> tuple[int, bytes]:
     done = subprocess.run(
-        ["curl", "-sS", "-H", f"Authorization: {session.headers['Authorization']}", "-w", "\n%{http_code}",
+        ["curl", "-sS", "-H", authorization(session), "-w", "\n%{http_code}",
          *options, f"{server.url}/dicomweb{path}"],
         capture_output=True, timeout=60, check=True,
     )  # fmt: skip
@@ -119,7 +123,7 @@ def test_curl_stores_chunked_and_gets_the_bytes(
 ) -> None:
     data = ct_slice(3, 1, 1)
     done = subprocess.run(
-        ["curl", "-sS", "-H", f"Authorization: {session.headers['Authorization']}",
+        ["curl", "-sS", "-H", authorization(session),
          "-H", "Transfer-Encoding: chunked", "-H", "Content-Type: application/dicom",
          "--data-binary", "@-", f"{live_server.url}/dicomweb/studies"],
         input=data, capture_output=True, timeout=60, check=True,
