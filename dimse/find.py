@@ -122,7 +122,7 @@ def parse_identifier(identifier: Dataset) -> Query:
 
 
 def undeclared(text: str) -> str:
-    """A text whose character set the asker left out, read as a header's would be: UTF-8 or GBK where it is that."""
+    """A text whose character set the asker left out, read as a header's would be: as UTF-8 or GBK."""
     try:
         return TextDecoder.of([]).decode(text.encode("latin_1"))
     except UnicodeEncodeError:
