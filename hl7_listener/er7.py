@@ -250,15 +250,15 @@ def declared_charset(raw: bytes) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    lines: list[str] = []
+    """The segments as lines; what follows one without a segment's name is part of it."""
+    starts: list[list[str]] = []
     for line in re.split(r"[\r\n]+", text):
-        if not line.strip():
-            continue
-        if not lines or SEGMENT.match(line):
-            lines.append(line)
-        else:
-            lines[-1] += "\n" + line
-    return lines
+        if line.strip():
+            if not starts or SEGMENT.match(line):
+                starts.append([line])
+            else:
+                starts[-1].append(line)
+    return ["\n".join(lines) for lines in starts]
 
 
 def _delimiters(header: str) -> Delimiters:

@@ -349,3 +349,9 @@ def test_a_site_adds_mapping_rows_without_code(tmp_path: Path) -> None:
     file.write_text(json.dumps([{**row, "type": "NONSENSE"}]))
     with pytest.raises(InvalidSetting):
         load_rows(str(file))
+
+
+def test_a_message_of_a_million_stray_lines_is_read_in_one_pass() -> None:
+    read = parse(message("ADT^A08", PID, "NTE|1||" + "a\n" * 1_000_000))
+    assert len(read.segments) == 3
+    assert len(read.first("NTE").raw(3)) > 1_900_000
