@@ -7,10 +7,12 @@ as a wrong password. The very first account is made with a one-time code that on
 
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -166,6 +168,52 @@ def sign_in(access: Access, login: str, password: str, address: str) -> SignedIn
             half = issue(access, session, HALF, life_s=HALF_LIFE_S, account_id=account.id, label=address)
             return SignedIn(half, awaits)
         return SignedIn(open_session(access, session, account.id, account.name, address, "pwd"))
+
+
+class UnknownCertificate(Unauthenticated):
+    """A client certificate that belongs to no account, or has ended."""
+
+    def __init__(self) -> None:
+        super().__init__("This certificate belongs to no account here.")
+
+
+def fingerprint_of(pem: bytes, at: datetime) -> str:
+    """SHA-256 of a certificate in hex. Raises UnknownCertificate for what is none, or has ended."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        if not certificate.not_valid_before_utc <= at < certificate.not_valid_after_utc:
+            raise UnknownCertificate
+    except ValueError:
+        raise UnknownCertificate from None
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def sign_in_by_certificate(access: Access, pem: bytes, address: str) -> str:
+    """Begin a session for the account of a client certificate that the TLS side has verified.
+
+    Raises UnknownCertificate or AccountLocked.
+    """
+    fingerprint = fingerprint_of(pem, access.clock.now())
+    with access.database.snapshot() as session:
+        account = session.scalar(
+            select(Account).where(Account.certificate == fingerprint, Account.disabled.is_(False))
+        )
+    if account is None:
+        note_sign_in(access, fingerprint, address, REFUSED, "unknown certificate")
+        raise UnknownCertificate
+    require_unlocked(access, account.id, account.login, address)
+    with access.database.transaction() as session:
+        return open_session(access, session, account.id, account.name, address, "swk")
+
+
+def set_certificate(access: Access, caller: Caller, login: str, pem: bytes) -> None:
+    """Let an account sign in with a certificate; none takes it away. Raises Forbidden, UnknownCertificate."""
+    caller.require(Action("Account", "u"))
+    fingerprint = fingerprint_of(pem, access.clock.now()) if pem else ""
+    account_id = account_of(access, login).id
+    with access.database.transaction() as session:
+        session.execute(update(Account).where(Account.id == account_id).values(certificate=fingerprint))
+        note(session, access.clock, caller, "update Account", account_id, detail="certificate")
 
 
 def open_session(

@@ -84,6 +84,8 @@ class _TrustedProxies:
 def _with_headers(answer: Response) -> Response:
     for name, value in HEADERS.items():
         answer.headers.setdefault(name, value)
+    if request.is_secure:  # RFC 6797: only ever said over TLS
+        answer.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
     return answer
 
 

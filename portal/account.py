@@ -1,6 +1,7 @@
 """Signing in and out, and the first account: pages that work without a framework, on any screen."""
 
 from pathlib import Path
+from urllib.parse import unquote
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, send_from_directory
 from werkzeug.wrappers import Response as AnyResponse
@@ -10,11 +11,13 @@ from access.accounts import (
     InvalidLogin,
     LoginTaken,
     SignedIn,
+    UnknownCertificate,
     WeakPassword,
     WrongCredentials,
     must_change_password,
     set_up,
     sign_in,
+    sign_in_by_certificate,
     sign_out,
 )
 from access.bearer import COOKIE, client_address, is_same_origin
@@ -48,6 +51,7 @@ SAID = {  # refusals that a person can do something about
     WeakPassword: "set-up.weak",
     InvalidLogin: "set-up.login",
     LoginTaken: "set-up.login",
+    UnknownCertificate: "sign-in.certificate-unknown",
     Unauthenticated: "set-up.expired",
 }
 
@@ -106,6 +110,25 @@ def second_factor() -> AnyResponse:
     answer = _signed_in(secret)
     answer.delete_cookie(HALF_COOKIE, path="/sign-in")
     return answer
+
+
+@blp.post("/sign-in/certificate")
+def by_certificate() -> AnyResponse:
+    """Begin a session with the client certificate that the trusted proxy verified.
+
+    The proxy says so in X-SSL-Client-Verify (`SUCCESS`) and X-SSL-Client-Cert (PEM, percent-encoded, as
+    nginx's $ssl_client_escaped_cert); from anybody else the two mean nothing.
+    """
+    _require_own_page()
+    is_from_proxy = "werkzeug.proxy_fix.orig" in request.environ
+    verified = request.headers.get("X-SSL-Client-Verify") == "SUCCESS"
+    if not (is_from_proxy and verified):
+        return _refused(UnknownCertificate())
+    pem = unquote(request.headers.get("X-SSL-Client-Cert", "")).encode()
+    try:
+        return _signed_in(sign_in_by_certificate(room(Access), pem, client_address()))
+    except CloudfilmError as refusal:
+        return _refused(refusal)
 
 
 def _half_signed_in(signed_in: SignedIn) -> Response:

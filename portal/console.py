@@ -177,7 +177,7 @@ def accounts(caller: Caller) -> Page:
     fields = (
         Field("login"),
         Field("name", required=False),
-        Field("role", "select", choices=tuple(ROLES)),
+        Field("role", "select", choices=tuple(code for code in reversed(ROLES) if code != "operator")),
         Field("institution", value=access.settings.institution),
         Field("department", required=False),
         Field("password", "password"),

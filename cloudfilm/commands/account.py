@@ -1,10 +1,17 @@
 """`cloudfilm account`: people who sign in."""
 
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
-from access.accounts import account_of, change_account, create_account, list_accounts, reset_password
+from access.accounts import (
+    account_of,
+    change_account,
+    create_account,
+    list_accounts,
+    reset_password,
+    set_certificate,
+)
 from access.caller import operator
 from access.roles import ROLES
 from access.second_factor import remove_second_factors, set_phone
@@ -87,6 +94,15 @@ def phone(context: Any, login: str, number: str) -> None:
     """Where codes by text message go, as +8613800138000; an empty text takes it away."""
     access = context.rooms.access
     set_phone(access, operator(), account_of(access, login).id, number)
+
+
+@account.command()
+@click.argument("login")
+@click.argument("file", type=click.File("rb"))
+@click.pass_obj
+def certificate(context: Any, login: str, file: BinaryIO) -> None:
+    """Let an account sign in with the certificate in FILE (PEM); an empty file takes it away."""
+    set_certificate(context.rooms.access, operator(), login, file.read())
 
 
 @account.command("forget-factors")

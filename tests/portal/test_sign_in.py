@@ -1,0 +1,116 @@
+"""The sign-in pages: certificates by the trusted proxy, forged headers, and what every page says."""
+
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import select
+
+from access.accounts import create_account, set_certificate
+from access.caller import Caller
+from access.certificate import ensure_certificate
+from access.model import AuditEntry
+from cloudfilm.rooms import Rooms, build_rooms
+from cloudfilm.web import create_app
+from kernel.clock import SystemClock
+
+OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def rooms(rooms: Rooms):  # type: ignore[no-untyped-def]
+    """The same host behind a proxy at 10.9.9.9, with a clock that certificates know."""
+    settings = replace(rooms.settings, web=replace(rooms.settings.web, trusted_proxies=("10.9.9.9",)))
+    built = build_rooms(settings, SystemClock())
+    yield built
+    built.close()
+
+
+@pytest.fixture
+def browser(rooms: Rooms) -> FlaskClient:
+    return create_app(rooms).test_client()
+
+
+@pytest.fixture
+def pem(rooms: Rooms, operator: Caller, tmp_path: Path) -> bytes:
+    """The certificate of an account."""
+    with rooms.database.transaction() as session:
+        create_account(rooms.access, session, operator, "doctor", "Correct-Horse-7", "physician")
+    content = ensure_certificate(tmp_path / "doctor").certificate.read_bytes()
+    set_certificate(rooms.access, operator, "doctor", content)
+    return content
+
+
+def show(browser: FlaskClient, pem: bytes, address: str, verified: str = "SUCCESS") -> int:
+    headers = {"X-SSL-Client-Verify": verified, "X-SSL-Client-Cert": quote(pem), **OWN_PAGE}
+    return browser.post(
+        "/sign-in/certificate", headers=headers, environ_overrides={"REMOTE_ADDR": address}
+    ).status_code
+
+
+def test_a_certificate_that_the_proxy_verified_signs_its_account_in(browser: FlaskClient, pem: bytes) -> None:
+    assert show(browser, pem, "10.9.9.9") == 303
+    assert browser.get("/my/access").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "verified"), [("10.1.1.1", "SUCCESS"), ("10.9.9.9", "FAILED:expired"), ("10.9.9.9", "NONE")]
+)
+def test_a_certificate_header_of_anybody_else_means_nothing(
+    browser: FlaskClient, pem: bytes, address: str, verified: str
+) -> None:
+    assert show(browser, pem, address, verified) == 401
+    assert browser.get("/my/access").status_code == 303
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
+)
+def test_what_is_no_known_certificate_is_refused(browser: FlaskClient, pem: bytes, content: bytes) -> None:
+    assert show(browser, content, "10.9.9.9") == 401
+
+
+def test_a_strange_certificate_is_refused(browser: FlaskClient, pem: bytes, tmp_path: Path) -> None:
+    other = ensure_certificate(tmp_path / "other").certificate.read_bytes()
+
+    assert show(browser, other, "10.9.9.9") == 401
+
+
+@pytest.mark.parametrize(("address", "seen"), [("10.9.9.9", "203.0.113.7"), ("10.1.1.1", "10.1.1.1")])
+def test_forwarded_addresses_are_believed_of_the_trusted_proxy_only(
+    rooms: Rooms, browser: FlaskClient, address: str, seen: str
+) -> None:
+
+    browser.post(
+        "/sign-in",
+        data={"login": "nobody", "password": "x"},
+        headers={"X-Forwarded-For": "203.0.113.7", **OWN_PAGE},
+        environ_overrides={"REMOTE_ADDR": address},
+    )
+    with rooms.database.snapshot() as session:
+        entry = session.scalars(select(AuditEntry).order_by(AuditEntry.seq.desc())).first()
+    assert entry is not None
+    assert entry.address == seen
+
+
+def test_pages_forbid_framing_sniffing_foreign_scripts_and_referrers(browser: FlaskClient) -> None:
+    headers = browser.get("/sign-in").headers
+
+    assert "script-src 'self'" in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert "no-store" in headers["Cache-Control"]
+    assert "Strict-Transport-Security" not in headers
+    secured = browser.get("/sign-in", base_url="https://film.example.org").headers
+    assert secured["Strict-Transport-Security"].startswith("max-age=31536000")
+
+
+def test_metadata_names_the_authorization_server_for_old_clients(browser: FlaskClient) -> None:
+    (extension,) = browser.get("/fhir/metadata").get_json()["rest"][0]["security"]["extension"]
+    named = {each["url"]: each["valueUri"] for each in extension["extension"]}
+
+    assert named["token"] == "http://localhost/oauth/token"
+    assert named["authorize"] == "http://localhost/oauth/authorize"
