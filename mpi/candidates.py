@@ -15,6 +15,7 @@ from mpi.scoring import Scored
 from mpi.sealing import demographics_of
 
 MOST_COMPARED = 40  # candidates that are opened and compared: those that share the most keys
+MOST_BY_ONE_KEY = 12  # and of those that share a single key, so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +29,29 @@ class Candidate:
 
 
 def find_candidates(
-    mpi: Mpi, session: Session, features: Features, without: frozenset[int] = frozenset()
+    mpi: Mpi, session: Session, features: Features, hashes: list[int], without: frozenset[int] = frozenset()
 ) -> list[Candidate]:
-    """Records that may be of the same person, the likeliest first. without: records to leave out."""
-    hashes = [hash_of(mpi, key) for key in block_keys(features)]
+    """Records that may be of the same person, the likeliest first.
+
+    hashes: of the features' block keys (`hashes_of`). without: records to leave out.
+    """
     if not hashes:
         return []
+    blocks = _blocks(session, hashes)
     shared: Counter[int] = Counter()
-    blocks: dict[int, list[int]] = {}
-    found = session.execute(_lookup(len(hashes)), {f"h{at}": value for at, value in enumerate(hashes)})
-    for block, record_id in found:
-        blocks.setdefault(block, []).append(record_id)
     for members in blocks.values():
         if len(members) <= MOST_IN_BLOCK:
             shared.update(members)
     for record_id in without:
         shared.pop(record_id, None)
-    nearest = [record_id for record_id, _ in shared.most_common(MOST_COMPARED)]
+    ranked = enumerate(shared.most_common(MOST_COMPARED))
+    nearest = [record_id for rank, (record_id, keys) in ranked if keys > 1 or rank < MOST_BY_ONE_KEY]
+    if not nearest:
+        return []
     records = session.scalar(select(func.max(PatientRecord.id))) or 0
     frequency = _name_frequency(mpi, features, blocks, records)
-    rows = session.scalars(
-        select(PatientRecord).where(PatientRecord.id.in_(nearest), PatientRecord.replaced_by.is_(None))
+    rows = session.execute(
+        select(*COLUMNS).where(PatientRecord.id.in_(nearest), PatientRecord.replaced_by.is_(None))
     )
     candidates = [
         Candidate(
@@ -62,9 +65,34 @@ def find_candidates(
     return sorted(candidates, key=lambda candidate: -candidate.scored.weight)
 
 
+COLUMNS = (
+    PatientRecord.id, PatientRecord.person_id, PatientRecord.patient_id, PatientRecord.issuer,
+    PatientRecord.identifier, PatientRecord.institution, PatientRecord.authority, PatientRecord.sealed,
+)  # fmt: skip
+
+
+def _blocks(session: Session, hashes: list[int]) -> dict[int, list[int]]:
+    """The records under each key, up to one more than is looked at, so that a fuller block shows."""
+    if session.get_bind().dialect.name == "postgresql":
+        found = session.execute(LOOKUP_POSTGRESQL, {"hashes": hashes})
+    else:
+        parameters = {f"h{at}": value for at, value in enumerate(hashes)}
+        found = session.execute(_lookup_sqlite(len(hashes)), parameters)
+    blocks: dict[int, list[int]] = {}
+    for block, record_id in found:
+        blocks.setdefault(block, []).append(record_id)
+    return blocks
+
+
+LOOKUP_POSTGRESQL = text(
+    "SELECT wanted.hash, found.patient_record_id FROM unnest(CAST(:hashes AS bigint[])) AS wanted(hash)"  # noqa: S608
+    " CROSS JOIN LATERAL (SELECT patient_record_id FROM block_key WHERE block_key.hash = wanted.hash"
+    f" LIMIT {MOST_IN_BLOCK + 1}) AS found"
+)
+
+
 @lru_cache
-def _lookup(keys: int) -> TextClause:
-    """Each block up to one more than is looked at, so that a fuller one shows without being read."""
+def _lookup_sqlite(keys: int) -> TextClause:
     return text(
         " UNION ALL ".join(
             "SELECT * FROM (SELECT hash, patient_record_id FROM block_key"  # noqa: S608 - numbers only
@@ -74,22 +102,27 @@ def _lookup(keys: int) -> TextClause:
     )
 
 
+def hashes_of(mpi: Mpi, features: Features) -> list[int]:
+    """The hashes of the block keys of a record."""
+    return [hash_of(mpi, key) for key in block_keys(features)]
+
+
 def hash_of(mpi: Mpi, key: str) -> int:
     """A keyed hash of 63 bits: what the index holds in place of a name, number or phone."""
     return int(mpi.keys.blind_index(key)[:16], 16) >> 1
 
 
-def index_record(mpi: Mpi, session: Session, record_id: int, features: Features) -> None:
+def index_record(session: Session, record_id: int, hashes: list[int]) -> None:
     """Put a new record under its block keys."""
-    rows = [{"hash": hash_of(mpi, key), "patient_record_id": record_id} for key in block_keys(features)]
-    if rows:
+    if hashes:
+        rows = [{"hash": value, "patient_record_id": record_id} for value in hashes]
         session.execute(insert(BlockKey), rows)
 
 
-def reindex_record(mpi: Mpi, session: Session, record_id: int, features: Features) -> None:
+def reindex_record(session: Session, record_id: int, hashes: list[int]) -> None:
     """Put a record that says something else under its new block keys."""
     session.execute(delete(BlockKey).where(BlockKey.patient_record_id == record_id))
-    index_record(mpi, session, record_id, features)
+    index_record(session, record_id, hashes)
 
 
 def _name_frequency(mpi: Mpi, features: Features, blocks: dict[int, list[int]], records: int) -> float:

@@ -14,7 +14,7 @@ from access.audit import note
 from access.caller import Action, Caller
 from kernel.changes import record_change
 from kernel.errors import CloudfilmError, Kind
-from mpi.candidates import reindex_record
+from mpi.candidates import hashes_of, reindex_record
 from mpi.demographics import Authority, Demographics, merged
 from mpi.features import features_of
 from mpi.model import MergeEvent, PatientRecord, ReviewItem
@@ -107,7 +107,7 @@ def _replace(
     target.sealed = seal(mpi, filled)
     row.replaced_by = target.id
     session.flush()
-    reindex_record(mpi, session, target.id, features_of(filled))
+    reindex_record(session, target.id, hashes_of(mpi, features_of(filled)))
     if row.person_id != target.person_id and target.person_id is not None:
         connect(mpi, session, caller, row.id, target.person_id, "merge")
     record_change(

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from access.audit import note
 from access.caller import Action, Caller
 from kernel.errors import CloudfilmError, Kind
-from mpi.candidates import find_candidates
+from mpi.candidates import find_candidates, hashes_of
 from mpi.demographics import Demographics
 from mpi.domains import systems
 from mpi.features import features_of
@@ -80,6 +80,7 @@ def match_within(
 ) -> list[Match]:
     """The same within the caller's transaction."""
     caller.require(SEARCH_PATIENTS)
+    features = features_of(said)
     matches = [
         Match(
             found.patient_id,
@@ -88,11 +89,11 @@ def match_within(
             _grade(mpi, found.scored),
             found.scored,
         )
-        for found in find_candidates(mpi, session, features_of(said))
+        for found in find_candidates(mpi, session, features, hashes_of(mpi, features))
     ]
     known = record_of(session, said.issuer, said.identifier) if said.identifier else None
     if known is not None:
-        scored = mpi.scorer.score(features_of(said), features_of(demographics_of(mpi, known)))
+        scored = mpi.scorer.score(features, features_of(demographics_of(mpi, known)))
         matches = [found for found in matches if found.patient_id != known.patient_id]
         grade = "certain" if scored.weight > 0 else "probable"
         score = max(0.95, scored.probability)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
@@ -23,7 +23,8 @@ from sqlalchemy.orm import Session
 from access.caller import Caller
 from kernel.changes import record_change
 from kernel.clock import new_id
-from mpi.candidates import Candidate, find_candidates, index_record, reindex_record
+from kernel.database import Base
+from mpi.candidates import Candidate, find_candidates, hashes_of, index_record, reindex_record
 from mpi.compare import compare_birth_dates, compare_names, compare_sex
 from mpi.demographics import Authority, Demographics, merged
 from mpi.features import features_of
@@ -156,70 +157,95 @@ def _score(mpi: Mpi, one: Demographics, other: Demographics) -> Scored:
 def _new_record(
     mpi: Mpi, session: Session, caller: Caller, said: Demographics, identifier: str, patient_id: str
 ) -> Identified:
+    """Find the person of a new record, and write both."""
     now = mpi.clock.now()
-    logical_id = patient_id or new_id()
+    features = features_of(said)
+    hashes = hashes_of(mpi, features)
+    placement = _consider(mpi, find_candidates(mpi, session, features, hashes))
+    link = placement.link
+    person_id = link.person_id if link is not None else new_person(mpi, session)
     values: dict[str, Any] = {
         "issuer": said.issuer,
         "identifier": identifier,
         "institution": said.institution,
-        "patient_id": logical_id,
+        "patient_id": patient_id or new_id(),
+        "person_id": person_id,
         "authority": said.authority,
         "sealed": seal(mpi, said),
         "created_at": now,
         "changed_at": now,
     }
-    insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
     record_id = session.scalar(
-        insert(PatientRecord)
+        _insert(session, PatientRecord)
         .values(values)
         .on_conflict_do_nothing(index_elements=["issuer", "identifier"])
         .returning(PatientRecord.id)
     )
     if record_id is None:  # another transaction was first
+        if link is None:
+            session.execute(delete(Person).where(Person.id == person_id))
         return identify(mpi, session, caller, said, patient_id)
-    person_id, state = _place(mpi, session, caller, record_id, said, None)
-    index_record(mpi, session, record_id, features_of(said))
-    record_change(session, mpi.clock, "patient-created", logical_id, person=person_id, state=state.value)
-    return Identified(record_id, logical_id, person_id, state)
+    scored = link.scored if link is not None else None
+    _write_link(mpi, session, caller, record_id, person_id, None, placement.reason, scored)
+    _ask_all(mpi, session, record_id, placement)
+    index_record(session, record_id, hashes)
+    state = State.NEW if link is None else State.LINKED
+    record_change(
+        session, mpi.clock, "patient-created", values["patient_id"], person=person_id, state=state.value
+    )
+    if link is not None:
+        record_change(session, mpi.clock, "patient-linked", values["patient_id"], person=person_id)
+    return Identified(record_id, values["patient_id"], person_id, state)
 
 
-def _place(
-    mpi: Mpi, session: Session, caller: Caller, record_id: int, said: Demographics, own_person: int | None
-) -> tuple[int, State]:
-    """Find the person of a record, by its best match.
+@dataclass(frozen=True, slots=True)
+class _Placement:
+    """What the candidates of a record say: the one to link it with, and those to ask about."""
 
-    own_person: the person it has to itself already, which it leaves only for a match.
-    """
-    candidates = find_candidates(mpi, session, features_of(said), frozenset({record_id}))
+    link: Candidate | None
+    doubtful: tuple[Candidate, ...]
+    reason: str
+
+
+def _consider(mpi: Mpi, candidates: list[Candidate], apart: frozenset[int] = frozenset()) -> _Placement:
+    """apart: records that a reviewer said are of somebody else."""
     weights = mpi.scorer.weights
-    apart = told_apart(session, record_id)
     decided = [
         (candidate, decide(candidate.scored, weights))
         for candidate in candidates
         if candidate.record_id not in apart
     ]
     link = next((candidate for candidate, what in decided if what == Decision.LINK), None)
-    for candidate in _to_review(decided, link):
+    if link is None:
+        return _Placement(None, _to_review(decided, None), "new")
+    reason = "score" if link.scored.weight >= weights.link else "rule"
+    return _Placement(link, _to_review(decided, link), reason)
+
+
+def _place_again(mpi: Mpi, session: Session, caller: Caller, row: PatientRecord, said: Demographics) -> None:
+    """A record that is alone with its person says something else: look again whose it is."""
+    features = features_of(said)
+    candidates = find_candidates(mpi, session, features, hashes_of(mpi, features), frozenset({row.id}))
+    placement = _consider(mpi, candidates, told_apart(session, row.id))
+    _ask_all(mpi, session, row.id, placement)
+    if placement.link is not None:
+        link = placement.link
+        connect(mpi, session, caller, row.id, link.person_id, placement.reason, link.scored)
+
+
+def _ask_all(mpi: Mpi, session: Session, record_id: int, placement: _Placement) -> None:
+    for candidate in placement.doubtful:
         _ask(mpi, session, "possible-match", record_id, candidate.record_id, candidate.scored)
-    if link is not None:
-        reason = "rule" if link.scored.rule and not link.scored.weight >= weights.link else "score"
-        connect(mpi, session, caller, record_id, link.person_id, reason, link.scored)
-        return link.person_id, State.LINKED
-    if own_person is not None:
-        return own_person, State.KNOWN
-    person_id = new_person(mpi, session)
-    connect(mpi, session, caller, record_id, person_id, "new")
-    return person_id, State.NEW
 
 
-def _to_review(decided: list[tuple[Candidate, str]], link: Candidate | None) -> list[Candidate]:
+def _to_review(decided: list[tuple[Candidate, str]], link: Candidate | None) -> tuple[Candidate, ...]:
     """The best doubtful candidate of each other person; links to several persons are doubtful as well."""
     best: dict[int, Candidate] = {}
     for candidate, what in decided:
         is_other = link is None or candidate.person_id != link.person_id
         if is_other and what in (Decision.LINK, Decision.REVIEW):
             best.setdefault(candidate.person_id, candidate)
-    return list(best.values())[:MOST_REVIEWS]
+    return tuple(best.values())[:MOST_REVIEWS]
 
 
 def told_apart(session: Session, record_id: int) -> frozenset[int]:
@@ -233,10 +259,14 @@ def told_apart(session: Session, record_id: int) -> frozenset[int]:
     return frozenset(number for row in rows for number in row) - {record_id}
 
 
+def _insert(session: Session, table: type[Base]) -> Any:
+    """An INSERT that knows ON CONFLICT, in the database's own dialect."""
+    return (postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert)(table)
+
+
 def _ask(mpi: Mpi, session: Session, kind: str, record_id: int, other_id: int, scored: Scored) -> None:
-    insert = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
     session.execute(
-        insert(ReviewItem)
+        _insert(session, ReviewItem)
         .values(
             kind=kind,
             patient_record_id=record_id,
@@ -258,23 +288,21 @@ def say(mpi: Mpi, session: Session, caller: Caller, row: PatientRecord, said: De
     row.authority = said.authority
     row.changed_at = mpi.clock.now()
     session.flush()
-    reindex_record(mpi, session, row.id, features_of(said))
+    reindex_record(session, row.id, hashes_of(mpi, features_of(said)))
     alone = session.scalar(
         select(PatientRecord.id)
         .where(PatientRecord.person_id == row.person_id, PatientRecord.id != row.id)
         .limit(1)
     )
     if alone is None:
-        _place(mpi, session, caller, row.id, said, row.person_id)
+        _place_again(mpi, session, caller, row, said)
     record_change(session, mpi.clock, "patient-changed", row.patient_id, person=row.person_id)
 
 
 def new_person(mpi: Mpi, session: Session) -> int:
     """A person that has no record yet."""
-    person = Person(logical_id=new_id(), created_at=mpi.clock.now())
-    session.add(person)
-    session.flush()
-    return person.id
+    values = {"logical_id": new_id(), "created_at": mpi.clock.now()}
+    return int(session.execute(insert(Person).values(values).returning(Person.id)).scalar_one())
 
 
 def connect(
@@ -286,11 +314,29 @@ def connect(
     reason: str,
     scored: Scored | None = None,
 ) -> None:
-    """Give a record to a person, and write down since when, by whom and why."""
+    """Give a record to another person, and write down since when, by whom and why."""
     row = session.get_one(PatientRecord, record_id)
     previous, row.person_id = row.person_id, person_id
-    session.add(
-        Link(
+    session.flush()
+    _write_link(mpi, session, caller, record_id, person_id, previous, reason, scored)
+    session.execute(  # records that were merged into this one go where it goes
+        update(PatientRecord).where(PatientRecord.replaced_by == record_id).values(person_id=person_id)
+    )
+    record_change(session, mpi.clock, "patient-linked", row.patient_id, person=person_id, previous=previous)
+
+
+def _write_link(
+    mpi: Mpi,
+    session: Session,
+    caller: Caller,
+    record_id: int,
+    person_id: int,
+    previous: int | None,
+    reason: str,
+    scored: Scored | None,
+) -> None:
+    session.execute(
+        insert(Link).values(
             patient_record_id=record_id,
             person_id=person_id,
             previous_person_id=previous,
@@ -302,11 +348,3 @@ def connect(
             at=mpi.clock.now(),
         )
     )
-    session.execute(  # records that were merged into this one go where it goes
-        update(PatientRecord).where(PatientRecord.replaced_by == record_id).values(person_id=person_id)
-    )
-    session.flush()
-    if previous is not None or reason != "new":
-        record_change(
-            session, mpi.clock, "patient-linked", row.patient_id, person=person_id, previous=previous
-        )

@@ -1,6 +1,7 @@
 """What a record says, sealed in its row: the index shows no name, number or phone in the clear."""
 
 import json
+from typing import Any
 
 from mpi.demographics import Demographics, from_plain, to_plain
 from mpi.model import PatientRecord
@@ -14,7 +15,7 @@ def seal(mpi: Mpi, said: Demographics) -> bytes:
     return mpi.keys.seal_bytes(json.dumps(to_plain(said), ensure_ascii=False).encode(), SEALED)
 
 
-def demographics_of(mpi: Mpi, row: PatientRecord) -> Demographics:
-    """What a record says."""
+def demographics_of(mpi: Mpi, row: PatientRecord | Any) -> Demographics:
+    """What a record says; `row` has its columns."""
     plain = json.loads(mpi.keys.open_bytes(row.sealed, SEALED))
     return from_plain(plain, row.issuer, row.identifier, row.institution, row.authority)
