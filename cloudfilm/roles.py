@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -27,9 +28,10 @@ from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.subscribers import subscribers
 from cloudfilm.web import create_app
 from kernel.changes import follow_changes
+from kernel.errors import InvalidSetting
 from kernel.jobs import Worker, enqueue
 from kernel.logs import set_up_logs
-from kernel.settings import Settings
+from kernel.settings import DimseSettings, MllpSettings, Settings, WebSettings
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +125,25 @@ def run_role(name: str, settings: Settings) -> None:
         ROLES[name].run(rooms, stop)
     finally:
         rooms.close()
+
+
+def require_free_ports(settings: Settings) -> None:
+    """Raise InvalidSetting for a port that another program listens on, before anything is begun."""
+    doors: dict[str, WebSettings | DimseSettings | MllpSettings] = {
+        "web.port": settings.web,
+        "dimse.port": settings.dimse,
+    }
+    if settings.mllp.enabled:
+        doors["mllp.port"] = settings.mllp
+    for name, door in doors.items():
+        family = socket.AF_INET6 if ":" in door.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((door.host, door.port))
+            except OSError as failure:
+                remedy = f"{failure.strerror}; stop what listens there, or choose another with CLOUDFILM_"
+                raise InvalidSetting(name, door.port, remedy + name.upper().replace(".", "__")) from None
 
 
 class Supervisor:

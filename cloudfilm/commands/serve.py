@@ -13,7 +13,7 @@ from archive.keys import Level
 from archive.query import Query
 from archive.search import search
 from cloudfilm.migrate import migrate as migrate_schema
-from cloudfilm.roles import ROLES, Supervisor, run_role
+from cloudfilm.roles import ROLES, Supervisor, require_free_ports, run_role
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.sample import sample_study
 from kernel.settings import Settings
@@ -32,6 +32,7 @@ def serve(context: object, role: str | None, sample: bool) -> None:
     if role:
         run_role(role, settings)
         return
+    require_free_ports(settings)
     migrate_schema(settings.database.url)
     rooms = build_rooms(settings)
     try:

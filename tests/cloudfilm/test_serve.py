@@ -1,0 +1,70 @@
+"""The server as its operator sees it: started once, restarted where it died, stopped cleanly, kept."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import requests
+
+from tests.builders import ROOT, ct_slice
+from tests.live import LiveServer, live_server_in
+
+
+def test_a_role_that_dies_is_started_again_and_the_data_outlives_the_server(tmp_path: Path) -> None:
+    with live_server_in(tmp_path) as server:
+        client = server.session()
+        stored = client.post(
+            f"{server.url}/dicomweb/studies", data=ct_slice(), headers={"Content-Type": "application/dicom"}
+        )
+        assert stored.status_code == 200
+        before = children(server)
+        for child in before:
+            child.kill()
+        psutil.wait_procs(before, timeout=20)
+        wait_until_ready(server)
+
+        assert {child.pid for child in children(server)}.isdisjoint(child.pid for child in before)
+        assert server.stop() == 0
+        assert children(server) == []
+        server.start()
+        found = client.get(f"{server.url}/dicomweb/studies", params={"StudyInstanceUID": f"{ROOT}.1"})
+        assert found.status_code == 200
+
+
+def children(server: LiveServer) -> list[psutil.Process]:
+    try:
+        processes = psutil.Process(server.process.pid).children()
+    except psutil.NoSuchProcess:
+        return []
+    return [child for child in processes if "spawn_main" in " ".join(child.cmdline())]
+
+
+def wait_until_ready(server: LiveServer) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if requests.get(f"{server.url}/readyz", timeout=5).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.2)
+    raise AssertionError(server.output)
+
+
+def test_a_port_that_is_taken_stops_the_start_with_its_remedy(
+    live_server: LiveServer, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cloudfilm", "serve", "--no-sample"],
+        env=live_server.environment | {"CLOUDFILM_DATA_DIR": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert f"web.port is {live_server.http_port}" in done.stderr
+    assert "CLOUDFILM_WEB__PORT" in done.stderr
