@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from access.caller import Action, Caller
@@ -72,7 +73,11 @@ def _receive_one(hl7: Hl7, caller: Caller, raw: bytes) -> Answer:
             unreadable = refused
             return hl7.commits.run(lambda session: _keep_unreadable(hl7, session, caller, raw, unreadable))
         header = header_of(message)
-        return hl7.commits.run(lambda session: _keep_and_process(hl7, session, caller, raw, message))
+        try:
+            return hl7.commits.run(lambda session: _keep_and_process(hl7, session, caller, raw, message))
+        except NotUsable as unusable:  # what it had done is undone with its transaction; the message is kept
+            refusal = unusable.refusal
+        return hl7.commits.run(lambda session: _keep_and_process(hl7, session, caller, raw, message, refusal))
     except CloudfilmError as refused:
         letter, code = CODES.get(refused.kind, (REJECTED, "207"))
         return _negative(hl7, header, Refusal(letter, code, "MSH", str(refused)))
@@ -137,7 +142,15 @@ def _values(hl7: Hl7, caller: Caller, raw: bytes, digest: str) -> dict[str, Any]
     }
 
 
-def _keep_and_process(hl7: Hl7, session: Session, caller: Caller, raw: bytes, message: Message) -> Answer:
+def _keep_and_process(
+    hl7: Hl7,
+    session: Session,
+    caller: Caller,
+    raw: bytes,
+    message: Message,
+    refusal: Refusal | None = None,
+) -> Answer:
+    """refusal: why it cannot be used, if that is known; then it is only kept. Raises NotUsable."""
     digest = hashlib.sha256(raw).hexdigest()
     header = header_of(message)
     sender, control_id = message.sender[:200], message.control_id[:199]
@@ -149,10 +162,8 @@ def _keep_and_process(hl7: Hl7, session: Session, caller: Caller, raw: bytes, me
     repeat = next((row for row in earlier if row.digest == digest), None)
     if repeat is not None:
         return Answer(_unpack(hl7.keys.open_bytes(repeat.answer, ANSWER)), repeat.state in ("done", "kept"))
-    refusal = _refusal_of_header(message)
-    done = Done()
-    if refusal is None:
-        done, refusal = process(hl7, session, caller, message)
+    refusal = refusal or _refusal_of_header(message)
+    done = process(hl7, session, caller, message) if refusal is None else Done()
     answer = _answer(hl7, header, message, done, refusal)
     again = ("another message had this control id",) if earlier and control_id else ()
     values = _values(hl7, caller, raw, digest) | {
@@ -179,24 +190,37 @@ def _outcome(done: Done, refusal: Refusal | None) -> dict[str, str]:
     }
 
 
-def process(hl7: Hl7, session: Session, caller: Caller, message: Message) -> tuple[Done, Refusal | None]:
-    """Do what a message says; what it did is undone when it turns out that it cannot be used."""
+class NotUsable(CloudfilmError):
+    """A message that was read and cannot be used; carries the answer to it."""
+
+    kind = Kind.UNPROCESSABLE
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+def process(hl7: Hl7, session: Session, caller: Caller, message: Message) -> Done:
+    """Do what a message says. Raises NotUsable; the caller then undoes what was done until there."""
     handler = handler_of(message.message_code, message.trigger_event)
     if handler is None:
-        return Done(), Refusal(REJECTED, "200", "MSH-9", "This message type and event are not supported.")
+        reason = "This message type and event are not supported."
+        raise NotUsable(Refusal(REJECTED, "200", "MSH-9", reason))
     try:
-        with session.begin_nested():
-            return handler.handle(Work(hl7, session, caller, message)), None
+        return handler.handle(Work(hl7, session, caller, message))
     except ContentError as refused:
-        return Done(), Refusal(ERROR, refused.code, refused.location, str(refused))
+        raise NotUsable(Refusal(ERROR, refused.code, refused.location, str(refused))) from None
     except CloudfilmError as refused:
         if refused.kind in (Kind.UNAVAILABLE, Kind.EXHAUSTED):
             raise
         letter, code = CODES.get(refused.kind, (ERROR, "207"))
-        return Done(), Refusal(letter, code, "MSH", str(refused))
+        raise NotUsable(Refusal(letter, code, "MSH", str(refused))) from None
+    except OperationalError:  # the database's own trouble: the sender shall send it again
+        raise
     except Exception:
         log.exception("a message of type %s could not be processed", handler.code)
-        return Done(), Refusal(ERROR, "207", "MSH", "The message was kept and could not be processed.")
+        reason = "The message was kept and could not be processed."
+        raise NotUsable(Refusal(ERROR, "207", "MSH", reason)) from None
 
 
 def _refusal_of_header(message: Message) -> Refusal | None:
@@ -257,7 +281,11 @@ def replay(hl7: Hl7, caller: Caller, message_id: int) -> str:
         except UnreadableMessage as unreadable:
             row.error = str(unreadable)
             return row.state
-        outcome = _outcome(*process(hl7, session, caller, message))
+        try:
+            with session.begin_nested():
+                outcome = _outcome(process(hl7, session, caller, message), None)
+        except NotUsable as unusable:
+            outcome = _outcome(Done(), unusable.refusal)
         row.state, row.error, row.documents = outcome["state"], outcome["error"], outcome["documents"]
         row.processed_at = hl7.clock.now()
         return row.state
