@@ -11,7 +11,7 @@ import hmac
 import io
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -109,12 +109,11 @@ def _matching(query: TrailQuery) -> Select[AuditEntry]:
     return statement
 
 
-def export_csv(access: Access, caller: Caller, query: TrailQuery) -> Iterator[str]:
-    """Every entry that matches, as CSV lines with a heading, the oldest first. Raises Forbidden."""
+def export_trail(access: Access, caller: Caller, query: TrailQuery) -> Iterator[AuditEntry]:
+    """Every entry that matches, the oldest first. The export itself is noted. Raises Forbidden."""
     caller.require(READ_TRAIL)
     with access.database.transaction() as session:
         note(session, access.clock, caller, "export AuditTrail")
-    yield _csv_line((*COLUMNS, "hash"))
     last = 0
     while True:
         with access.database.snapshot() as session:
@@ -123,9 +122,15 @@ def export_csv(access: Access, caller: Caller, query: TrailQuery) -> Iterator[st
             ).all()
         if not rows:
             return
-        for row in rows:
-            yield _csv_line(tuple(_cell(getattr(row, name)) for name in (*COLUMNS, "hash")))
+        yield from rows
         last = rows[-1].seq
+
+
+def csv_lines(entries: Iterable[AuditEntry]) -> Iterator[str]:
+    """Entries as CSV, with a heading."""
+    yield _csv_line((*COLUMNS, "hash"))
+    for entry in entries:
+        yield _csv_line(tuple(_cell(getattr(entry, name)) for name in (*COLUMNS, "hash")))
 
 
 def _cell(value: object) -> str:

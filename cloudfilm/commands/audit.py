@@ -1,5 +1,6 @@
 """`cloudfilm audit`: look through the audit trail, prove that it is whole, hand it over."""
 
+import json
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import click
 
 from access.caller import operator
-from access.trail import TrailQuery, export_csv, search_trail, verify_trail
+from access.trail import TrailQuery, csv_lines, export_trail, search_trail, verify_trail
+from records.audit_event import audit_event
 
 
 @click.group()
@@ -70,8 +72,14 @@ def search(context: Any, /, limit: int, **given: Any) -> None:
 
 @audit.command()
 @_with_shared
+@click.option("--form", default="csv", show_default=True, type=click.Choice(["csv", "fhir"]))
 @click.pass_obj
-def export(context: Any, /, **given: Any) -> None:
-    """Print entries as CSV, the oldest first."""
-    for line in export_csv(context.rooms.access, operator(), _query(**given)):
-        click.echo(line, nl=False)
+def export(context: Any, /, form: str, **given: Any) -> None:
+    """Print entries, the oldest first: as CSV, or as FHIR AuditEvent resources, one a line."""
+    entries = export_trail(context.rooms.access, operator(), _query(**given))
+    if form == "csv":
+        for line in csv_lines(entries):
+            click.echo(line, nl=False)
+    else:
+        for entry in entries:
+            click.echo(json.dumps(audit_event(entry), ensure_ascii=False))

@@ -23,7 +23,8 @@ from access.tokens import Access
 from access.trail import (
     CollectorUnreachable,
     TrailQuery,
-    export_csv,
+    csv_lines,
+    export_trail,
     seal_audit,
     search_trail,
     seen_by,
@@ -67,7 +68,7 @@ def test_a_patient_sees_who_saw_its_own_images_and_nothing_else(trail: Access, o
 def test_an_export_has_every_entry_and_no_formula(trail: Access, operator: Caller) -> None:
     with trail.database.transaction() as session:
         note(session, trail.clock, operator, "read Patient", "=cmd|' /C calc'!A0")
-    rows = list(csv.DictReader(export_csv(trail, operator, TrailQuery())))
+    rows = list(csv.DictReader(csv_lines(export_trail(trail, operator, TrailQuery()))))
 
     assert len(rows) == 5
     assert rows[3]["subject"].startswith("'=")

@@ -77,6 +77,8 @@ def test_the_trail_is_searched_exported_and_proven(run, rooms: Rooms) -> None:  
 
     assert "create Account" in run("audit", "search", "--action", "create").output
     assert run("audit", "export").output.startswith("seq,at,")
+    events = [json.loads(line) for line in run("audit", "export", "--form", "fhir").output.splitlines()]
+    assert {event["resourceType"] for event in events} == {"AuditEvent"}
     assert "are sound" in run("audit", "verify").output
     with rooms.database.transaction() as session:
         session.execute(update(AuditEntry).where(AuditEntry.seq == 1).values(subject="other"))
