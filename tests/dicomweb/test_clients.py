@@ -176,3 +176,11 @@ def test_no_part_of_this_door_is_open(live_server: LiveServer, client: DICOMwebC
             )
             assert answer.status_code in (401, 403), (method, path)
             assert ROOT not in answer.text
+
+
+def test_no_name_of_a_patient_stands_in_the_log(
+    client: DICOMwebClient, live_server: LiveServer, session: requests.Session
+) -> None:
+    curl(live_server, session, "/studies?PatientName=zhang*&PatientBirthDate=x")
+    for trace in ("Zhang", "zhang", "张", "19700115"):
+        assert trace not in live_server.output
