@@ -198,6 +198,12 @@ def upgrade() -> None:
     )
     op.create_index("ix_hl7_outbound_state", "hl7_outbound", ["state", "node", "id"], unique=False)
     op.create_table(
+        "hl7_subscription",
+        sa.Column("node", sa.String(length=64), nullable=False),
+        sa.Column("topic", sa.String(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("node", "topic", name=op.f("pk_hl7_subscription")),
+    )
+    op.create_table(
         "hold",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("reason", sa.String(length=32), nullable=False),
@@ -535,6 +541,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_patient_record_institution"), "patient_record", ["institution"], unique=False)
     op.create_index(op.f("ix_patient_record_person_id"), "patient_record", ["person_id"], unique=False)
+    op.create_index(op.f("ix_patient_record_replaced_by"), "patient_record", ["replaced_by"], unique=False)
     op.create_table(
         "resource_version",
         sa.Column("resource_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -564,6 +571,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("hash", "patient_record_id", name=op.f("pk_block_key")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "patient_link",
@@ -875,6 +883,7 @@ def downgrade() -> None:
     op.drop_table("block_key")
     op.drop_index("ix_resource_version_at", table_name="resource_version")
     op.drop_table("resource_version")
+    op.drop_index(op.f("ix_patient_record_replaced_by"), table_name="patient_record")
     op.drop_index(op.f("ix_patient_record_person_id"), table_name="patient_record")
     op.drop_index(op.f("ix_patient_record_institution"), table_name="patient_record")
     op.drop_table("patient_record")
@@ -929,6 +938,7 @@ def downgrade() -> None:
     op.drop_index("ix_hold_open", table_name="hold")
     op.drop_index("ix_hold_blob", table_name="hold")
     op.drop_table("hold")
+    op.drop_table("hl7_subscription")
     op.drop_index("ix_hl7_outbound_state", table_name="hl7_outbound")
     op.drop_table("hl7_outbound")
     op.drop_index("ix_hl7_message_state", table_name="hl7_message")
