@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from access.audit import DONE, REFUSED, note
 from access.caller import Action, Caller, Door, Permissions, Principal, PrincipalKind, Reach
-from access.model import Account, PasswordHistory, SecondFactor, Token
+from access.model import Account, AuditEntry, PasswordHistory, SecondFactor, Token
 from access.roles import ROLES
 from access.tokens import HALF, SESSION, SETUP, Access, caller_of, digest_of, issue, revoke_where
 from kernel.clock import new_id
@@ -147,6 +147,7 @@ def sign_in(access: Access, login: str, password: str, address: str) -> SignedIn
     Raises WrongCredentials or AccountLocked; both are written into the audit trail.
     """
     with access.database.snapshot() as session:
+        require_calm(access, session, address)
         account = session.scalar(select(Account).where(func.lower(Account.login) == login.lower()))
     known = account is not None and not account.disabled and bool(account.password)
     matches = _matches(account.password if account is not None and known else ABSENT, password)
@@ -244,6 +245,33 @@ def open_session(
     caller = _visitor(account_id, name, address)
     note(session, access.clock, caller, "sign in", account_id, outcome=DONE, detail=factors)
     return secret
+
+
+class TooManyTries(CloudfilmError):
+    """Too many wrong tries from one address, whatever the names."""
+
+    kind = Kind.TOO_MANY
+
+    def __init__(self) -> None:
+        super().__init__("Too many wrong tries from here. Wait a quarter of an hour.")
+
+
+def require_calm(access: Access, session: Session, address: str) -> None:
+    """Raise TooManyTries for an address that went through many names: a try costs us a password hash."""
+    if not address:
+        return
+    tries = session.scalar(
+        select(func.count())
+        .select_from(AuditEntry)
+        .where(
+            AuditEntry.at > access.clock.now() - LOCKED_FOR,
+            AuditEntry.action == "sign in",
+            AuditEntry.outcome == REFUSED,
+            AuditEntry.address == address,
+        )
+    )
+    if (tries or 0) >= access.settings.failures_per_address:
+        raise TooManyTries
 
 
 def require_unlocked(access: Access, account_id: str, login: str, address: str) -> None:

@@ -121,7 +121,19 @@ class Permissions:
 
 
 SITE_RESOURCES = frozenset(
-    {"Node", "Account", "Client", "Policy", "Share", "AuditTrail", "Setting", "Workitem", "Message", "Job"}
+    {
+        "Node",
+        "Account",
+        "Client",
+        "Policy",
+        "Share",
+        "AuditTrail",
+        "Setting",
+        "Workitem",
+        "Message",
+        "Job",
+        "Glass",
+    }
 )
 """What a site runs on, beside clinical types; `*` in a scope does not reach them."""
 

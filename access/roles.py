@@ -50,16 +50,23 @@ ROLES = {
             "radiologist",
             CLINICAL_READ.union(
                 Permissions.of(
-                    ImagingStudy="cu", DiagnosticReport="cu", Observation="cu", Share="crds", Workitem="rus"
+                    ImagingStudy="cu",
+                    DiagnosticReport="cu",
+                    Observation="cu",
+                    Share="crds",
+                    Workitem="rus",
+                    Glass="c",
                 )
             ),
             Span.INSTITUTION,
         ),
-        Role("physician", CLINICAL_READ.union(Permissions.of(Share="crds")), Span.DEPARTMENT),
+        Role("physician", CLINICAL_READ.union(Permissions.of(Share="crds", Glass="c")), Span.DEPARTMENT),
         Role(
             "technician",
             CLINICAL_READ.union(
-                Permissions.of(ImagingStudy="cu", Patient="cu", Share="cr", Workitem="crus", Message="rs")
+                Permissions.of(
+                    ImagingStudy="cu", Patient="cu", Share="cr", Workitem="crus", Message="rs", Glass="c"
+                )
             ),
             Span.INSTITUTION,
         ),

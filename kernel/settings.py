@@ -94,6 +94,7 @@ class AccessSettings:
     token_s: int = 3600  # life of an access token unless it is asked for shorter
     institution: str = "MAIN"  # code of the institution that owns what arrives without one
     trusted_key_hosts: tuple[str, ...] = ()  # host:port of own servers that clients' key sets may be on
+    failures_per_address: int = 100  # wrong sign-ins from one address within a quarter of an hour
     password_days: int = 0  # a password older than this has to be changed; 0: never
     audit_collector: str = ""  # tls://host:port that takes audit messages by syslog (RFC 5425); empty: none
     audit_collector_ca: str = ""  # PEM file of the authority of its certificate; empty: the system's own

@@ -11,6 +11,7 @@ from access.accounts import (
     InvalidLogin,
     LoginTaken,
     SignedIn,
+    TooManyTries,
     UnknownCertificate,
     WeakPassword,
     WrongCredentials,
@@ -48,6 +49,7 @@ HEADERS = {
 SAID = {  # refusals that a person can do something about
     WrongCredentials: "sign-in.wrong",
     AccountLocked: "sign-in.locked",
+    TooManyTries: "sign-in.locked",
     WeakPassword: "set-up.weak",
     InvalidLogin: "set-up.login",
     LoginTaken: "set-up.login",

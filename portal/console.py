@@ -6,7 +6,7 @@ function that does it, so a page that somebody may not use is refused there and 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any
 
@@ -31,7 +31,7 @@ from access.oauth.clients import AUTH_METHODS, disable_client, list_clients, reg
 from access.roles import ROLES
 from access.rules import parse_actions
 from access.second_factor import confirm_totp, offer_totp
-from access.site import review_glass, rules_history, set_rules, unreviewed_glass
+from access.site import BREAK_GLASS, break_glass, review_glass, rules_history, set_rules, unreviewed_glass
 from access.tokens import ACCESS, REFRESH, SESSION, Access
 from access.trail import TrailQuery, search_trail, seen_by
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
@@ -49,11 +49,15 @@ MENU = (  # page, and the action without which it is left out; empty: everybody'
     ("clients", "/admin/clients", Action("Client", "s")),
     ("nodes", "/admin/nodes", Action("Node", "s")),
     ("audit", "/admin/audit", Action("AuditTrail", "s")),
+    ("emergency", "/my/glass", Action("Glass", "c")),
     ("mine", "/my/access", None),
     ("password", "/my/password", None),
     ("factor", "/my/factor", None),
     ("log", "/my/log", None),
 )
+
+
+GLASS_HOURS = ("1", "4", "12")
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +339,22 @@ def audit(caller: Caller) -> Page:
     following = str(found[-1].seq) if len(found) == 100 else ""
     headings = ("at", "who", "action", "subject", "outcome", "address", "detail")
     return Page("audit", headings, rows, (form,), next_page=following)
+
+
+@blp.route("/my/glass", methods=["GET", "POST"])
+@page
+def my_glass(caller: Caller) -> Page:
+    """Break the glass: exceed policy for one patient, with a reason, for some hours."""
+    caller.require(BREAK_GLASS)
+    message = ""
+    if request.method == "POST":
+        hours = int(_sent("hours")) if _sent("hours") in GLASS_HOURS else 1
+        life = timedelta(hours=hours)
+        message = _done(lambda: break_glass(room(Access), caller, _sent("patient"), _sent("reason"), life))
+    fields = (Field("patient"), Field("reason", "area"), Field("hours", "select", choices=GLASS_HOURS))
+    return Page(
+        "emergency", forms=(Form(fields, "console.save"),), message=message, hint=say("console.glass-hint")
+    )
 
 
 @blp.route("/my/access", methods=["GET", "POST"])

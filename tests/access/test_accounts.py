@@ -1,5 +1,6 @@
 """Accounts: signing in, being locked out, the first one, passwords and second factors."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pyotp
@@ -10,6 +11,7 @@ from access.accounts import (
     AccountLocked,
     InvalidLogin,
     PasswordUsedBefore,
+    TooManyTries,
     WeakPassword,
     WrongCredentials,
     change_account,
@@ -79,6 +81,22 @@ def test_five_wrong_tries_lock_an_account_for_a_while_even_for_the_right_passwor
         sign_in(access, "reader", PASSWORD, "10.0.0.1")
     clock.advance(timedelta(minutes=15))
     enter(access)
+
+
+def test_an_address_that_goes_through_many_names_has_to_wait(
+    access: Access, make_account: MakeAccount, clock: FixedClock
+) -> None:
+    make_account("reader", "radiologist")
+    few = replace(access, settings=replace(access.settings, failures_per_address=3))
+    for number in range(3):
+        with pytest.raises(WrongCredentials):
+            sign_in(few, f"name{number}", "wrong", "10.0.0.66")
+
+    with pytest.raises(TooManyTries):
+        sign_in(few, "reader", PASSWORD, "10.0.0.66")
+    assert sign_in(few, "reader", PASSWORD, "10.0.0.1")
+    clock.advance(timedelta(minutes=16))
+    assert sign_in(few, "reader", PASSWORD, "10.0.0.66")
 
 
 @pytest.mark.parametrize(

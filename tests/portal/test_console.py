@@ -40,7 +40,7 @@ ALLOWED = {
     "security_administrator": {"accounts", "rules", "glass", "explain", "clients"},
     "audit_administrator": {"audit"},
     "system_administrator": {"nodes"},
-    "radiologist": set(),
+    "radiologist": {"emergency"},
     "patient": set(),
 }
 OWN = {"mine", "password", "factor", "log"}
@@ -126,6 +126,18 @@ def test_a_person_ends_its_apps_and_nobody_elses(
 
     answer = browser.get("/dicomweb/studies", headers={"Authorization": f"Bearer {secret}"})
     assert answer.status_code == 401
+
+
+def test_clinical_staff_breaks_the_glass_with_a_reason_and_a_patient_does_not(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    sent = {"patient": "p1", "reason": "Unconscious in the emergency room", "hours": "4"}
+    enter(rooms, browser, operator, "patient", "patient")
+    assert browser.post("/my/glass", data=sent, headers=OWN_PAGE).status_code == 403
+    enter(rooms, browser, operator, "radiologist")
+    assert "Done." in browser.post("/my/glass?lang=en", data=sent, headers=OWN_PAGE).get_data(as_text=True)
+    short = browser.post("/my/glass?lang=en", data={**sent, "reason": "x"}, headers=OWN_PAGE)
+    assert "Say why" in short.get_data(as_text=True)
 
 
 def test_a_patient_sees_who_saw_its_images(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
