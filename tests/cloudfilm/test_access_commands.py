@@ -22,7 +22,10 @@ def run(rooms: Rooms):  # type: ignore[no-untyped-def]
 
     def invoke(*arguments: str, text: str = "") -> Result:
         name, *rest = arguments
-        return CliRunner().invoke(cli.commands[name], rest, obj=context, input=text)
+        # the same help options as below `cloudfilm`: click remembers those of a command's first run
+        return CliRunner().invoke(
+            cli.commands[name], rest, obj=context, input=text, help_option_names=["-h", "--help"]
+        )
 
     return invoke
 
