@@ -1,6 +1,7 @@
 """The commands for accounts, rules, apps and the audit trail, as an operator uses them."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,8 @@ def run(rooms: Rooms):  # type: ignore[no-untyped-def]
 
     def invoke(*arguments: str, text: str = "") -> Result:
         name, *rest = arguments
-        # the same help options as below `cloudfilm`: click remembers those of a command's first run
-        return CliRunner().invoke(
-            cli.commands[name], rest, obj=context, input=text, help_option_names=["-h", "--help"]
-        )
+        command = deepcopy(cli.commands[name])  # click remembers the help options of a command's first run
+        return CliRunner().invoke(command, rest, obj=context, input=text)
 
     return invoke
 
