@@ -18,13 +18,12 @@ from access.tokens import ACCESS, REGISTRATION, issue
 from archive.ingest import ingest
 from archive.model import Study
 from cloudfilm.rooms import Rooms
-from cloudfilm.subscribers import subscribers
 from cloudfilm.web import create_app
-from kernel.changes import follow_changes, unread_changes
 from kernel.clock import FixedClock
 from tests.access.conftest import PASSWORD, MakeAccount
 from tests.access.smart import FHIR, OWN_PAGE, REDIRECT, App, patients_shown, query_of, register
 from tests.builders import ct_slice
+from tests.settling import settle
 
 
 @pytest.fixture
@@ -35,9 +34,7 @@ def browser(rooms: Rooms) -> FlaskClient:
 def store_study(rooms: Rooms, operator: Caller, number: int = 1, **attributes: Any) -> str:
     """Ingest one image; returns the logical id of its patient."""
     ingest(rooms.archive, operator, io.BytesIO(ct_slice(study=number, **attributes)))
-    following = subscribers(rooms)
-    while unread_changes(rooms.database, following):
-        follow_changes(rooms.database, following)
+    settle(rooms)
     with rooms.database.snapshot() as session:
         return str(session.scalars(select(Study.patient_logical_id).order_by(Study.id.desc())).first())
 

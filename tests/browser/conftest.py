@@ -23,9 +23,9 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium as this machine has it."""
+    """Chromium as this machine has it; its driver holds an event loop, so it is closed after each module."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "the browser tests need Chromium (apt-get install chromium)"
     with sync_playwright() as playwright:

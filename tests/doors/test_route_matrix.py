@@ -22,13 +22,12 @@ from access.tokens import ACCESS, caller_of, digest_of, issue, revoke
 from archive.ingest import ingest
 from archive.model import Instance, Series, Study
 from cloudfilm.rooms import Rooms, build_rooms
-from cloudfilm.subscribers import subscribers
 from cloudfilm.web import create_app
-from kernel.changes import follow_changes, unread_changes
 from kernel.clock import FixedClock
 from kernel.settings import BlobsSettings, DatabaseSettings, Settings
 from tests.builders import ct_slice
 from tests.doors.route_actions import DECLARED, needs_of
+from tests.settling import settle
 
 ALL = "user/*.cruds system/*.cruds"
 MARKS = (b"Geheim", b"BETA-77", b"ACC-BETA")  # what only the other institution's objects say
@@ -46,9 +45,7 @@ class World:
         self.b = self._store(
             "B", 2, PatientID="BETA-77", PatientName="Geheim^Berta", AccessionNumber="ACC-BETA"
         )
-        following = subscribers(rooms)
-        while unread_changes(rooms.database, following):
-            follow_changes(rooms.database, following)
+        settle(rooms)
 
     def _store(self, institution: str, number: int, **attributes: Any) -> dict[str, str]:
         ingest(self.rooms.archive, operator(institution), io.BytesIO(ct_slice(study=number, **attributes)))

@@ -12,10 +12,9 @@ from access.tokens import issue
 from archive.ingest import ingest
 from archive.rest import rest_study
 from cloudfilm.rooms import Rooms
-from cloudfilm.subscribers import subscribers
 from cloudfilm.web import create_app
-from kernel.changes import follow_changes, unread_changes
 from tests.builders import ROOT, ct_slice
+from tests.settling import settle
 
 JSON = {"Content-Type": "application/fhir+json"}
 
@@ -29,12 +28,6 @@ def bearer(rooms: Rooms, scope: str = "user/*.cruds", role: str = "operator") ->
     with rooms.database.transaction() as session:
         secret = issue(rooms.access, session, "access", life_s=600, role=role, scope=scope)
     return {"Authorization": f"Bearer {secret}"}
-
-
-def settle(rooms: Rooms) -> None:
-    following = subscribers(rooms)
-    while unread_changes(rooms.database, following):
-        follow_changes(rooms.database, following)
 
 
 def store(rooms: Rooms, **attributes: Any) -> None:

@@ -10,11 +10,10 @@ from flask.testing import FlaskClient
 
 from access.caller import Caller
 from cloudfilm.rooms import Rooms
-from cloudfilm.subscribers import subscribers
 from cloudfilm.web import create_app
-from kernel.changes import follow_changes
 from mpi.demographics import Authority, Demographics
 from mpi.resolve import identify
+from tests.settling import settle
 
 SYSTEM = "urn:cloudfilm:issuer:"
 
@@ -30,8 +29,7 @@ def client(rooms: Rooms, operator: Caller) -> FlaskClient:
         )  # fmt: skip
         with rooms.database.transaction() as session:
             identify(rooms.mpi, session, operator, said)
-    while follow_changes(rooms.database, subscribers(rooms)):
-        pass
+    settle(rooms)
     app = create_app(rooms)
 
     def known() -> None:

@@ -4,10 +4,9 @@ import pytest
 
 from access.caller import Caller
 from cloudfilm.rooms import Rooms
-from cloudfilm.subscribers import subscribers
 from hl7_listener.receiving import receive
 from hl7_listener.room import Hl7, hl7_of
-from kernel.changes import follow_changes
+from tests.settling import settle
 
 
 @pytest.fixture
@@ -28,8 +27,7 @@ class Sender:
 
     def settle(self) -> None:
         """Let every subscriber follow until there is nothing new."""
-        while follow_changes(self.rooms.database, subscribers(self.rooms)):
-            pass
+        settle(self.rooms)
 
 
 def code_of(answer: bytes) -> str:

@@ -9,8 +9,6 @@ from sqlalchemy import select
 
 from access.caller import Caller
 from cloudfilm.rooms import Rooms
-from cloudfilm.subscribers import subscribers
-from kernel.changes import follow_changes
 from mpi.demographics import Authority, Demographics, Identifier
 from mpi.model import PatientRecord
 from mpi.patient_document import demographics_of_patient, patient_document
@@ -18,16 +16,12 @@ from mpi.resolve import identify, record_of
 from mpi.sealing import demographics_of
 from records.identifiers import present_document
 from records.repository import write
+from tests.settling import settle
 
 SAID = Demographics(
     "HIS", "1", "MAIN", "Zhang^Wei=张^伟", date(1985, 6, 12), "M", "51010419850612001X", "5104123",
     "13912345678", "成都市", (Identifier("1.2.3", "77", "PI"),), Authority.REGISTRATION,
 )  # fmt: skip
-
-
-def settle(rooms: Rooms) -> None:
-    while follow_changes(rooms.database, subscribers(rooms)):
-        pass
 
 
 def put(rooms: Rooms, caller: Caller, document: dict[str, Any], logical_id: str = "") -> str:
