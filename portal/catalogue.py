@@ -19,8 +19,10 @@ LANGUAGES = ("zh", "en")
 
 @lru_cache(maxsize=len(LANGUAGES))
 def texts(language: str) -> dict[str, str]:
-    """All texts of a language."""
-    loaded: dict[str, str] = json.loads((FOLDER / f"{language}.json").read_text("utf-8"))
+    """All texts of a language, from its files, one a topic."""
+    loaded: dict[str, str] = {}
+    for file in sorted((FOLDER / language).glob("*.json")):
+        loaded |= json.loads(file.read_text("utf-8"))
     return loaded
 
 
