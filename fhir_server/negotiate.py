@@ -2,6 +2,7 @@
 
 import re
 from email.utils import format_datetime
+from typing import Any
 
 from flask import Response, request
 
@@ -9,7 +10,7 @@ from fhir_server.outcomes import JSON, outcome
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import base_url, room
 from kernel.settings import Settings
-from records.documents import document_text
+from records.documents import document_text, parse_document
 from records.repository import Stored
 
 ROOT = "/fhir"
@@ -63,6 +64,19 @@ def require_json_body() -> None:
     media_type = (request.content_type or JSON).partition(";")[0].strip().lower()
     if media_type not in JSON_TYPES:
         raise BodyNotSupported
+
+
+def request_document() -> dict[str, Any]:
+    """The resource in the request's body. Raises BodyNotSupported or InvalidDocument."""
+    require_json_body()
+    return parse_document(request.get_data())
+
+
+def document_answer(document: dict[str, Any] | str, status: int = 200) -> Response:
+    """Any resource, as a document or as its JSON text, in the format that the client asks for."""
+    require_json()
+    text = document if isinstance(document, str) else document_text(document)
+    return Response(text, status, mimetype=JSON)
 
 
 def if_match() -> int | None:

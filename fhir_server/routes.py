@@ -20,11 +20,8 @@ blp.register_error_handler(CloudfilmError, refuse)
 TYPE = "/<resource_type>"
 INSTANCE = TYPE + "/<logical_id>"
 
-ROUTES = (
+INTERACTIONS = (  # R4 3.1.0
     ("GET", "/metadata", metadata),
-    ("POST", "/Patient/$match", match_patient),
-    ("GET", "/Patient/$ihe-pix", cross_reference_patient),
-    ("POST", "/Patient/$ihe-pix", cross_reference_patient),
     ("GET", TYPE, search_type),
     ("POST", TYPE + "/_search", search_type),
     ("POST", TYPE, create_resource),
@@ -35,5 +32,11 @@ ROUTES = (
     ("GET", INSTANCE + "/_history/<version>", vread_resource),
 )
 
-for method, path, view in ROUTES:
+OPERATIONS = (  # R4 3.2.0: on the system, on a type (TYPE for every one), or on an instance
+    ("POST", "/Patient/$match", match_patient),
+    ("GET", "/Patient/$ihe-pix", cross_reference_patient),
+    ("POST", "/Patient/$ihe-pix", cross_reference_patient),
+)
+
+for method, path, view in (*INTERACTIONS, *OPERATIONS):
     blp.add_url_rule(path, f"{method}-{view.__name__}", view, methods=[method])

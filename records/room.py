@@ -10,6 +10,7 @@ from access.audit import Recently
 from kernel.clock import Clock
 from kernel.crypto import KeyRing
 from kernel.database import Database
+from records.concepts import Concepts, NoConcepts
 
 
 class Projection(Protocol):
@@ -29,4 +30,5 @@ class Records:
     keys: KeyRing
     institution: str  # owns what comes from a caller without an institution
     projections: Mapping[str, Projection] = field(default_factory=dict)  # by resource type
+    concepts: Concepts = field(default_factory=NoConcepts)  # what :in, :above and :below are answered by
     recently: Recently = field(default_factory=Recently)
