@@ -144,12 +144,13 @@ class SpentAssertion(Base):
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
-class PolicyVersion(Base):
-    """The site's rules as they were from a moment on; the newest row holds. Rows are never changed."""
+class SiteDocument(Base):
+    """A named document of the site as it was from a moment on; the newest holds. Rows are never changed."""
 
-    __tablename__ = "policy_version"
+    __tablename__ = "site_document"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     at: Mapped[datetime] = mapped_column(UtcDateTime)
     by: Mapped[str] = mapped_column(String(64))
     comment: Mapped[str] = mapped_column(String(200), default="")

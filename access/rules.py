@@ -2,7 +2,7 @@
 
 A rule says when it applies and what it then takes away: actions (`deny`) or rows (`only`). Rules narrow and
 never widen, so their order does not matter and adding one is always safe. The whole set is one document with
-history (`PolicyVersion`): exported, imported and rolled back as JSON.
+history (`access.site_documents`): exported, imported and rolled back as JSON.
 
     {"rules": [{"id": "night", "reason": "No downloads at night from outside the hospital.",
                 "when": {"roles": ["physician"], "outside": ["10.0.0.0/8"], "hours": ["20:00", "07:00"]},
@@ -17,6 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from access.caller import SITE_RESOURCES, Action, Clause, Door, Principal
+from access.document_kind import DocumentKind
 from access.roles import ROLES
 from kernel.errors import CloudfilmError, Kind
 
@@ -180,3 +181,8 @@ def _hours(pair: Any) -> tuple[time, time] | None:
         return None
     first, last = pair
     return time.fromisoformat(first), time.fromisoformat(last)
+
+
+RULES = DocumentKind(
+    "rules", "Who may do what, by role, place, time, purpose.", parse_rules, '{"rules": []}', "Policy"
+)

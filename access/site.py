@@ -1,11 +1,10 @@
-"""What a site decided while running: its rules with their history, its patients' consents, broken glass.
+"""What a site decided while running, beside its documents: its patients' consents, broken glass.
 
 Rows are only ever added, so the newest number of each table says whether anything has changed since a
 decision was made; that is how a change takes effect at the next request without being read at every one.
 """
 
 import json
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,8 +14,7 @@ from sqlalchemy.orm import Session
 from access.audit import note
 from access.caller import Action, Caller
 from access.consents import read_consent
-from access.model import BreakGlass, ConsentVersion, PolicyVersion
-from access.rules import Rule, parse_rules
+from access.model import BreakGlass, ConsentVersion
 from access.tokens import Access
 from kernel.changes import record_change
 from kernel.errors import CloudfilmError, Forbidden, Kind
@@ -43,8 +41,8 @@ class NoReason(CloudfilmError):
         super().__init__(f"Say why, in at least {LEAST_REASON} characters.")
 
 
-class NoSuchVersion(CloudfilmError):
-    """A number that no version of the policy and no break-glass has."""
+class NoSuchGlass(CloudfilmError):
+    """A number that no break-glass has."""
 
     kind = Kind.NOT_FOUND
 
@@ -54,48 +52,6 @@ class NoSuchVersion(CloudfilmError):
 
 READ_POLICY, UPDATE_POLICY = Action("Policy", "r"), Action("Policy", "u")
 BREAK_GLASS = Action("Glass", "c")
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyHistory:
-    """One version of the rules, for pages and commands."""
-
-    number: int
-    at: datetime
-    by: str
-    comment: str
-    document: str
-
-
-def set_rules(access: Access, caller: Caller, document: str, comment: str = "") -> tuple[Rule, ...]:
-    """Put a new version of the rules in force at the next request. Raises Forbidden or InvalidPolicy."""
-    caller.require(UPDATE_POLICY)
-    rules = parse_rules(document)
-    with access.database.transaction() as session:
-        number = session.scalar(
-            insert(PolicyVersion)
-            .values(at=access.clock.now(), by=caller.principal.id, comment=comment[:200], document=document)
-            .returning(PolicyVersion.id)
-        )
-        note(session, access.clock, caller, "update Policy", f"Policy/{number}", detail=comment[:200])
-    return rules
-
-
-def rules_history(access: Access, caller: Caller) -> tuple[PolicyHistory, ...]:
-    """Every version of the rules, the newest first."""
-    caller.require(READ_POLICY)
-    with access.database.snapshot() as session:
-        rows = session.scalars(select(PolicyVersion).order_by(PolicyVersion.id.desc())).all()
-    return tuple(PolicyHistory(row.id, row.at, row.by, row.comment, row.document) for row in rows)
-
-
-def roll_back_rules(access: Access, caller: Caller, number: int) -> None:
-    """Put an older version in force again, as a new version. Raises NoSuchVersion."""
-    for version in rules_history(access, caller):
-        if version.number == number:
-            set_rules(access, caller, version.document, f"as version {number}")
-            return
-    raise NoSuchVersion(number)
 
 
 def keep_consent(now: datetime, session: Session, logical_id: str, document: Any) -> None:
@@ -143,12 +99,12 @@ def break_glass(access: Access, caller: Caller, patient: str, reason: str, life:
 
 
 def review_glass(access: Access, caller: Caller, number: int, verdict: str) -> None:
-    """Say whether breaking the glass was right. Nobody reviews their own. Raises Forbidden, NoSuchVersion."""
+    """Say whether breaking the glass was right. Nobody reviews their own. Raises Forbidden, NoSuchGlass."""
     caller.require(UPDATE_POLICY)
     with access.database.transaction() as session:
         row = session.get(BreakGlass, number)
         if row is None:
-            raise NoSuchVersion(number)
+            raise NoSuchGlass(number)
         if row.account_id == caller.principal.id:
             raise Forbidden("review it", "Somebody else has to.")
         session.execute(

@@ -20,9 +20,10 @@ from sqlalchemy.orm import Session, aliased
 
 from access.caller import Caller, Clause, Door, Principal, PrincipalKind
 from access.consents import read_consent
-from access.model import Account, BreakGlass, Client, ConsentVersion, PolicyVersion, Token
+from access.document_kind import DocumentKind, current_document
+from access.model import Account, BreakGlass, Client, ConsentVersion, SiteDocument, Token
 from access.policy import Decision, Site, decide
-from access.rules import parse_rules
+from access.rules import RULES, parse_rules
 from access.scopes import parse_scopes
 from kernel.clock import Clock, new_id, new_secret
 from kernel.crypto import KeyRing
@@ -35,7 +36,6 @@ HALF = "half"  # a password was right, the second factor is awaited
 SETUP, REGISTRATION = "setup", "registration"
 
 USED_EVERY = timedelta(minutes=1)  # how exactly the last use of a session is known
-NO_RULES = '{"rules": []}'
 
 
 class Remembered:
@@ -66,6 +66,7 @@ class Access:
     clock: Clock
     keys: KeyRing
     settings: AccessSettings
+    documents: tuple[DocumentKind, ...] = (RULES,)  # every kind of site document
     sites: Remembered = field(default_factory=lambda: Remembered(2))
     decisions: Remembered = field(default_factory=lambda: Remembered(10000))
 
@@ -125,7 +126,7 @@ _LOOK_UP = (
         Token.id, Token.kind, Token.client_id, Token.role, Token.scope, Token.context, Token.label,
         Account.id, Account.name, Account.role, Account.institution, Account.department,
         Account.fhir_user, Account.patients, Client.name, Client.institution,
-        select(func.max(PolicyVersion.id)).scalar_subquery(),
+        select(func.max(SiteDocument.version)).where(SiteDocument.name == RULES.name).scalar_subquery(),
         select(func.max(ConsentVersion.id)).scalar_subquery(),
         select(func.max(BreakGlass.id)).scalar_subquery(),
     )
@@ -211,7 +212,7 @@ def site_of(access: Access, revision: tuple[Any, ...] | None = None) -> Site:
 
 def _read_site(access: Access) -> Site:
     with access.database.snapshot() as session:
-        rules = session.scalar(select(PolicyVersion.document).order_by(PolicyVersion.id.desc()).limit(1))
+        rules = current_document(session, RULES)
         newest = select(func.max(ConsentVersion.id)).group_by(ConsentVersion.consent)
         documents = session.scalars(
             select(ConsentVersion.document).where(
@@ -219,7 +220,7 @@ def _read_site(access: Access) -> Site:
             )
         ).all()
     consents = [consent for text in documents if (consent := read_consent(json.loads(text)))]
-    return Site(parse_rules(rules or NO_RULES), tuple(consents))
+    return Site(parse_rules(rules), tuple(consents))
 
 
 def broken_glass(access: Access, account_id: str | None, at: datetime) -> frozenset[str]:

@@ -20,6 +20,7 @@ from cloudfilm.commands import (
     mpi,
     node,
     serve,
+    site,
     study,
     token,
 )
@@ -38,6 +39,7 @@ COMMANDS: tuple[click.Command, ...] = (
     node.node,
     account.account,
     access.access,
+    site.site,
     audit.audit,
     hl7.hl7,
     mpi.mpi,

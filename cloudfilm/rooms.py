@@ -13,6 +13,7 @@ from archive.blobs.store import BlobStore
 from archive.bundles import EncodedBundles
 from archive.imaging_study import ImagingStudyProjection
 from archive.room import Archive
+from cloudfilm.documents import DOCUMENTS
 from kernel.clock import Clock, SystemClock
 from kernel.crypto import KeyRing
 from kernel.database import Database, GroupCommit
@@ -59,7 +60,7 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     clock = clock or SystemClock()
     database = Database(settings.database.url, settings.database.pool_size)
     keys = KeyRing.load(settings.data_dir / "keys" / "ring.json")
-    access = Access(database, clock, keys, settings.access)
+    access = Access(database, clock, keys, settings.access, DOCUMENTS)
     records = Records(
         database, clock, keys, settings.access.institution, {"ImagingStudy": ImagingStudyProjection()}
     )

@@ -31,7 +31,15 @@ from access.oauth.clients import AUTH_METHODS, disable_client, list_clients, reg
 from access.roles import ROLES
 from access.rules import parse_actions
 from access.second_factor import confirm_totp, offer_totp
-from access.site import BREAK_GLASS, break_glass, review_glass, rules_history, set_rules, unreviewed_glass
+from access.site import BREAK_GLASS, break_glass, review_glass, unreviewed_glass
+from access.site_documents import (
+    document_history,
+    document_kind,
+    document_version,
+    put_document,
+    readable_kinds,
+    roll_back_document,
+)
 from access.tokens import ACCESS, REFRESH, SESSION, Access
 from access.trail import TrailQuery, search_trail, seen_by
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
@@ -41,19 +49,20 @@ from portal.catalogue import language, say
 
 blp = Blueprint("console", __name__, template_folder="templates")
 
-MENU = (  # page, and the action without which it is left out; empty: everybody's own
-    ("accounts", "/admin/accounts", Action("Account", "s")),
-    ("rules", "/admin/rules", Action("Policy", "r")),
-    ("glass", "/admin/glass", Action("Policy", "r")),
-    ("explain", "/admin/explain", Action("Policy", "r")),
-    ("clients", "/admin/clients", Action("Client", "s")),
-    ("nodes", "/admin/nodes", Action("Node", "s")),
-    ("audit", "/admin/audit", Action("AuditTrail", "s")),
-    ("emergency", "/my/glass", Action("Glass", "c")),
-    ("mine", "/my/access", None),
-    ("password", "/my/password", None),
-    ("factor", "/my/factor", None),
-    ("log", "/my/log", None),
+MENU: tuple[tuple[str, str, tuple[Action, ...]], ...] = (
+    # page, path, and the actions of which one at least lets it be seen; none: everybody's own
+    ("accounts", "/admin/accounts", (Action("Account", "s"),)),
+    ("documents", "/admin/documents", (Action("Policy", "r"), Action("Setting", "r"))),
+    ("glass", "/admin/glass", (Action("Policy", "r"),)),
+    ("explain", "/admin/explain", (Action("Policy", "r"),)),
+    ("clients", "/admin/clients", (Action("Client", "s"),)),
+    ("nodes", "/admin/nodes", (Action("Node", "s"),)),
+    ("audit", "/admin/audit", (Action("AuditTrail", "s"),)),
+    ("emergency", "/my/glass", (Action("Glass", "c"),)),
+    ("mine", "/my/access", ()),
+    ("password", "/my/password", ()),
+    ("factor", "/my/factor", ()),
+    ("log", "/my/log", ()),
 )
 
 
@@ -88,6 +97,7 @@ class Row:
     cells: tuple[str, ...]
     key: str = ""  # what the row's button sends
     submit: str = ""  # key of the button's text
+    link: str = ""  # where its first cell leads
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,7 @@ def page(draw: Draw) -> Callable[..., AnyResponse]:
 
 
 def _html(caller: Caller, drawn: Page) -> Response:
-    menu = [(name, path) for name, path, action in MENU if action is None or caller.may(action)]
+    menu = [(name, path) for name, path, any_of in MENU if not any_of or any(map(caller.may, any_of))]
     html = render_template(
         "console.html", say=say, language=language(), page=drawn, menu=menu, here=request.path,
         name=caller.principal.name,
@@ -199,18 +209,59 @@ def _add_account(access: Access, caller: Caller) -> None:
         )  # fmt: skip
 
 
-@blp.route("/admin/rules", methods=["GET", "POST"])
+@blp.get("/admin/documents")
 @page
-def rules(caller: Caller) -> Page:
-    """The site's rules: edit them, with history."""
+def documents(caller: Caller) -> Page:
+    """The site's documents that the caller may read."""
+    access = room(Access)
+    if not caller.may(Action("Policy", "r")):
+        caller.require(Action("Setting", "r"))
+    rows = []
+    with access.database.snapshot() as session:
+        for kind in readable_kinds(access, caller):
+            version = document_version(session, kind)
+            shown = str(version) if version else say("console.default")
+            rows.append(Row((kind.name, kind.about, shown), link=f"/admin/documents/{kind.name}"))
+    return Page("documents", ("name", "about", "version"), rows)
+
+
+@blp.route("/admin/documents/<name>", methods=["GET", "POST"])
+@page
+def document(caller: Caller, name: str) -> Page:
+    """One document: edit it, look at an older version, put that in force again."""
     access, message = room(Access), ""
-    if request.method == "POST":
-        message = _done(lambda: set_rules(access, caller, _sent("document"), _sent("comment")))
-    history = rules_history(access, caller)
-    present = _sent("document") or (history[0].document if history else '{"rules": []}')
-    rows = [Row((str(each.number), _when(each.at), each.by, each.comment)) for each in history]
-    form = Form((Field("document", "area", present), Field("comment", required=False)), "console.save")
-    return Page("rules", ("version", "at", "by", "comment"), rows, (form,), message)
+    kind = document_kind(access, name)
+    if request.method == "POST" and _sent("key"):
+        number = int(_sent("key")) if _sent("key").isdecimal() else 0
+        message = _done(lambda: roll_back_document(access, caller, kind, number))
+    elif request.method == "POST":
+        seen = int(_sent("version")) if _sent("version").isdecimal() else None
+        text, comment = _sent("document"), _sent("comment")
+        message = _done(lambda: put_document(access, caller, kind, text, comment, instead_of=seen))
+    history = document_history(access, caller, kind)
+    present = history[0] if history else None
+    asked = request.args.get("version", "")
+    shown = next((each for each in history if str(each.number) == asked), present)
+    refused = message not in ("", say("console.done"))
+    text = _sent("document") if refused and _sent("document") else shown.document if shown else kind.default
+    rows = [
+        Row(
+            (str(each.number), _when(each.at), each.by, each.comment),
+            "" if each is present else str(each.number),
+            "" if each is present else "console.roll-back",
+            f"/admin/documents/{name}?version={each.number}",
+        )
+        for each in history
+    ]
+    fields = (
+        Field("version", "hidden", str(present.number if present else 0)),
+        Field("document", "area", text),
+        Field("comment", required=False),
+    )
+    headings = ("version", "at", "by", "comment")
+    return Page(
+        "documents", headings, rows, (Form(fields, "console.save"),), message, f"{name}: {kind.about}"
+    )
 
 
 @blp.route("/admin/glass", methods=["GET", "POST"])

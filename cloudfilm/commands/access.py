@@ -1,4 +1,4 @@
-"""`cloudfilm access`: apps, site rules, and why somebody may not do something."""
+"""`cloudfilm access`: apps, broken glass, and why somebody may not do something."""
 
 import json
 import sys
@@ -13,13 +13,13 @@ from access.caller import Action, Door, operator
 from access.explain import decision_for
 from access.oauth.clients import disable_client, list_clients, register_client
 from access.rules import parse_actions
-from access.site import review_glass, roll_back_rules, rules_history, set_rules, unreviewed_glass
+from access.site import review_glass, unreviewed_glass
 from access.tokens import REGISTRATION, issue
 
 
 @click.group()
 def access() -> None:
-    """Apps, site rules, and why a request is refused."""
+    """Apps, broken glass, and why a request is refused."""
 
 
 @access.command()
@@ -57,45 +57,6 @@ def explain(
     refused = decision.refusals(wanted)
     click.echo(f"{login} may {'not ' if refused else ''}do {wanted}.")
     sys.exit(1 if refused else 0)
-
-
-@access.group()
-def rules() -> None:
-    """The site's rules, with their history."""
-
-
-@rules.command("set")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--comment", default="", help="Why, for the history.")
-@click.pass_obj
-def set_(context: Any, file: Path, comment: str) -> None:
-    """Put the rules of a JSON file in force."""
-    read = set_rules(context.rooms.access, operator(), file.read_text("utf-8"), comment)
-    click.echo(f"{len(read)} rules are in force.")
-
-
-@rules.command()
-@click.pass_obj
-def show(context: Any) -> None:
-    """Print the rules in force, as they can be edited and set again."""
-    history = rules_history(context.rooms.access, operator())
-    click.echo(history[0].document if history else '{"rules": []}')
-
-
-@rules.command()
-@click.pass_obj
-def history(context: Any) -> None:
-    """List every version."""
-    for version in rules_history(context.rooms.access, operator()):
-        click.echo(f"{version.number:>4} {version.at:%Y-%m-%d %H:%M} {version.by:<16} {version.comment}")
-
-
-@rules.command("roll-back")
-@click.argument("number", type=int)
-@click.pass_obj
-def roll_back(context: Any, number: int) -> None:
-    """Put an older version in force again."""
-    roll_back_rules(context.rooms.access, operator(), number)
 
 
 @access.group()

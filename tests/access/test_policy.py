@@ -13,7 +13,7 @@ from access.caller import Action, Caller, Clause, Door, Permissions, Principal, 
 from access.consents import Consent, Provision, read_consent
 from access.policy import Decision, Site, decide
 from access.roles import ROLES, Span
-from access.rules import InvalidPolicy, Rule, parse_actions, parse_rules
+from access.rules import RULES, InvalidPolicy, Rule, parse_actions, parse_rules
 from access.scopes import Scope
 from access.site import (
     InvalidConsent,
@@ -21,11 +21,9 @@ from access.site import (
     break_glass,
     keep_consent,
     review_glass,
-    roll_back_rules,
-    rules_history,
-    set_rules,
     unreviewed_glass,
 )
+from access.site_documents import document_history, put_document, roll_back_document
 from access.tokens import SESSION, Access, caller_of
 from kernel.clock import FixedClock
 from kernel.errors import Forbidden
@@ -120,7 +118,7 @@ def test_a_policy_that_cannot_be_read_is_refused_whole(document: str) -> None:
 ACTIONS = st.sampled_from(
     [READ, DELETE, Action("Patient", "u"), Action("Account", "r"), Action("Share", "c")]
 )
-RULES = st.builds(
+ANY_RULE = st.builds(
     Rule,
     id=st.uuids().map(str),
     reason=st.just("x"),
@@ -133,7 +131,7 @@ SCOPES = st.none() | st.tuples(
 )
 
 
-@given(st.sampled_from(sorted(ROLES)), st.lists(RULES, max_size=3), RULES, SCOPES, ACTIONS)
+@given(st.sampled_from(sorted(ROLES)), st.lists(ANY_RULE, max_size=3), ANY_RULE, SCOPES, ACTIONS)
 def test_adding_a_rule_or_a_scope_never_widens(
     role: str, rules: list[Rule], more: Rule, scopes: tuple[Scope, ...] | None, action: Action
 ) -> None:
@@ -145,7 +143,7 @@ def test_adding_a_rule_or_a_scope_never_widens(
     assert ROLES[role].permissions.allow(action) or not after.may(action)
 
 
-@given(st.sampled_from(sorted(ROLES)), st.lists(RULES, max_size=3), SCOPES, ACTIONS)
+@given(st.sampled_from(sorted(ROLES)), st.lists(ANY_RULE, max_size=3), SCOPES, ACTIONS)
 def test_a_refusal_has_a_reason_and_a_permission_has_none_against_it(
     role: str, rules: list[Rule], scopes: tuple[Scope, ...] | None, action: Action
 ) -> None:
@@ -273,13 +271,13 @@ def test_a_rule_and_a_consent_hold_for_living_sessions_from_the_next_request_on(
     secret = enter(access, "reader")
     assert ask(access, secret).may(READ)
 
-    set_rules(access, operator, rule(roles=["radiologist"]), "no reading today")
+    put_document(access, operator, RULES, rule(roles=["radiologist"]), "no reading today")
     assert not ask(access, secret).may(READ)
-    set_rules(access, operator, '{"rules": []}', "again")
+    put_document(access, operator, RULES, '{"rules": []}', "again")
     assert ask(access, secret).may(READ)
-    roll_back_rules(access, operator, 1)
+    roll_back_document(access, operator, RULES, 1)
     assert not ask(access, secret).may(READ)
-    assert [version.number for version in rules_history(access, operator)] == [3, 2, 1]
+    assert [version.number for version in document_history(access, operator, RULES)] == [3, 2, 1]
 
     with access.database.transaction() as session:
         keep_consent(access.clock.now(), session, "c1", fhir_consent())
@@ -293,7 +291,7 @@ def test_only_a_security_administrator_changes_rules(access: Access, make_accoun
     make_account("reader", "radiologist")
 
     with pytest.raises(Forbidden):
-        set_rules(access, ask(access, enter(access, "reader")), rule())
+        put_document(access, ask(access, enter(access, "reader")), RULES, rule())
 
 
 def test_broken_glass_opens_one_patient_for_a_while_and_waits_for_review(

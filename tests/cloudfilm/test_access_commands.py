@@ -48,7 +48,8 @@ def test_a_refusal_is_explained_by_the_rule_that_makes_it(run, tmp_path: Path) -
                         "deny": ["ImagingStudy.r"]}]}
         )
     )  # fmt: skip
-    assert "1 rules" in run("access", "rules", "set", str(rules), "--comment", "house").output
+    said = run("site", "set", "rules", str(rules), "--comment", "house").output
+    assert said == "Version 1 of rules is in force.\n"
 
     inside = run("access", "explain", "reader", "ImagingStudy.r", "--from", "10.1.1.1")
     outside = run("access", "explain", "reader", "ImagingStudy.r", "--from", "1.1.1.1")
@@ -57,8 +58,29 @@ def test_a_refusal_is_explained_by_the_rule_that_makes_it(run, tmp_path: Path) -
     assert outside.exit_code == 1
     assert "REFUSES  rule:house" in outside.output
     assert "Inside only." in outside.output
-    assert json.loads(run("access", "rules", "show").output)["rules"][0]["id"] == "house"
-    assert "house" in run("access", "rules", "history").output
+    assert json.loads(run("site", "show", "rules").output)["rules"][0]["id"] == "house"
+    assert "house" in run("site", "history", "rules").output
+
+
+def test_site_documents_go_out_and_come_back_and_older_versions_too(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    kept = tmp_path / "site.json"
+    assert run("site", "export", str(kept)).exit_code == 0
+    night = {"id": "night", "reason": "No.", "when": {"hours": ["20:00", "07:00"]}, "deny": ["*.d"]}
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps({"rules": {"rules": [night]}}))
+
+    assert run("site", "import", str(changed)).output == "Changed: rules.\n"
+    assert run("site", "import", str(changed)).output == "Changed: nothing.\n"
+    assert run("site", "import", str(kept)).output == "Changed: rules.\n"
+    assert json.loads(run("site", "show", "rules").output) == {"rules": []}
+    assert run("site", "rollback", "rules", "1").exit_code == 0
+    assert json.loads(run("site", "show", "rules").output)["rules"][0]["id"] == "night"
+    assert json.loads(run("site", "show", "rules", "--version", "2").output) == {"rules": []}
+    assert "rules" in run("site", "list").output
+    wrong: object
+    for wrong in ({"nonsense": {}}, {"rules": {"rules": [1]}}, []):
+        changed.write_text(json.dumps(wrong))
+        assert run("site", "import", str(changed)).exit_code == 1
 
 
 def test_an_app_is_registered_listed_and_removed(run) -> None:  # type: ignore[no-untyped-def]

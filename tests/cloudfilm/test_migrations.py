@@ -62,3 +62,29 @@ def test_a_schema_goes_back_to_nothing_and_up_again(empty_url: str) -> None:
     assert tables(empty_url) == {"alembic_version"}
     migrate(empty_url)
     assert tables(empty_url) == full
+
+
+def test_the_rules_keep_their_history_on_the_way_to_site_documents_and_back(empty_url: str) -> None:
+    migrate(empty_url, "0001")
+    told = "SELECT {}, by, comment, document FROM {} ORDER BY 1"
+    kept = [(1, "a", "first", "{}"), (2, "b", "second", '{"rules": []}')]
+
+    def rows(statement: str, *values: object) -> list[tuple[object, ...]]:
+        database = Database(empty_url)
+        try:
+            with database.transaction() as session:
+                found = session.execute(text(statement), *values)
+                return [tuple(row) for row in found] if found.returns_rows else []
+        finally:
+            database.close()
+
+    for number, by, comment, document in kept:
+        rows(
+            "INSERT INTO policy_version (id, at, by, comment, document) "
+            "VALUES (:id, '2026-03-01 08:30:00', :by, :comment, :document)",
+            {"id": number, "by": by, "comment": comment, "document": document},
+        )
+    migrate(empty_url, "0002_site_documents")
+    assert rows(told.format("version", "site_document")) == kept
+    downgrade(empty_url, "0001")
+    assert rows(told.format("id", "policy_version")) == kept

@@ -37,9 +37,9 @@ def enter(rooms: Rooms, browser: FlaskClient, operator: Caller, role: str, login
 
 
 ALLOWED = {
-    "security_administrator": {"accounts", "rules", "glass", "explain", "clients"},
+    "security_administrator": {"accounts", "documents", "glass", "explain", "clients"},
     "audit_administrator": {"audit"},
-    "system_administrator": {"nodes"},
+    "system_administrator": {"nodes", "documents"},
     "radiologist": {"emergency"},
     "patient": set(),
 }
@@ -81,7 +81,7 @@ def test_an_account_is_added_and_disabled(rooms: Rooms, browser: FlaskClient, op
 
 def test_a_form_of_another_site_changes_nothing(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
     enter(rooms, browser, operator, "security_administrator")
-    for path in ("/admin/accounts", "/admin/rules", "/admin/clients", "/my/access", "/my/password"):
+    for path in ("/admin/accounts", "/admin/documents/rules", "/admin/clients", "/my/access", "/my/password"):
         for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}, {}):
             assert browser.post(path, data={"key": "person"}, headers=headers).status_code == 403
 
@@ -91,11 +91,19 @@ def test_rules_are_edited_and_a_wrong_one_is_named(
 ) -> None:
     enter(rooms, browser, operator, "security_administrator")
     wrong = browser.post(
-        "/admin/rules?lang=en", data={"document": '{"rules": [{"id": "a"}]}'}, headers=OWN_PAGE
+        "/admin/documents/rules?lang=en", data={"document": '{"rules": [{"id": "a"}]}'}, headers=OWN_PAGE
     )
     assert "Not accepted: Rule" in wrong.get_data(as_text=True)
-    right = browser.post("/admin/rules?lang=en", data={"document": '{"rules": []}'}, headers=OWN_PAGE)
+    right = browser.post(
+        "/admin/documents/rules?lang=en", data={"document": '{"rules": []}'}, headers=OWN_PAGE
+    )
     assert "Done." in right.get_data(as_text=True)
+    stale = {"document": '{"rules": []}', "version": "0"}
+    late = browser.post("/admin/documents/rules?lang=en", data=stale, headers=OWN_PAGE)
+    assert "changed in the meantime" in late.get_data(as_text=True)
+    browser.post("/admin/documents/rules", data={"key": "1"}, headers=OWN_PAGE)
+    assert 'value="2"' in browser.get("/admin/documents/rules").get_data(as_text=True)
+    assert browser.get("/admin/documents/nonsense").status_code == 404
 
 
 def test_a_refusal_is_explained(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:

@@ -1,0 +1,7 @@
+"""Every kind of site document, each beside the code that goes by it; the console and `cloudfilm site` edit
+them."""
+
+import access.rules
+from access.document_kind import DocumentKind
+
+DOCUMENTS: tuple[DocumentKind, ...] = (access.rules.RULES,)
