@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from access.tokens import Access
-from archive.blobs.disk import DiskStore
 from archive.blobs.sealed import Blobs
-from archive.blobs.store import BlobStore
+from archive.blobs.stores import copy_stores, main_store
 from archive.bundles import EncodedBundles
 from archive.imaging_study import ImagingStudyProjection
 from archive.room import Archive
@@ -17,7 +14,6 @@ from cloudfilm.documents import DOCUMENTS
 from kernel.clock import Clock, SystemClock
 from kernel.crypto import KeyRing
 from kernel.database import Database, GroupCommit
-from kernel.errors import InvalidSetting
 from kernel.settings import Settings
 from mpi.room import Mpi
 from records.room import Records
@@ -65,16 +61,8 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         database, clock, keys, settings.access.institution, {"ImagingStudy": ImagingStudyProjection()}
     )
     mpi = Mpi(database, clock, keys, records)
-    blobs = Blobs(blob_store(settings), keys, clock, settings.blobs)
+    blobs = Blobs(main_store(settings.blobs), keys, clock, settings.blobs, copy_stores(settings.blobs))
     archive = Archive(
         database, blobs, mpi, clock, settings.archive, settings.access.institution, GroupCommit(database)
     )
     return Rooms(settings, clock, database, keys, access, records, mpi, archive, EncodedBundles())
-
-
-def blob_store(settings: Settings) -> BlobStore:
-    """The store that `blobs.url` names."""
-    url = urlsplit(settings.blobs.url)
-    if url.scheme == "file":
-        return DiskStore(Path(url.path), settings.blobs.durable, settings.blobs.free_bytes)
-    raise InvalidSetting("blobs.url", settings.blobs.url, "use file:///folder")

@@ -37,6 +37,7 @@ from cryptography.hazmat.primitives.keywrap import (
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
 
 MAGIC = b"CFS1"
+RUN_BYTES = 1048576  # the most that is read of a sealed blob at once
 TAG_BYTES = 16
 WRAP_BYTES = 40
 PREFIX_BYTES = 7
@@ -55,7 +56,7 @@ class Aead(Protocol):
         """Ciphertext and tag."""
         ...
 
-    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
+    def decrypt(self, nonce: bytes, data: bytes | memoryview, associated_data: bytes | None, /) -> bytes:
         """Plain bytes; raises InvalidTag."""
         ...
 
@@ -72,9 +73,10 @@ class Sm4Gcm:
         encryptor.authenticate_additional_data(associated_data or b"")
         return encryptor.update(data) + encryptor.finalize() + encryptor.tag
 
-    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
+    def decrypt(self, nonce: bytes, data: bytes | memoryview, associated_data: bytes | None, /) -> bytes:
         """Plain bytes; raises InvalidTag."""
-        decryptor = Cipher(self._algorithm, modes.GCM(nonce, data[-TAG_BYTES:])).decryptor()
+        tag = bytes(memoryview(data)[-TAG_BYTES:])
+        decryptor = Cipher(self._algorithm, modes.GCM(nonce, tag)).decryptor()
         decryptor.authenticate_additional_data(associated_data or b"")
         return decryptor.update(data[:-TAG_BYTES]) + decryptor.finalize()
 
@@ -279,18 +281,29 @@ def chunk_nonce(prefix: bytes, number: int, last: bool) -> bytes:
 def open_range(seal: Seal, aead: Aead, pread: "Pread", offset: int, length: int) -> Iterator[bytes]:
     """Plain bytes `offset` to `offset + length` of a sealed blob, chunk by chunk.
 
-    pread: reads (length, offset) from the sealed form. Raises DamagedBlob when a chunk does not open.
+    pread: reads (length, offset) from the sealed form; asked for up to RUN_BYTES at once, since each read may
+    be a round trip to an object store. Raises DamagedBlob when a chunk does not open.
     """
     end = min(offset + length, seal.size_bytes)
     if offset >= end:
         return
     size, sealed_size, last = seal.chunk_bytes, seal.chunk_bytes + TAG_BYTES, seal.chunk_count - 1
-    first = offset // size
-    for number in range(first, (end - 1) // size + 1):
-        sealed = pread(
-            min(sealed_size, seal.sealed_bytes - seal.header_bytes - number * sealed_size),
-            seal.header_bytes + number * sealed_size,
-        )
+    stop_chunk, together = (end - 1) // size + 1, max(1, RUN_BYTES // size)
+    run, run_first = memoryview(b""), 0
+    for number in range(offset // size, stop_chunk):
+        if (number - run_first) * sealed_size >= len(run):
+            run_first = number
+            run = memoryview(
+                pread(
+                    min(
+                        min(together, stop_chunk - number) * sealed_size,
+                        seal.sealed_bytes - seal.header_bytes - number * sealed_size,
+                    ),
+                    seal.header_bytes + number * sealed_size,
+                )
+            )
+        at = (number - run_first) * sealed_size
+        sealed = run[at : at + sealed_size]
         try:
             plain = aead.decrypt(chunk_nonce(seal.prefix, number, number == last), sealed, None)
         except InvalidTag:

@@ -24,7 +24,9 @@ class DatabaseSettings:
 class BlobsSettings:
     """Where bytes are kept."""
 
-    url: str = ""  # file:///folder or s3://bucket/prefix; empty: blobs in the data directory
+    url: str = ""  # file:///folder, or s3://bucket/prefix?endpoint=https://host; empty: in the data directory
+    cold_url: str = ""  # a second store, for studies that the storage policy moves there; empty: none
+    copies: tuple[str, ...] = ()  # stores that hold every object too, as offsite=s3://bucket/prefix
     chunk_bytes: int = 262144  # plain bytes in one sealed chunk: the unit of random access
     suite: str = "AES-256-GCM"  # or SM4-GCM, for the commercial-cryptography assessment
     durable: bool = True  # wait for the disk before acknowledging; only a throw-away test turns it off

@@ -95,6 +95,9 @@ class DiskWriter:
         except OSError as failure:
             raise refusal(failure) from failure
 
+    def finish(self) -> None:
+        """Nothing can be begun ahead: the disk is waited for once a batch."""
+
     def commit(self, synced: set[str]) -> None:
         """Wait until the file and its directory entry are on the disk; a folder is synced once in a batch."""
         folder = str(self._path.parent)

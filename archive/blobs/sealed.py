@@ -6,15 +6,27 @@ bounded memory) and reads any range of it, whatever the store below.
 
 import hashlib
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from typing_extensions import Buffer
 
-from archive.blobs.store import BlobReader, BlobStore, BlobWriter, new_key
+from archive.blobs.store import (
+    BlobNotFound,
+    BlobReader,
+    BlobStore,
+    BlobWriter,
+    StorageUnavailable,
+    new_key,
+)
+from archive.blobs.tiers import key_in
 from kernel.clock import Clock
-from kernel.crypto import KeyRing, Seal, open_range
+from kernel.crypto import DamagedBlob, KeyRing, Seal, open_range
+from kernel.errors import CloudfilmError
 from kernel.settings import BlobsSettings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,9 @@ class Blobs:
     keys: KeyRing
     clock: Clock
     settings: BlobsSettings
+    copies: Mapping[str, BlobStore] = field(
+        default_factory=dict
+    )  # stores that hold every object too, by name
 
     def writer(self) -> "SealedWriter":
         """Begin a new object."""
@@ -58,18 +73,29 @@ class Blobs:
         return sealed
 
     def stream(self, key: str, seal: Seal, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Plain bytes from `offset`, chunk by chunk. Raises BlobNotFound or DamagedBlob."""
-        reader = self.store.open(key)
-        try:
-            yield from open_range(
-                seal,
-                self.keys.cipher(seal),
-                reader.pread,
-                offset,
-                seal.size_bytes if length is None else length,
-            )
-        finally:
-            reader.close()
+        """Plain bytes from `offset`, chunk by chunk.
+
+        What the store lost, damaged or cannot give now comes from a copy, from where it broke off. Raises
+        BlobNotFound, DamagedBlob or StorageUnavailable when no copy helps.
+        """
+        end = seal.size_bytes if length is None else min(seal.size_bytes, offset + length)
+        lost: CloudfilmError | None = None
+        for store, stored_as in self._places(key):
+            try:
+                for piece in read_sealed(store, stored_as, self.keys, seal, offset, end):
+                    yield piece
+                    offset += len(piece)
+                return
+            except (BlobNotFound, DamagedBlob, StorageUnavailable) as failure:
+                log.warning("object %s could not be read where it is: %s", key, type(failure).__name__)
+                lost = lost or failure
+        if lost is not None:
+            raise lost
+
+    def _places(self, key: str) -> Iterator[tuple[BlobStore, str]]:
+        yield self.store, key
+        for store in self.copies.values():
+            yield store, key_in("", key)
 
     def read(self, key: str, seal: Seal, offset: int = 0, length: int | None = None) -> bytes:
         """Plain bytes at once; for ranges that are known to be small, such as a frame."""
@@ -77,11 +103,28 @@ class Blobs:
 
     def open(self, key: str, seal: Seal) -> "SealedReader":
         """The object as a seekable binary file."""
-        return SealedReader(self.store.open(key), self.keys, seal)
+        return SealedReader(lambda number: self._chunk(key, seal, number), seal)
+
+    def _chunk(self, key: str, seal: Seal, number: int) -> bytes:
+        return self.read(key, seal, number * seal.chunk_bytes, seal.chunk_bytes)
 
     def delete(self, key: str) -> None:
-        """Remove an object."""
+        """Remove an object and its copies."""
         self.store.delete(key)
+        for store in self.copies.values():
+            store.delete(key_in("", key))
+
+
+def read_sealed(
+    store: BlobStore, key: str, keys: KeyRing, seal: Seal, offset: int, end: int
+) -> Iterator[bytes]:
+    """Plain bytes `offset` to `end` of an object in one store. Raises BlobNotFound, DamagedBlob or
+    StorageUnavailable."""
+    reader = store.open(key)
+    try:
+        yield from open_range(seal, keys.cipher(seal), reader.pread, offset, end - offset)
+    finally:
+        reader.close()
 
 
 class SealedWriter(io.RawIOBase):
@@ -135,6 +178,7 @@ class SealedWriter(io.RawIOBase):
         """Seal the last chunk. The object can be read, and is not yet durable."""
         if not self._finished:
             self._put(self._pending, last=True)
+            self._writer.finish()
             self._finished = True
         return Sealed(
             self._writer.key,
@@ -145,8 +189,13 @@ class SealedWriter(io.RawIOBase):
 
     def reader(self) -> "SealedReader":
         """Read back a finished object; its first chunk is still at hand and is not decrypted again."""
-        seal = replace(self._seal, size_bytes=self._size_bytes)
-        return SealedReader(self._writer.reader(), self._keys, seal, self._first)
+        seal, below = replace(self._seal, size_bytes=self._size_bytes), self._writer.reader()
+        cipher, size = self._keys.cipher(seal), seal.chunk_bytes
+
+        def read_chunk(number: int) -> bytes:
+            return b"".join(open_range(seal, cipher, below.pread, number * size, size))
+
+        return SealedReader(read_chunk, seal, self._first, below)
 
     def commit(self, synced: set[str] | None = None) -> None:
         """Make it durable; see `BlobWriter.commit`."""
@@ -160,11 +209,17 @@ class SealedWriter(io.RawIOBase):
 class SealedReader(io.RawIOBase):
     """A sealed object as a seekable binary file. Keeps the chunk it read last, and the first."""
 
-    def __init__(self, reader: BlobReader, keys: KeyRing, seal: Seal, first: bytes = b"") -> None:
+    def __init__(
+        self,
+        read_chunk: Callable[[int], bytes],
+        seal: Seal,
+        first: bytes = b"",
+        below: BlobReader | None = None,
+    ) -> None:
         super().__init__()
-        self._reader = reader
+        self._read_chunk = read_chunk
         self._seal = seal
-        self._cipher = keys.cipher(seal)
+        self._below = below  # closed with this
         self._chunks = {0: first} if first else {}
         self._at = 0
 
@@ -209,13 +264,12 @@ class SealedReader(io.RawIOBase):
     def _chunk(self, number: int) -> bytes:
         chunk = self._chunks.get(number)
         if chunk is None:
-            size = self._seal.chunk_bytes
-            chunk = b"".join(open_range(self._seal, self._cipher, self._reader.pread, number * size, size))
+            chunk = self._read_chunk(number)
             self._chunks = {0: self._chunks[0], number: chunk} if 0 in self._chunks else {number: chunk}
         return chunk
 
     def close(self) -> None:
         """Close the blob below."""
-        if not self.closed:
-            self._reader.close()
+        if not self.closed and self._below is not None:
+            self._below.close()
         super().close()

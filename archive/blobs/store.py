@@ -58,6 +58,10 @@ class BlobWriter(Protocol):
         """Append bytes. Raises StorageFull or StorageUnavailable."""
         ...
 
+    def finish(self) -> None:
+        """No more bytes come; what can be begun ahead of `commit` is begun."""
+        ...
+
     def commit(self, synced: set[str]) -> None:
         """Make it durable: when this returns, a power loss leaves it whole.
 

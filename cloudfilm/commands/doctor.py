@@ -62,7 +62,9 @@ def _newest_objects(rooms: Rooms) -> Iterator[str]:
         keys = session.scalars(select(Instance.blob_key).order_by(Instance.id.desc()).limit(200)).all()
     for key in keys:
         try:
-            rooms.archive.blobs.store.open(key).close()
+            reader = rooms.archive.blobs.store.open(key)
+            reader.pread(1, 0)
+            reader.close()
         except BlobNotFound:
             yield f"The stored object {key} is missing; restore the storage from its backup."
 
