@@ -1,4 +1,5 @@
-"""A certificate of our own for the first start, so that nothing goes in the clear; a site replaces it.
+"""TLS of the web server: a certificate of our own for the first start, so that nothing goes in the clear.
+A site replaces it with its own.
 
 X.509 v3 with subject alternative names (RFC 5280), ECDSA P-256, one year; made anew when it is about to end.
 """
@@ -10,11 +11,15 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from kernel.errors import InvalidSetting
+from kernel.settings import WebSettings
 
 LIFE = timedelta(days=365)
 RENEWED_BEFORE = timedelta(days=14)
@@ -92,6 +97,35 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     fresh.replace(path)
 
 
+def speaks_tls(web: WebSettings) -> bool:
+    """Whether the web server itself speaks TLS: behind a proxy or on this machine alone it need not."""
+    if web.tls != "auto":
+        return web.tls == "on"
+    return not web.trusted_proxies and not is_loopback(web.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address that is listened on."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def web_certificate(web: WebSettings, data_dir: Path) -> CertificatePaths:
+    """The site's own certificate, else ours, made when there is none. Raises InvalidSetting."""
+    if not web.tls_certificate:
+        host = urlsplit(web.public_url).hostname or ("" if web.host in ("0.0.0.0", "::") else web.host)  # noqa: S104
+        return ensure_certificate(data_dir, host)
+    paths = CertificatePaths(Path(web.tls_certificate), Path(web.tls_key or web.tls_certificate))
+    try:
+        server_tls(paths, web.tls_client_ca)
+    except (OSError, ValueError):  # ssl.SSLError is an OSError
+        remedy = "name PEM files of a certificate, of its key, and of authorities, that can be read"
+        raise InvalidSetting("web.tls_certificate", web.tls_certificate, remedy) from None
+    return paths
+
+
 TLS_1_2_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"  # with forward secrecy, as every suite of TLS 1.3
 
 
@@ -103,6 +137,7 @@ def server_tls(paths: CertificatePaths, client_authority: str = "") -> ssl.SSLCo
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(TLS_1_2_SUITES)
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.load_cert_chain(paths.certificate, paths.key)
     if client_authority:
         context.load_verify_locations(client_authority)

@@ -125,6 +125,7 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("web.port", _is_port, PORT),
     ("dimse.port", _is_port, PORT),
     ("mllp.port", _is_port, PORT),
+    ("web.tls", lambda value: value in ("auto", "on", "off"), "use auto, on or off"),
     ("web.processes", lambda value: 0 < value <= 64, "use 1 to 64"),
     ("web.threads", lambda value: 0 < value <= 1024, "use 1 to 1024"),
     ("dimse.processes", lambda value: 0 < value <= 64, "use 1 to 64"),

@@ -23,6 +23,7 @@ from gunicorn.app.base import BaseApplication
 
 import dimse.server
 import hl7_listener.mllp
+from access.certificate import server_tls, speaks_tls, web_certificate
 from cloudfilm.jobs import JOBS, bundle_for
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.subscribers import subscribers
@@ -53,7 +54,7 @@ def run_web(rooms: Rooms, stop: threading.Event) -> None:
     """Serve HTTP with gunicorn, whose arbiter restarts a worker that dies."""
     settings = rooms.settings
     rooms.close()  # every worker builds its own, after the fork
-    options = {
+    options: dict[str, Any] = {
         "bind": f"{settings.web.host}:{settings.web.port}",
         "workers": settings.web.processes,
         "threads": settings.web.threads,
@@ -67,6 +68,14 @@ def run_web(rooms: Rooms, stop: threading.Event) -> None:
         "loglevel": "warning",
         "preload_app": False,
     }
+    if speaks_tls(settings.web):
+        paths = web_certificate(settings.web, settings.data_dir)
+        authority = settings.web.tls_client_ca
+        options |= {
+            "certfile": str(paths.certificate),
+            "keyfile": str(paths.key),
+            "ssl_context": lambda _config, _default: server_tls(paths, authority),
+        }
     _Gunicorn(settings, options).run()
 
 

@@ -51,6 +51,10 @@ class WebSettings:
     trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-* headers are believed
     processes: int = 2  # server processes
     threads: int = 32  # requests that each process serves at once
+    tls: str = "auto"  # on, off, or auto: on when it listens to other machines and no trusted proxy is named
+    tls_certificate: str = ""  # PEM file of the certificate; empty: one of our own in the data directory
+    tls_key: str = ""  # PEM file of its key
+    tls_client_ca: str = ""  # PEM file of authorities whose client certificates sign in; empty: none do
     cors_origins: tuple[str, ...] = ()  # other sites whose pages may call; * for any
     max_body_bytes: int = 17179869184  # the largest request body
 

@@ -1,5 +1,6 @@
 """Signing in and out, and the first account: pages that work without a framework, on any screen."""
 
+import ssl
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -116,21 +117,29 @@ def second_factor() -> AnyResponse:
 
 @blp.post("/sign-in/certificate")
 def by_certificate() -> AnyResponse:
-    """Begin a session with the client certificate that the trusted proxy verified.
-
-    The proxy says so in X-SSL-Client-Verify (`SUCCESS`) and X-SSL-Client-Cert (PEM, percent-encoded, as
-    nginx's $ssl_client_escaped_cert); from anybody else the two mean nothing.
-    """
+    """Begin a session with the client certificate of the TLS connection."""
     _require_own_page()
-    is_from_proxy = "werkzeug.proxy_fix.orig" in request.environ
-    verified = request.headers.get("X-SSL-Client-Verify") == "SUCCESS"
-    if not (is_from_proxy and verified):
-        return _refused(UnknownCertificate())
-    pem = unquote(request.headers.get("X-SSL-Client-Cert", "")).encode()
     try:
-        return _signed_in(sign_in_by_certificate(room(Access), pem, client_address()))
+        return _signed_in(sign_in_by_certificate(room(Access), _verified_certificate(), client_address()))
     except CloudfilmError as refusal:
         return _refused(refusal)
+
+
+def _verified_certificate() -> bytes:
+    """The client certificate that our own TLS, or the trusted proxy's, has verified, as PEM.
+
+    The proxy says so in X-SSL-Client-Verify (`SUCCESS`) and X-SSL-Client-Cert (PEM, percent-encoded, as
+    nginx's $ssl_client_escaped_cert); from anybody else the two mean nothing. Raises UnknownCertificate.
+    """
+    connection = request.environ.get("gunicorn.socket")
+    if isinstance(connection, ssl.SSLSocket):
+        shown = connection.getpeercert(binary_form=True)
+        if connection.context.verify_mode is not ssl.CERT_NONE and shown:
+            return ssl.DER_cert_to_PEM_cert(shown).encode()
+    is_from_proxy = "werkzeug.proxy_fix.orig" in request.environ
+    if is_from_proxy and request.headers.get("X-SSL-Client-Verify") == "SUCCESS":
+        return unquote(request.headers.get("X-SSL-Client-Cert", "")).encode()
+    raise UnknownCertificate
 
 
 def _half_signed_in(signed_in: SignedIn) -> Response:

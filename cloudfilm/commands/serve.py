@@ -8,6 +8,7 @@ import click
 
 import access.accounts
 from access.caller import operator
+from access.certificate import speaks_tls
 from archive.ingest import ingest
 from archive.keys import Level
 from archive.query import Query
@@ -55,7 +56,8 @@ def _load_sample(rooms: Rooms) -> str:
 
 def welcome(settings: Settings, study_uid: str, code: str) -> str:
     """What a person needs to know once it runs."""
-    web = settings.web.public_url or f"http://{_shown(settings.web.host)}:{settings.web.port}"
+    scheme = "https" if speaks_tls(settings.web) else "http"
+    web = settings.web.public_url or f"{scheme}://{_shown(settings.web.host)}:{settings.web.port}"
     dimse, aet = settings.dimse, settings.dimse.ae_title
     lines = ["", f"cloudfilm runs at {web}   (Ctrl-C stops it; data in {settings.data_dir})", ""]
     if code:

@@ -69,11 +69,11 @@ def test_the_rules_keep_their_history_on_the_way_to_site_documents_and_back(empt
     told = "SELECT {}, by, comment, document FROM {} ORDER BY 1"
     kept = [(1, "a", "first", "{}"), (2, "b", "second", '{"rules": []}')]
 
-    def rows(statement: str, *values: object) -> list[tuple[object, ...]]:
+    def rows(statement: str, values: dict[str, object] | None = None) -> list[tuple[object, ...]]:
         database = Database(empty_url)
         try:
             with database.transaction() as session:
-                found = session.execute(text(statement), *values)
+                found = session.execute(text(statement), values or {})
                 return [tuple(row) for row in found] if found.returns_rows else []
         finally:
             database.close()
