@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from access.audit import DONE, REFUSED, note
 from access.caller import Action, Caller, Door, Permissions, Principal, PrincipalKind, Reach
 from access.model import Account, AuditEntry, PasswordHistory, SecondFactor, Token
-from access.roles import ROLES
+from access.roles import ADMINISTRATORS, BEYOND_SECURITY, ROLES
 from access.tokens import HALF, SESSION, SETUP, Access, caller_of, digest_of, issue, revoke_where
 from kernel.clock import new_id
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
@@ -103,14 +103,16 @@ def create_account(
     name: str = "",
     institution: str = "",
     department: str = "",
+    must_change: bool = False,
 ) -> str:
     """Make an account within the caller's transaction; returns its id.
 
-    Raises InvalidLogin, LoginTaken or WeakPassword.
+    must_change: its holder did not choose the password.
+    Raises InvalidLogin, LoginTaken, WeakPassword, or Forbidden for a role beyond the caller.
     """
-    may_make_it = role != "operator" or caller.principal.role != "security_administrator"
-    if not LOGIN.fullmatch(login) or role not in ROLES or not may_make_it:
+    if not LOGIN.fullmatch(login) or role not in ROLES:
         raise InvalidLogin
+    require_may_manage(caller, role)
     check_password(password, login)
     if session.scalar(select(Account.id).where(func.lower(Account.login) == login.lower())) is not None:
         raise LoginTaken
@@ -124,6 +126,7 @@ def create_account(
             institution=institution,
             department=department,
             password=HASHER.hash(password),
+            must_change=must_change,
             failures=0,
             disabled=False,
             created_at=access.clock.now(),
@@ -131,6 +134,12 @@ def create_account(
     )
     note(session, access.clock, caller, "create Account", account_id, detail=f"{login} as {role}")
     return account_id
+
+
+def require_may_manage(caller: Caller, role: str) -> None:
+    """Raise Forbidden for a security administrator that would reach an account beyond it."""
+    if caller.principal.role == "security_administrator" and role in BEYOND_SECURITY:
+        raise Forbidden(f"manage accounts of the role {role}", "The command `cloudfilm account` does it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +218,8 @@ def sign_in_by_certificate(access: Access, pem: bytes, address: str) -> str:
 
 def set_certificate(access: Access, caller: Caller, login: str, pem: bytes) -> None:
     """Let an account sign in with a certificate; none takes it away. Raises Forbidden, UnknownCertificate."""
-    caller.require(Action("Account", "u"))
     fingerprint = fingerprint_of(pem, access.clock.now()) if pem else ""
-    account_id = account_of(access, login).id
+    account_id = managed_account(access, caller, login).id
     with access.database.transaction() as session:
         session.execute(update(Account).where(Account.id == account_id).values(certificate=fingerprint))
         note(session, access.clock, caller, "update Account", account_id, detail="certificate")
@@ -359,9 +367,9 @@ def reset_password(access: Access, caller: Caller, login: str, new: str) -> None
 
     Raises Forbidden, NoSuchAccount or WeakPassword.
     """
-    caller.require(Action("Account", "u"))
+    account = managed_account(access, caller, login)
     check_password(new, login)
-    _keep_password(access, caller, account_of(access, login).id, new, must_change=True)
+    _keep_password(access, caller, account.id, new, must_change=True)
 
 
 def _keep_password(access: Access, caller: Caller, account_id: str, new: str, *, must_change: bool) -> None:
@@ -412,6 +420,14 @@ def account_of(access: Access, login: str) -> Account:
     return account
 
 
+def managed_account(access: Access, caller: Caller, login: str) -> Account:
+    """The account that the caller is about to change. Raises Forbidden or NoSuchAccount."""
+    caller.require(Action("Account", "u"))
+    account = account_of(access, login)
+    require_may_manage(caller, account.role)
+    return account
+
+
 def list_accounts(access: Access, caller: Caller) -> tuple[Account, ...]:
     """All accounts by name. Raises Forbidden."""
     caller.require(Action("Account", "s"))
@@ -428,17 +444,13 @@ def change_account(access: Access, caller: Caller, login: str, **values: str | b
     values: of CHANGEABLE. An account has one role, so nobody holds two administrators' (GB/T 22239 8.1.4.2).
     Nobody changes their own account. Raises Forbidden, NoSuchAccount or InvalidLogin.
     """
-    caller.require(Action("Account", "u"))
-    account = account_of(access, login)
+    account = managed_account(access, caller, login)
     if account.id == caller.principal.id:
         raise Forbidden("change your own account", "Another security administrator has to.")
-    unknown_role = "role" in values and values["role"] not in ROLES
-    if unknown_role or (
-        values.get("role") == "operator" and caller.principal.role == "security_administrator"
-    ):
+    role = str(values.get("role", account.role))
+    if role not in ROLES or set(values) - CHANGEABLE:
         raise InvalidLogin
-    if set(values) - CHANGEABLE:
-        raise InvalidLogin
+    require_may_manage(caller, role)
     with access.database.transaction() as session:
         session.execute(update(Account).where(Account.id == account.id).values(**values))
         revoke_where(access, session, Token.account_id == account.id)
@@ -478,32 +490,37 @@ def sign_out(access: Access, secret: str) -> None:
             note(session, access.clock, _visitor(token.account_id, "", ""), "sign out", token.account_id)
 
 
-def has_accounts(session: Session) -> bool:
-    """Whether anybody can sign in yet."""
-    return session.scalar(select(Account.id).limit(1)) is not None
+def roles_to_fill(access: Access, session: Session) -> tuple[str, ...]:
+    """The roles of the first accounts that nobody has yet: one for everything, or three apart."""
+    if access.settings.administrators == "one":
+        return () if session.scalar(select(Account.id).limit(1)) is not None else ("operator",)
+    held = set(session.scalars(select(Account.role).where(Account.role.in_(ADMINISTRATORS)).distinct()))
+    return tuple(role for role in ADMINISTRATORS if role not in held)
 
 
-def first_run_code(access: Access) -> str:
-    """A one-time code for the first account; empty once there is one. An earlier code no longer counts."""
+def first_run_codes(access: Access) -> dict[str, str]:
+    """A one-time code for each first account by its role; none once all are there. Earlier codes end."""
     with access.database.transaction() as session:
-        if has_accounts(session):
-            return ""
-        now = access.clock.now()
-        session.execute(
-            update(Token).where(Token.kind == SETUP, Token.revoked_at.is_(None)).values(revoked_at=now)
-        )
-        return issue(access, session, SETUP, life_s=FIRST_RUN_S, label="first run")
+        roles = roles_to_fill(access, session)
+        if not roles:
+            return {}
+        revoke_where(access, session, Token.kind == SETUP)
+        return {
+            role: issue(access, session, SETUP, life_s=FIRST_RUN_S, role=role, label="first run")
+            for role in roles
+        }
 
 
 def set_up(access: Access, code: str, login: str, password: str, address: str) -> str:
-    """Make the first account, which may do everything, and sign it in; returns the session's secret.
+    """Make the first account of the code's role and sign it in; returns the session's secret.
 
-    Raises Unauthenticated for a wrong or used code, InvalidLogin or WeakPassword.
+    Raises Unauthenticated for a wrong or used code, InvalidLogin, LoginTaken or WeakPassword.
     """
     caller = caller_of(access, code, (SETUP,), Door.WEB, address)
+    role = caller.principal.role
     with access.database.transaction() as session:
-        if has_accounts(session):
+        if role not in roles_to_fill(access, session):
             raise Unauthenticated
-        create_account(access, session, caller, login, password, "operator")
-        session.execute(update(Token).where(Token.id == caller.grant).values(revoked_at=access.clock.now()))
+        create_account(access, session, caller, login, password, role)
+        revoke_where(access, session, Token.id == caller.grant)
     return sign_in(access, login, password, address).secret

@@ -6,7 +6,7 @@ from access.caller import Clause, Door, Principal, PrincipalKind
 from access.model import Account
 from access.policy import Decision, decide
 from access.scopes import parse_scopes
-from access.tokens import Access, broken_glass, site_of
+from access.tokens import Access, broken_glass, role_in_force, site_of
 
 
 def decision_for(
@@ -28,7 +28,7 @@ def decision_for(
     own = frozenset((account.patients or "").replace(",", " ").split())
     principal = Principal(
         PrincipalKind.ACCOUNT, account.id, account.name, account.institution, account.department,
-        account.role, account.fhir_user,
+        role_in_force(access.settings, account.role), account.fhir_user,
     )  # fmt: skip
     return decide(
         principal,

@@ -35,7 +35,7 @@ class Site:
 class Step:
     """One step of a decision: what it lets through, and why."""
 
-    name: str  # role, rule:<id>, consent, scope, break-glass
+    name: str  # role, sign-in, rule:<id>, consent, scope, break-glass
     reason: str
     permissions: Permissions | None = None  # what it allows at most; None: everything
     denied: frozenset[Action] = frozenset()
@@ -72,15 +72,19 @@ def decide(
     at: datetime | None = None,
     purpose: str = "TREAT",
     grant: str = "",
+    unproven: str = "",
 ) -> Decision:
     """Make the Caller.
 
     scopes: of the token; None for a browser session of the account itself, which has all that its role has.
     context: of the launch (`patient`). granted: clauses of what was shared with the principal or is its own.
+    unproven: why the sign-in does not count yet (a second factor is due), nothing being permitted until then.
     glass: patients for whom it broke the glass. at: aware; without it rules about times do not apply.
     """
     site = site or Site()
     steps = [_role_step(principal, granted, site, purpose, at)]
+    if unproven:
+        steps.append(Step("sign-in", unproven, Permissions()))
     steps += [
         Step(f"rule:{rule.id}", rule.reason, denied=rule.deny, limit=rule.only)
         for rule in site.rules

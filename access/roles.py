@@ -29,6 +29,12 @@ class Role:
     span: Span
 
 
+ADMINISTRATORS = ("system_administrator", "security_administrator", "audit_administrator")
+"""Apart at MLPS level 3. An account has one role, so none holds two."""
+
+BEYOND_SECURITY = frozenset({"operator", "audit_administrator"})
+"""Whose accounts a security administrator does not touch: who watches it is not in its hands."""
+
 CLINICAL_READ = Permissions.of(all="rs")
 
 ROLES = {

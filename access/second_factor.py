@@ -21,6 +21,7 @@ from access.accounts import (
     count_failure,
     note_sign_in,
     open_session,
+    require_may_manage,
     require_unlocked,
 )
 from access.audit import REFUSED, note
@@ -102,6 +103,7 @@ def remove_second_factors(access: Access, caller: Caller, account_id: str) -> No
     """Take an account's second factors away, when its holder lost them. For security administrators."""
     caller.require(Action("Account", "u"))
     with access.database.transaction() as session:
+        require_may_manage(caller, session.get_one(Account, account_id).role)
         for row in session.scalars(select(SecondFactor).where(SecondFactor.account_id == account_id)):
             session.delete(row)
         revoke_where(access, session, Token.account_id == account_id)
@@ -187,6 +189,8 @@ def _spend(access: Access, row: SecondFactor, code: str) -> bool:
 def set_phone(access: Access, caller: Caller, account_id: str, phone: str) -> None:
     """Where an account's codes go; kept sealed. For security administrators. phone: E.164."""
     caller.require(Action("Account", "u"))
+    with access.database.snapshot() as session:
+        require_may_manage(caller, session.get_one(Account, account_id).role)
     sealed = access.keys.seal_bytes(phone.encode(), f"phone {account_id}") if phone else b""
     with access.database.transaction() as session:
         session.execute(update(Account).where(Account.id == account_id).values(phone=sealed))

@@ -125,7 +125,8 @@ _LOOK_UP = (
         Account.disabled, Client.disabled,
         Token.id, Token.kind, Token.client_id, Token.role, Token.scope, Token.context, Token.label,
         Account.id, Account.name, Account.role, Account.institution, Account.department,
-        Account.fhir_user, Account.patients, Client.name, Client.institution,
+        Account.fhir_user, Account.patients, Account.must_change, Token.factors,
+        Client.name, Client.institution,
         select(func.max(SiteDocument.version)).where(SiteDocument.name == RULES.name).scalar_subquery(),
         select(func.max(ConsentVersion.id)).scalar_subquery(),
         select(func.max(BreakGlass.id)).scalar_subquery(),
@@ -174,12 +175,14 @@ def decision_of(access: Access, secret: str, kinds: tuple[str, ...], door: Door,
 
 def _decide(access: Access, facts: tuple[Any, ...], door: Door, address: str, at: datetime) -> Decision:
     (token_id, kind, client_id, role, scope, context, label, account_id, name, account_role, institution,
-     department, fhir_user, patients, client_name, client_institution, *revision) = facts  # fmt: skip
+     department, fhir_user, patients, must_change, factors, client_name, client_institution,
+     *revision) = facts  # fmt: skip
     told: dict[str, str] = json.loads(context)
     if account_id:
         principal = Principal(
-            PrincipalKind.ACCOUNT, account_id, name, institution, department, account_role, fhir_user
-        )
+            PrincipalKind.ACCOUNT, account_id, name, institution, department,
+            role_in_force(access.settings, account_role), fhir_user,
+        )  # fmt: skip
     else:
         principal = Principal(
             PrincipalKind.CLIENT,
@@ -201,7 +204,24 @@ def _decide(access: Access, facts: tuple[Any, ...], door: Door, address: str, at
         at=at,
         purpose=told.get("purpose") or ("PATRQT" if principal.role == "patient" else "TREAT"),
         grant=token_id,
+        unproven=_unproven(access.settings, kind, account_role, must_change, factors),
     )
+
+
+def role_in_force(settings: AccessSettings, role: str) -> str:
+    """The role that counts: where administrators are apart, nobody may do everything."""
+    return "" if role == "operator" and settings.administrators == "three" else role
+
+
+def _unproven(settings: AccessSettings, kind: str, role: str, must_change: bool, factors: str) -> str:
+    """Why a browser session may do nothing yet but its own pages; empty: it counts."""
+    if kind != SESSION:
+        return ""  # an app's token was approved in a session that counted
+    if must_change:
+        return "Somebody else chose the password: it has to be changed first."
+    if role in settings.second_factor_roles and factors == "pwd":
+        return "The role takes a second factor: set one up, and sign in with it."
+    return ""
 
 
 def site_of(access: Access, revision: tuple[Any, ...] | None = None) -> Site:

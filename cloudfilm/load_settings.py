@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from access.roles import ROLES
 from kernel.crypto import SUITES
 from kernel.errors import InvalidSetting
 from kernel.settings import Settings
@@ -170,6 +171,12 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "log.level",
         lambda value: value in ("DEBUG", "INFO", "WARNING", "ERROR"),
         "use DEBUG, INFO, WARNING or ERROR",
+    ),
+    ("access.administrators", lambda value: value in ("one", "three"), "use one or three"),
+    (
+        "access.second_factor_roles",
+        lambda value: set(value) <= set(ROLES),
+        f"name roles: {', '.join(sorted(ROLES))}",
     ),
     ("log.format", lambda value: value in ("text", "json"), "use text or json"),
 )

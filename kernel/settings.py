@@ -97,6 +97,8 @@ class AccessSettings:
 
     session_idle_s: int = 1800  # a browser session unused for longer ends
     session_absolute_s: int = 43200  # a browser session ends after this long in any case
+    administrators: str = "one"  # one may do everything; three: system, security and audit apart (MLPS 3)
+    second_factor_roles: tuple[str, ...] = ()  # roles that may do nothing until they have a second factor
     token_s: int = 3600  # life of an access token unless it is asked for shorter
     institution: str = "MAIN"  # code of the institution that owns what arrives without one
     trusted_key_hosts: tuple[str, ...] = ()  # host:port of own servers that clients' key sets may be on

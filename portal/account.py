@@ -24,6 +24,7 @@ from access.accounts import (
 )
 from access.bearer import COOKIE, client_address, is_same_origin
 from access.caller import Door
+from access.roles import ADMINISTRATORS
 from access.second_factor import WrongCode, finish_sign_in
 from access.tokens import SESSION, Access, caller_of
 from kernel.errors import CloudfilmError, Forbidden, Unauthenticated
@@ -80,6 +81,7 @@ def _page(message: str, status: int) -> Response:
         language=language(),
         message=message,
         next=_inside(request.values.get("next", "")),
+        role=request.args.get("as", "") if request.args.get("as", "") in ADMINISTRATORS else "",
     )
     answer = make_response(html, status)
     answer.headers.update(HEADERS)

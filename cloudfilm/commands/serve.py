@@ -38,10 +38,10 @@ def serve(context: object, role: str | None, sample: bool) -> None:
     rooms = build_rooms(settings)
     try:
         study_uid = _load_sample(rooms) if sample else ""
-        code = access.accounts.first_run_code(rooms.access)
+        codes = access.accounts.first_run_codes(rooms.access)
     finally:
         rooms.close()
-    Supervisor(settings).run(lambda: click.echo(welcome(settings, study_uid, code)))
+    Supervisor(settings).run(lambda: click.echo(welcome(settings, study_uid, codes)))
 
 
 def _load_sample(rooms: Rooms) -> str:
@@ -54,18 +54,23 @@ def _load_sample(rooms: Rooms) -> str:
     return receipts[0].study_instance_uid
 
 
-def welcome(settings: Settings, study_uid: str, code: str) -> str:
+def welcome(settings: Settings, study_uid: str, codes: dict[str, str]) -> str:
     """What a person needs to know once it runs."""
     scheme = "https" if speaks_tls(settings.web) else "http"
     web = settings.web.public_url or f"{scheme}://{_shown(settings.web.host)}:{settings.web.port}"
     dimse, aet = settings.dimse, settings.dimse.ae_title
     lines = ["", f"cloudfilm runs at {web}   (Ctrl-C stops it; data in {settings.data_dir})", ""]
-    if code:
-        lines += [
-            "  Sign in for the first time, and choose a name and password:",
-            f"    {web}/sign-in#{code}",
-            "",
-        ]
+    if "operator" in codes:
+        lines.append("  Sign in for the first time, and choose a name and password:")
+    elif codes:
+        lines.append("  Hand each administrator their own address; each chooses a name and password there:")
+    lines += [
+        f"    {web}/sign-in#{code}"
+        if role == "operator"
+        else f"    {role:<24} {web}/sign-in?as={role}#{code}"
+        for role, code in codes.items()
+    ]
+    lines += [""] if codes else []
     lines += [
         "  Store, from a modality or by hand:",
         f"    storescu -aec {aet} {_shown(dimse.host)} {dimse.port} IMAGE.dcm",

@@ -1,5 +1,6 @@
 """Accounts: signing in, being locked out, the first one, passwords and second factors."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,7 +10,6 @@ from sqlalchemy import select, update
 
 from access.accounts import (
     AccountLocked,
-    InvalidLogin,
     PasswordUsedBefore,
     TooManyTries,
     WeakPassword,
@@ -18,24 +18,28 @@ from access.accounts import (
     change_password,
     check_password,
     create_account,
-    first_run_code,
+    first_run_codes,
     reset_password,
+    set_certificate,
     set_up,
     sign_in,
     sign_out,
 )
 from access.caller import Caller, Door
 from access.model import Account, AuditEntry, SecondFactor
+from access.roles import ADMINISTRATORS, ROLES
 from access.second_factor import (
     TooManyCodes,
     WrongCode,
     confirm_totp,
     finish_sign_in,
     offer_totp,
+    remove_second_factors,
     send_code,
     set_phone,
 )
 from access.tokens import SESSION, Access, caller_of
+from cloudfilm.rooms import Rooms, build_rooms
 from kernel.clock import FixedClock
 from kernel.errors import Forbidden, Unauthenticated
 from tests.access.conftest import PASSWORD, MakeAccount
@@ -108,7 +112,7 @@ def test_a_password_that_is_easy_to_guess_is_refused(password: str) -> None:
 
 
 def test_the_first_account_is_made_once_with_the_code_of_the_start(access: Access) -> None:
-    old, code = first_run_code(access), first_run_code(access)
+    old, code = first_run_codes(access)["operator"], first_run_codes(access)["operator"]
     with pytest.raises(Unauthenticated):
         set_up(access, old, "chief", PASSWORD, "")
     with pytest.raises(WeakPassword):
@@ -117,7 +121,7 @@ def test_the_first_account_is_made_once_with_the_code_of_the_start(access: Acces
     session = set_up(access, code, "chief", PASSWORD, "")
 
     assert caller_of(access, session, (SESSION,), Door.WEB, "").principal.role == "operator"
-    assert first_run_code(access) == ""
+    assert first_run_codes(access) == {}
     with pytest.raises(Unauthenticated):
         set_up(access, code, "second", PASSWORD, "")
 
@@ -169,9 +173,10 @@ def test_a_reset_password_has_to_be_changed(
     make_account("reader", "radiologist")
     reset_password(access, operator, "reader", "Given-Horse-1")
 
-    enter(access, password="Given-Horse-1")
-    with access.database.snapshot() as session:
-        assert session.scalars(select(Account.must_change)).one()
+    caller = enter(access, password="Given-Horse-1")
+    assert not caller.permissions.verbs
+    change_password(access, caller, "Given-Horse-1", "Chosen-Horse-2")
+    assert enter(access, password="Chosen-Horse-2").permissions == ROLES["radiologist"].permissions
 
 
 def test_nobody_changes_their_own_account_and_no_security_administrator_makes_an_operator(
@@ -183,7 +188,7 @@ def test_nobody_changes_their_own_account_and_no_security_administrator_makes_an
 
     with pytest.raises(Forbidden):
         change_account(access, guard, "guard", role="audit_administrator")
-    with pytest.raises(InvalidLogin):
+    with pytest.raises(Forbidden):
         change_account(access, guard, "reader", role="operator")
     change_account(access, guard, "reader", role="physician")
     with pytest.raises(Forbidden):
@@ -196,8 +201,88 @@ def test_no_security_administrator_makes_an_operator_account(
     make_account("guard", "security_administrator")
     guard = enter(access, "guard")
 
-    with access.database.transaction() as session, pytest.raises(InvalidLogin):
-        create_account(access, session, guard, "king", PASSWORD, "operator")
+    for role in ("operator", "audit_administrator"):
+        with access.database.transaction() as session, pytest.raises(Forbidden):
+            create_account(access, session, guard, "king", PASSWORD, role)
+
+
+def test_a_security_administrator_does_not_reach_the_accounts_of_who_watches_it(
+    access: Access, make_account: MakeAccount
+) -> None:
+    make_account("guard", "security_administrator")
+    watcher = make_account("watcher", "audit_administrator")
+    guard = enter(access, "guard")
+
+    for act in (
+        lambda: reset_password(access, guard, "watcher", "Another-Horse-8"),
+        lambda: change_account(access, guard, "watcher", disabled=True),
+        lambda: remove_second_factors(access, guard, watcher),
+        lambda: set_phone(access, guard, watcher, "+8613800138000"),
+        lambda: set_certificate(access, guard, "watcher", b""),
+    ):
+        with pytest.raises(Forbidden):
+            act()
+
+
+@pytest.fixture
+def apart(rooms: Rooms) -> Iterator[Access]:
+    """A site of the same host whose administrators are apart."""
+    settings = replace(rooms.settings, access=replace(rooms.settings.access, administrators="three"))
+    built = build_rooms(settings, rooms.clock)
+    yield built.access
+    built.close()
+
+
+def test_three_administrators_are_made_each_with_its_own_code_and_nobody_may_do_everything(
+    apart: Access, make_account: MakeAccount
+) -> None:
+    make_account("king", "operator")
+    assert not enter(apart, "king").permissions.verbs
+    codes = first_run_codes(apart)
+    assert set(codes) == set(ADMINISTRATORS)
+
+    for role, code in codes.items():
+        session = set_up(apart, code, role, PASSWORD, "")
+        caller = caller_of(apart, session, (SESSION,), Door.WEB, "")
+        assert caller.principal.role == role
+        assert caller.permissions == ROLES[role].permissions
+        with pytest.raises(Unauthenticated):
+            set_up(apart, code, f"{role}2", PASSWORD, "")
+    assert first_run_codes(apart) == {}
+
+
+def test_a_code_whose_role_is_held_by_now_makes_no_second_administrator(
+    apart: Access, make_account: MakeAccount
+) -> None:
+    code = first_run_codes(apart)["audit_administrator"]
+    make_account("auditor", "audit_administrator")
+
+    with pytest.raises(Unauthenticated):
+        set_up(apart, code, "second", PASSWORD, "")
+
+
+def test_a_role_that_takes_a_second_factor_may_do_nothing_without_one(
+    rooms: Rooms, make_account: MakeAccount
+) -> None:
+    make_account("guard", "security_administrator")
+    settings = replace(
+        rooms.settings, access=replace(rooms.settings.access, second_factor_roles=("security_administrator",))
+    )
+    strict = build_rooms(settings, rooms.clock)
+    try:
+        guard = enter(strict.access, "guard")
+        assert not guard.permissions.verbs
+        offer = offer_totp(strict.access, guard, "guard")
+        totp = pyotp.parse_uri(offer.uri)
+        assert isinstance(totp, pyotp.TOTP)
+        at = int(strict.clock.now().timestamp())
+        confirm_totp(strict.access, guard, offer.id, totp.at(at - 30))
+        half = sign_in(strict.access, "guard", PASSWORD, "").secret
+        whole = finish_sign_in(strict.access, half, totp.at(at), "")
+        caller = caller_of(strict.access, whole, (SESSION,), Door.WEB, "")
+        assert caller.permissions == ROLES["security_administrator"].permissions
+    finally:
+        strict.close()
 
 
 @pytest.fixture
