@@ -116,7 +116,7 @@ ROLES = {
     for role in (
         Role("web", run_web, lambda settings: 1),
         Role("dimse", dimse.server.run, lambda settings: settings.dimse.processes),
-        Role("mllp", hl7_listener.mllp.run, lambda settings: int(settings.mllp.enabled)),
+        Role("mllp", hl7_listener.mllp.run, lambda settings: settings.mllp.processes * settings.mllp.enabled),
         Role("worker", run_worker, lambda settings: settings.queue.workers),
     )
 }

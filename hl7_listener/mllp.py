@@ -1,9 +1,10 @@
 """MLLP: HL7 v2 messages over TCP, in frames of 0x0B ... 0x1C 0x0D (HL7 transport specification, appendix C).
 
-A process of its own: asyncio takes the bytes, a few threads process messages, and concurrent messages share
-a commit. A connection is answered in the order of its messages. The reader is lenient where senders are
-careless: frames in pieces or several at once, no 0x0D at the end, noise between frames. It is strict where
-that would cost us: size, silence, the number of connections, and who may send at all.
+Processes of its own, which may share the port: asyncio takes the bytes, a few threads process messages, and
+concurrent messages share a commit. A connection is answered in the order of its messages. The reader is
+lenient where senders are careless: frames in pieces or several at once, no 0x0D at the end, noise between
+frames. It is strict where that would cost us: size, silence, the number of connections, and who may send at
+all.
 """
 
 import asyncio
@@ -14,12 +15,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from access.caller import Caller, Door
 from access.nodes import identify_node
 from hl7_listener.acknowledgement import REJECTED, Header, Refusal, acknowledge
-from hl7_listener.receiving import receive
+from hl7_listener.receiving import receive_all
 from hl7_listener.room import Hl7, hl7_of
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
 from kernel.settings import MllpSettings
@@ -31,6 +33,8 @@ READ_BYTES = 65536
 FINISH_WITHIN_S = 10.0
 SENDER_FOR_S = 10.0  # a node that was changed or removed is noticed after this long
 MOST_SENDERS = 1000
+MOST_TOGETHER = 64  # messages that share a transaction
+LARGE_BYTES = 262144  # a message larger than this has one of its own
 
 
 class FrameTooLarge(CloudfilmError):
@@ -75,6 +79,16 @@ def frame(message: bytes) -> bytes:
     return b"\x0b" + message + b"\x1c\x0d"
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A message that waits for its answers."""
+
+    message: bytes
+    address: str
+    certificate: str
+    answers: "asyncio.Future[tuple[bytes, ...]]"
+
+
 class MllpServer:
     """The listener of one process."""
 
@@ -82,6 +96,9 @@ class MllpServer:
         self._hl7 = hl7
         self._settings = hl7.settings
         self._pool = ThreadPoolExecutor(hl7.settings.threads, "mllp")
+        self._waiting: list[_Arrival] = []
+        self._arrived = asyncio.Event()
+        self._groups: list[asyncio.Task[None]] = []
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._senders: dict[tuple[str, str, str, str], tuple[Caller, float]] = {}
@@ -89,8 +106,14 @@ class MllpServer:
     async def start(self) -> int:
         """Listen. Returns the port, which matters when the setting is 0."""
         self._server = await asyncio.start_server(
-            self._on_connection, self._settings.host, self._settings.port, ssl=tls_context(self._settings)
+            self._on_connection,
+            self._settings.host,
+            self._settings.port,
+            ssl=tls_context(self._settings),
+            reuse_port=self._settings.processes > 1,
+            backlog=512,
         )
+        self._groups = [asyncio.create_task(self._work()) for _ in range(self._settings.threads)]
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -101,6 +124,8 @@ class MllpServer:
             task.cancel()
         if self._connections:
             await asyncio.wait(self._connections, timeout=FINISH_WITHIN_S)
+        for task in self._groups:
+            task.cancel()
         self._pool.shutdown(wait=True)
 
     async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -143,17 +168,57 @@ class MllpServer:
                     await writer.drain()
 
     async def _process(self, message: bytes, address: str, certificate: str) -> tuple[bytes, ...]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._answer, message, address, certificate)
+        answers: asyncio.Future[tuple[bytes, ...]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Arrival(message, address, certificate, answers))
+        self._arrived.set()
+        return await answers
 
-    def _answer(self, message: bytes, address: str, certificate: str) -> tuple[bytes, ...]:
-        try:
-            caller = self._sender_of(message, address, certificate)
-        except CloudfilmError as refused:
-            log.warning("a message from %s was refused: %s", address, refused)
-            refusal = Refusal(REJECTED, "207", "MSH-3", "This sender is not known here.")
-            return (acknowledge(Header(), self._hl7.clock.now(), refusal),)
-        return receive(self._hl7, caller, message).messages
+    async def _work(self) -> None:
+        """Take what has come on all connections, have it done by a thread, and hand out the answers."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            group = self._next_group()
+            if not group:
+                continue
+            try:
+                done = await loop.run_in_executor(self._pool, self._answer_all, group)
+            except Exception:
+                log.exception("messages could not be handled; their connections are closed")
+                for arrival in group:
+                    arrival.answers.cancel()
+                continue
+            for arrival, answers in zip(group, done, strict=True):
+                if not arrival.answers.done():
+                    arrival.answers.set_result(answers)
+
+    def _next_group(self) -> list["_Arrival"]:
+        """What waits, up to a number; a large message goes by itself, so that it holds up no small one."""
+        group: list[_Arrival] = []
+        while self._waiting and len(group) < MOST_TOGETHER:
+            is_large = len(self._waiting[0].message) > LARGE_BYTES
+            if is_large and group:
+                break
+            group.append(self._waiting.pop(0))
+            if is_large:
+                break
+        if not self._waiting:
+            self._arrived.clear()
+        return group
+
+    def _answer_all(self, group: list["_Arrival"]) -> list[tuple[bytes, ...]]:
+        known: dict[int, Caller] = {}
+        done: dict[int, tuple[bytes, ...]] = {}
+        for at, arrival in enumerate(group):
+            try:
+                known[at] = self._sender_of(arrival.message, arrival.address, arrival.certificate)
+            except CloudfilmError as refused:
+                log.warning("a message from %s was refused: %s", arrival.address, refused)
+                refusal = Refusal(REJECTED, "207", "MSH-3", "This sender is not known here.")
+                done[at] = (acknowledge(Header(), self._hl7.clock.now(), refusal),)
+        answers = receive_all(self._hl7, [(caller, group[at].message) for at, caller in known.items()])
+        done |= {at: answer.messages for at, answer in zip(known, answers, strict=True)}
+        return [done[at] for at in range(len(group))]
 
     def _sender_of(self, message: bytes, address: str, certificate: str) -> Caller:
         """The node that sends, remembered for a short while. Raises UnknownNode."""

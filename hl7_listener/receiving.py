@@ -10,10 +10,12 @@ counters start anew; that it happened is written down with it.
 import hashlib
 import logging
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -32,6 +34,7 @@ from hl7_listener.er7 import Message, UnreadableMessage, parse, split_batch
 from hl7_listener.messages import handler_of
 from hl7_listener.model import Hl7Message
 from hl7_listener.room import ContentError, Done, Hl7, Work
+from kernel.database import table_of
 from kernel.errors import CloudfilmError, Kind
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,39 @@ def receive(hl7: Hl7, caller: Caller, raw: bytes) -> Answer:
         tuple(message for answer in answers for message in answer.messages),
         all(answer.is_positive for answer in answers),
     )
+
+
+def receive_all(hl7: Hl7, arrivals: Sequence[tuple[Caller, bytes]]) -> list[Answer]:
+    """Take messages of several connections at once, in one transaction; each is answered as by `receive`.
+
+    One that is refused is undone by itself, and taken again alone.
+    """
+    if len(arrivals) < 2:
+        return [receive(hl7, caller, raw) for caller, raw in arrivals]
+    writes: dict[int, Callable[[Session], Answer]] = {}
+    for at, (caller, raw) in enumerate(arrivals):
+        message = _readable(raw)
+        if message is not None and caller.may(SEND):
+            writes[at] = partial(_keep_and_process_readable, hl7, caller, raw, message)
+    done = dict(zip(writes, hl7.commits.run_all(list(writes.values())), strict=True))
+    answers = []
+    for at, (caller, raw) in enumerate(arrivals):
+        answer = done.get(at)
+        answers.append(answer if isinstance(answer, Answer) else receive(hl7, caller, raw))
+    return answers
+
+
+def _readable(raw: bytes) -> Message | None:
+    try:
+        return parse(raw) if split_batch(raw) is None else None
+    except UnreadableMessage:
+        return None
+
+
+def _keep_and_process_readable(
+    hl7: Hl7, caller: Caller, raw: bytes, message: Message, session: Session
+) -> Answer:
+    return _keep_and_process(hl7, session, caller, raw, message)
 
 
 def _receive_one(hl7: Hl7, caller: Caller, raw: bytes) -> Answer:
@@ -116,7 +152,7 @@ def _keep_unreadable(
     if known is None and raw.strip():
         values = _values(hl7, caller, raw, digest)
         failed = {"control_id": header.control_id, "error": refusal.reason, "state": "failed"}
-        session.execute(insert(Hl7Message).values(values | failed))
+        session.connection().execute(_KEEP, values | failed)
     return _negative(hl7, header, refusal)
 
 
@@ -135,6 +171,7 @@ def _values(hl7: Hl7, caller: Caller, raw: bytes, digest: str) -> dict[str, Any]
         "sealed": hl7.keys.seal_bytes(raw, SEALED),
         "size_bytes": len(raw),
         "received_at": hl7.clock.now(),
+        "processed_at": None,
         "state": "received",
         "error": "",
         "answer": b"",
@@ -154,11 +191,8 @@ def _keep_and_process(
     digest = hashlib.sha256(raw).hexdigest()
     header = header_of(message)
     sender, control_id = message.sender[:200], message.control_id[:199]
-    earlier = session.execute(
-        select(Hl7Message.digest, Hl7Message.answer, Hl7Message.state).where(
-            Hl7Message.sender == sender, Hl7Message.control_id == control_id
-        )
-    ).all()
+    connection = session.connection()
+    earlier = connection.execute(_EARLIER, {"from": sender, "number": control_id}).all()
     repeat = next((row for row in earlier if row.digest == digest), None)
     if repeat is not None:
         return Answer(_unpack(hl7.keys.open_bytes(repeat.answer, ANSWER)), repeat.state in ("done", "kept"))
@@ -177,8 +211,16 @@ def _keep_and_process(
         "answer": hl7.keys.seal_bytes(_pack(answer.messages), ANSWER),
         **_outcome(done, refusal),
     }
-    session.execute(insert(Hl7Message).values(values))
+    connection.execute(_KEEP, values)
     return answer
+
+
+# Built once: these run for every message, and building a statement costs more than running it.
+_MESSAGE = table_of(Hl7Message)
+_EARLIER = select(_MESSAGE.c.digest, _MESSAGE.c.answer, _MESSAGE.c.state).where(
+    _MESSAGE.c.sender == bindparam("from"), _MESSAGE.c.control_id == bindparam("number")
+)
+_KEEP = insert(_MESSAGE)
 
 
 def _outcome(done: Done, refusal: Refusal | None) -> dict[str, str]:

@@ -10,7 +10,7 @@ write locks the row (`with_for_update`) or relies on a unique constraint.
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -248,13 +248,27 @@ class GroupCommit:
 
     def run(self, write: Callable[[Session], T]) -> T:
         """Run `write(session)` in a shared transaction; returns its result when it is durable, or raises."""
-        mine: Future[T] = Future()
-        with self._lock:
-            self._waiting.append((write, mine))
-        with self._leading:
-            while not mine.done():
-                self._lead()
+        (mine,) = self._run([write])
         return mine.result()
+
+    def run_all(self, writes: Sequence[Callable[[Session], T]]) -> list[T | Exception]:
+        """Run writes of one thread in a shared transaction. Returns of each its result, or what it raised."""
+        outcomes: list[T | Exception] = []
+        for mine in self._run(writes):
+            failure = mine.exception()
+            if failure is not None and not isinstance(failure, Exception):
+                raise failure
+            outcomes.append(mine.result() if failure is None else failure)
+        return outcomes
+
+    def _run(self, writes: Sequence[Callable[[Session], T]]) -> list[Future[T]]:
+        mine: list[Future[T]] = [Future() for _ in writes]
+        with self._lock:
+            self._waiting += zip(writes, mine, strict=True)
+        with self._leading:
+            while not all(each.done() for each in mine):
+                self._lead()
+        return mine
 
     def _lead(self) -> None:
         with self._lock:
@@ -264,11 +278,7 @@ class GroupCommit:
             with self._database.transaction() as session:
                 for write, future in batch:
                     try:
-                        if len(batch) == 1:
-                            result = write(session)
-                        else:
-                            with session.begin_nested():
-                                result = write(session)
+                        result = write(session) if len(batch) == 1 else _within_savepoint(session, write)
                     except Exception as failure:
                         if len(batch) == 1:
                             session.rollback()
@@ -284,3 +294,19 @@ class GroupCommit:
                 future.set_result(result)
             else:
                 future.set_exception(refused)
+
+
+def _within_savepoint(session: Session, write: Callable[[Session], T]) -> T:
+    """Run a write that is undone by itself when it raises. Said to the database directly: a nested session
+    transaction costs more than most writes."""
+    connection = session.connection()
+    connection.exec_driver_sql("SAVEPOINT one_write")
+    try:
+        result = write(session)
+        session.flush()
+    except BaseException:
+        session.expunge_all()  # what it had loaded may be what it had changed
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one_write")
+        raise
+    connection.exec_driver_sql("RELEASE SAVEPOINT one_write")
+    return result

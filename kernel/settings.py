@@ -83,7 +83,8 @@ class MllpSettings:
     idle_timeout_s: float = 600.0  # a connection silent for longer is closed
     max_message_bytes: int = 67108864  # the largest message
     max_connections: int = 256  # connections at once
-    threads: int = 16  # messages that are processed at once
+    processes: int = 1  # listening processes that share the port; more of them pay on PostgreSQL
+    threads: int = 4  # groups of messages that each process handles at once; a group shares a commit
     tls_certificate: str = ""  # PEM file of the server's certificate; empty: no TLS
     tls_key: str = ""  # PEM file of its key
     tls_client_ca: str = ""  # PEM file of authorities whose client certificates are demanded; empty: none is

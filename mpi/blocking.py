@@ -39,7 +39,7 @@ def _keys(features: Features) -> Iterator[str]:
     if name is not None:
         yield from _name_keys(name, born, features.address)
     if features.address.isascii() and features.address:
-        yield from _western_address_keys(features.address, name)
+        yield from _western_address_keys(features, name)
     if born:
         yield f"born|{born}|{features.sex}"
         yield f"born|{born}|{features.address[:6]}"
@@ -67,10 +67,9 @@ def _name_keys(name: Name, born: str, address: str) -> Iterator[str]:
             yield f"part|{part[:5]}|{address[:14]}"
 
 
-def _western_address_keys(address: str, name: Name | None) -> Iterator[str]:
+def _western_address_keys(features: Features, name: Name | None) -> Iterator[str]:
     """A postcode with a name's beginning, and long words with a postcode or a name's beginning."""
-    words = address.split()
-    postcode = next((word for word in reversed(words) if word.isdigit() and len(word) >= 4), "")
+    words, postcode = features.address.split(), features.postcode
     starts = {part[:3] for part in name.words} if name else set()
     for start in starts:
         yield f"post|{postcode}|{start}"

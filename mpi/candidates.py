@@ -4,9 +4,10 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sqlalchemy import TextClause, delete, func, insert, select, text
+from sqlalchemy import TextClause, bindparam, delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
+from kernel.database import table_of
 from mpi.blocking import MOST_IN_BLOCK, block_keys, name_key
 from mpi.features import Features, features_of
 from mpi.model import BlockKey, PatientRecord
@@ -48,11 +49,10 @@ def find_candidates(
     nearest = [record_id for rank, (record_id, keys) in ranked if keys > 1 or rank < MOST_BY_ONE_KEY]
     if not nearest:
         return []
-    records = session.scalar(select(func.max(PatientRecord.id))) or 0
+    connection = session.connection()
+    records = connection.execute(_LAST_RECORD).scalar() or 0
     frequency = _name_frequency(mpi, features, blocks, records)
-    rows = session.execute(
-        select(*COLUMNS).where(PatientRecord.id.in_(nearest), PatientRecord.replaced_by.is_(None))
-    )
+    rows = connection.execute(_NEAREST, {"nearest": nearest})
     candidates = [
         Candidate(
             row.id,
@@ -65,19 +65,23 @@ def find_candidates(
     return sorted(candidates, key=lambda candidate: -candidate.scored.weight)
 
 
-COLUMNS = (
-    PatientRecord.id, PatientRecord.person_id, PatientRecord.patient_id, PatientRecord.issuer,
-    PatientRecord.identifier, PatientRecord.institution, PatientRecord.authority, PatientRecord.sealed,
-)  # fmt: skip
+# Built once: these run for every new record, and building a statement costs more than running it.
+_RECORD = table_of(PatientRecord)
+_LAST_RECORD = select(func.max(_RECORD.c.id))
+_NEAREST = select(
+    _RECORD.c.id, _RECORD.c.person_id, _RECORD.c.patient_id, _RECORD.c.issuer,
+    _RECORD.c.identifier, _RECORD.c.institution, _RECORD.c.authority, _RECORD.c.sealed,
+).where(_RECORD.c.id.in_(bindparam("nearest", expanding=True)), _RECORD.c.replaced_by.is_(None))  # fmt: skip
+_INDEX = insert(table_of(BlockKey))
 
 
 def _blocks(session: Session, hashes: list[int]) -> dict[int, list[int]]:
     """The records under each key, up to one more than is looked at, so that a fuller block shows."""
     if session.get_bind().dialect.name == "postgresql":
-        found = session.execute(LOOKUP_POSTGRESQL, {"hashes": hashes})
+        found = session.connection().execute(LOOKUP_POSTGRESQL, {"hashes": hashes})
     else:
         parameters = {f"h{at}": value for at, value in enumerate(hashes)}
-        found = session.execute(_lookup_sqlite(len(hashes)), parameters)
+        found = session.connection().execute(_lookup_sqlite(len(hashes)), parameters)
     blocks: dict[int, list[int]] = {}
     for block, record_id in found:
         blocks.setdefault(block, []).append(record_id)
@@ -116,7 +120,7 @@ def index_record(session: Session, record_id: int, hashes: list[int]) -> None:
     """Put a new record under its block keys."""
     if hashes:
         rows = [{"hash": value, "patient_record_id": record_id} for value in hashes]
-        session.execute(insert(BlockKey), rows)
+        session.connection().execute(_INDEX, rows)
 
 
 def reindex_record(session: Session, record_id: int, hashes: list[int]) -> None:

@@ -14,6 +14,7 @@ from mpi.features import Features, Name
 from mpi.identity_number import IdentityNumber
 
 CLOSE, ALIKE = 0.94, 0.85  # Jaro-Winkler of Latin names
+WHOLE_WORDS = 6  # of a western address that goes from the house to the state: strangers do not share it
 LUNAR_DAYS = range(18, 56)  # a lunar birthday read as a solar one is this much too early
 
 
@@ -176,17 +177,17 @@ def compare_phones(one: tuple[str, ...], other: tuple[str, ...]) -> str | None:
 
 
 def compare_addresses(one: str, other: str) -> str | None:
-    """same, near, area or different."""
+    """whole, same, near, area, part or different; whole and part are levels of western addresses alone."""
     if not one or not other:
         return None
     if one == other:
-        return "same"
+        return "whole" if one.isascii() and one.count(" ") >= WHOLE_WORDS - 1 else "same"
     longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
     if longer.startswith(shorter) and len(shorter) >= 6:
         return "near"
     if one.isascii() and other.isascii():
         alike = token_sort_ratio(one, other)
-        return "near" if alike >= 85 else "area" if alike >= 65 else "different"
+        return "near" if alike >= 85 else "area" if alike >= 65 else "part" if alike >= 50 else "different"
     if OSA.normalized_similarity(one, other) >= 0.85 or OSA.distance(shorter, longer[: len(shorter)]) <= 2:
         return "near"
     return "area" if one[:6] == other[:6] else "different"

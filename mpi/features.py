@@ -63,6 +63,7 @@ class Features:
     insurance: str
     phones: tuple[str, ...]
     address: str
+    postcode: str  # of a western address; a Chinese one says the same in words
 
 
 def features_of(said: Demographics) -> Features:
@@ -82,6 +83,7 @@ def features_of(said: Demographics) -> Features:
         guardian, identity = identity.number, None
     if birth_date is None and identity is not None and newborn is None:
         birth_date = identity.birth_date
+    address = _address(said.address)
     return Features(
         name=None if newborn or is_unknown else _name(text, latin),
         mother=_name(newborn[0], "") if newborn else None,
@@ -95,7 +97,8 @@ def features_of(said: Demographics) -> Features:
         phones=tuple(
             dict.fromkeys(phone for part in re.split(r"[;,/、]", said.phone) if (phone := _phone(part)))
         ),
-        address=_address(said.address),
+        address=address,
+        postcode=postcode_of(address),
     )
 
 
@@ -160,6 +163,13 @@ def _phone(text: str) -> str:
     if len(digits) < 7 or len(set(digits)) <= 2 or digits in PLACEHOLDER_PHONES:
         return ""
     return digits
+
+
+def postcode_of(address: str) -> str:
+    """The postcode of a western address that was made ready: its last word of four digits or more."""
+    if not address.isascii():
+        return ""
+    return next((word for word in reversed(address.split()) if word.isdigit() and len(word) >= 4), "")
 
 
 def _address(text: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
@@ -23,10 +23,10 @@ from sqlalchemy.orm import Session
 from access.caller import Caller
 from kernel.changes import record_change
 from kernel.clock import new_id
-from kernel.database import Base
+from kernel.database import table_of
 from mpi.candidates import Candidate, find_candidates, hashes_of, index_record, reindex_record
 from mpi.compare import compare_birth_dates, compare_names, compare_sex
-from mpi.demographics import Authority, Demographics, merged
+from mpi.demographics import SAID, Authority, Demographics, merged
 from mpi.features import features_of
 from mpi.model import Link, PatientRecord, Person, ReviewItem
 from mpi.room import Mpi
@@ -67,7 +67,15 @@ def identify(
     """
     said = replace(said, issuer=said.issuer[:64], identifier=said.identifier[:64])
     identifier = said.identifier or _stand_in(mpi, said)
-    row = record_of(session, said.issuer, identifier)
+    session.flush()  # what follows is asked past the ORM, which costs as much as all the rest
+    found = session.connection().execute(_KNOWN, {"of": said.issuer, "number": identifier}).first()
+    if (
+        found is not None
+        and found.replaced_by is None
+        and _says_nothing_new(demographics_of(mpi, found), said)
+    ):
+        return Identified(found.id, found.patient_id, found.person_id or 0, State.KNOWN)
+    row = record_of(session, said.issuer, identifier) if found is not None else None
     if row is None:
         return _new_record(mpi, session, caller, said, identifier, patient_id)
     known = demographics_of(mpi, row)
@@ -78,6 +86,13 @@ def identify(
     if now_said != known:
         say(mpi, session, caller, row, now_said)
     return Identified(row.id, row.patient_id, row.person_id or 0, State.KNOWN)
+
+
+def _says_nothing_new(known: Demographics, said: Demographics) -> bool:
+    """Whether each thing that is said is known already, word for word, on the same or a higher authority."""
+    if said.erased or said.authority > known.authority or (said.institution and not known.institution):
+        return False
+    return all(not (new := getattr(said, name)) or new == getattr(known, name) for name in SAID)
 
 
 def record_of(session: Session, issuer: str, identifier: str) -> PatientRecord | None:
@@ -175,12 +190,7 @@ def _new_record(
         "created_at": now,
         "changed_at": now,
     }
-    record_id = session.scalar(
-        _insert(session, PatientRecord)
-        .values(values)
-        .on_conflict_do_nothing(index_elements=["issuer", "identifier"])
-        .returning(PatientRecord.id)
-    )
+    record_id = session.connection().execute(_ADD_RECORD[_dialect(session)], values).scalar()
     if record_id is None:  # another transaction was first
         if link is None:
             session.execute(delete(Person).where(Person.id == person_id))
@@ -259,26 +269,43 @@ def told_apart(session: Session, record_id: int) -> frozenset[int]:
     return frozenset(number for row in rows for number in row) - {record_id}
 
 
-def _insert(session: Session, table: type[Base]) -> Any:
-    """An INSERT that knows ON CONFLICT, in the database's own dialect."""
-    return (postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert)(table)
+def _dialect(session: Session) -> str:
+    return session.get_bind().dialect.name
+
+
+# Built once: these run for every message, and building a statement costs more than running it.
+_INSERTS: dict[str, Any] = {"postgresql": postgresql_insert, "sqlite": sqlite_insert}
+_RECORD = table_of(PatientRecord)
+_KNOWN = select(
+    _RECORD.c.id, _RECORD.c.person_id, _RECORD.c.patient_id, _RECORD.c.replaced_by, _RECORD.c.issuer,
+    _RECORD.c.identifier, _RECORD.c.institution, _RECORD.c.authority, _RECORD.c.sealed,
+).where(_RECORD.c.issuer == bindparam("of"), _RECORD.c.identifier == bindparam("number"))  # fmt: skip
+_ADD_RECORD = {
+    dialect: make(_RECORD)
+    .values(replaced_by=None)
+    .on_conflict_do_nothing(index_elements=["issuer", "identifier"])
+    .returning(_RECORD.c.id)
+    for dialect, make in _INSERTS.items()
+}
+_ADD_PERSON = insert(table_of(Person)).returning(table_of(Person).c.id)
+_ADD_LINK = insert(table_of(Link))
+_ASK = {dialect: make(table_of(ReviewItem)).on_conflict_do_nothing() for dialect, make in _INSERTS.items()}
 
 
 def _ask(mpi: Mpi, session: Session, kind: str, record_id: int, other_id: int, scored: Scored) -> None:
-    session.execute(
-        _insert(session, ReviewItem)
-        .values(
-            kind=kind,
-            patient_record_id=record_id,
-            other_record_id=other_id,
-            weight=scored.weight,
-            scores=json.dumps(scored.by_field(mpi.scorer.weights)),
-            rules=scored.rule,
-            state="open",
-            opened_at=mpi.clock.now(),
-            decided_by="",
-        )
-        .on_conflict_do_nothing()
+    session.connection().execute(
+        _ASK[_dialect(session)],
+        {
+            "kind": kind,
+            "patient_record_id": record_id,
+            "other_record_id": other_id,
+            "weight": scored.weight,
+            "scores": json.dumps(scored.by_field(mpi.scorer.weights)),
+            "rules": scored.rule,
+            "state": "open",
+            "opened_at": mpi.clock.now(),
+            "decided_by": "",
+        },
     )
 
 
@@ -302,7 +329,7 @@ def say(mpi: Mpi, session: Session, caller: Caller, row: PatientRecord, said: De
 def new_person(mpi: Mpi, session: Session) -> int:
     """A person that has no record yet."""
     values = {"logical_id": new_id(), "created_at": mpi.clock.now()}
-    return int(session.execute(insert(Person).values(values).returning(Person.id)).scalar_one())
+    return int(session.connection().execute(_ADD_PERSON, values).scalar_one())
 
 
 def connect(
@@ -335,16 +362,17 @@ def _write_link(
     reason: str,
     scored: Scored | None,
 ) -> None:
-    session.execute(
-        insert(Link).values(
-            patient_record_id=record_id,
-            person_id=person_id,
-            previous_person_id=previous,
-            reason=reason,
-            weight=scored.weight if scored else 0.0,
-            scores=json.dumps(scored.by_field(mpi.scorer.weights)) if scored else "{}",
-            weights_version=mpi.scorer.weights.version if scored else "",
-            actor=caller.principal.id[:64],
-            at=mpi.clock.now(),
-        )
+    session.connection().execute(
+        _ADD_LINK,
+        {
+            "patient_record_id": record_id,
+            "person_id": person_id,
+            "previous_person_id": previous,
+            "reason": reason,
+            "weight": scored.weight if scored else 0.0,
+            "scores": json.dumps(scored.by_field(mpi.scorer.weights)) if scored else "{}",
+            "weights_version": mpi.scorer.weights.version if scored else "",
+            "actor": caller.principal.id[:64],
+            "at": mpi.clock.now(),
+        },
     )

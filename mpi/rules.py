@@ -119,6 +119,14 @@ def _other_name_and_birth_date(pair: Pair) -> bool:
     )
 
 
+def _other_name_in_household(pair: Pair) -> bool:
+    return (
+        pair.has("name", "family", "different")
+        and pair.level("birth_date") is None
+        and not pair.has_personal_number
+    )
+
+
 GENERATION_YEARS = 14
 
 RULES: tuple[tuple[str, Verdict, Callable[[Pair], bool]], ...] = (
@@ -131,6 +139,7 @@ RULES: tuple[tuple[str, Verdict, Callable[[Pair], bool]], ...] = (
     ("a generation lies between them", Verdict.REVIEW, _generations),
     ("twins, by birth date and household", Verdict.REVIEW, _twins),
     ("neither name nor birth date agree", Verdict.REVIEW, _other_name_and_birth_date),
+    ("another name, and nothing but the household agrees", Verdict.REVIEW, _other_name_in_household),
 )
 """Looked at in this order; the first that holds decides."""
 

@@ -43,14 +43,15 @@ FIELDS = (
     Field("identity", ("same", "near", "different")),
     Field("insurance", ("same", "near", "different")),
     Field("phone", ("same", "near", "different")),
-    Field("address", ("same", "near", "area", "different")),
+    Field("address", ("whole", "same", "near", "area", "part", "different")),
+    Field("postcode", ("same", "near", "different")),
 )
 
 MISSING = -1
 Levels = tuple[int, ...]
 """For each of FIELDS the number of its level, or MISSING."""
 
-TERMS = ((0, 1), (2,), (3,), (4,), (5, 6))
+TERMS = ((0, 1), (2,), (3,), (4,), (5, 6), (7,))
 """Fields that are weighed together, by position: among pairs that share a block key, name and birth date hang
 together (either may be why they share it), and so do phone and address (a household has both)."""
 
@@ -61,7 +62,7 @@ _NUMBER = tuple(
 
 def compare(one: Features, other: Features) -> Levels:
     """How two records agree, field by field."""
-    name, birth_date, sex, identity, insurance, phone, address = _NUMBER
+    name, birth_date, sex, identity, insurance, phone, address, postcode = _NUMBER
     return (
         name[compare_names(one.name, other.name)],
         birth_date[compare_birth_dates(one, other)],
@@ -70,6 +71,7 @@ def compare(one: Features, other: Features) -> Levels:
         insurance[compare_numbers(one.insurance, other.insurance)],
         phone[compare_phones(one.phones, other.phones)],
         address[compare_addresses(one.address, other.address)],
+        postcode[compare_numbers(one.postcode, other.postcode)],
     )
 
 
