@@ -29,9 +29,11 @@ from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.subscribers import subscribers
 from cloudfilm.web import create_app
 from kernel.changes import follow_changes
+from kernel.database import DatabaseUnavailable
 from kernel.errors import InvalidSetting
-from kernel.jobs import Worker, enqueue
+from kernel.jobs import Worker, enqueue_scheduled
 from kernel.logs import set_up_logs
+from kernel.rq_queue import RqQueue
 from kernel.settings import DimseSettings, MllpSettings, Settings, WebSettings
 
 log = logging.getLogger(__name__)
@@ -97,16 +99,17 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
 def run_worker(rooms: Rooms, stop: threading.Event) -> None:
     """Run due jobs and let subscribers follow the change feed."""
     worker = Worker(rooms.database, rooms.clock, JOBS, lambda job: bundle_for(rooms, job))
+    url = rooms.settings.queue.url
+    run_jobs = worker.run_one if url == "table:" else RqQueue(worker, url).run_some
     following = subscribers(rooms)
-    schedule = {job.name: (job, 0.0) for job in JOBS.values() if job.every}
     while not stop.is_set():
-        for name, (job, due) in schedule.items():
-            if job.every and time.monotonic() >= due:
-                schedule[name] = (job, time.monotonic() + job.every.total_seconds())
-                with rooms.database.transaction() as session:
-                    enqueue(session, rooms.clock, job.function, key=f"every {name}")
-        busy = follow_changes(rooms.database, following) > 0
-        busy = worker.run_one() or busy
+        try:
+            enqueue_scheduled(rooms.database, rooms.clock, JOBS.values())
+            busy = follow_changes(rooms.database, following) > 0
+            busy = run_jobs() or busy
+        except DatabaseUnavailable:  # it comes back, or somebody is told by readiness
+            busy = False
+            stop.wait(2)
         if not busy:
             stop.wait(0.25)
 

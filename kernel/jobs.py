@@ -8,8 +8,10 @@ after its last try is kept as dead, with its error, until somebody looks.
 
 import json
 import logging
+import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
@@ -26,6 +28,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from kernel.clock import Clock
@@ -126,62 +129,143 @@ def enqueue(
     )
 
 
+class ScheduleRow(Base):
+    """When a job that runs by itself is due next: one row for a job, whatever the number of workers."""
+
+    __tablename__ = "job_schedule"
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    due: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+def enqueue_scheduled(database: Database, clock: Clock, jobs: Iterable[Job]) -> None:
+    """Queue each job whose period has passed since some worker queued it last."""
+    now = clock.now()
+    periodic = {job.name: job for job in jobs if job.every}
+    with database.snapshot() as session:
+        known = {row.name: row.due for row in session.scalars(select(ScheduleRow))}
+    if all(name in known and known[name] > now for name in periodic):
+        return
+    with database.transaction() as session:
+        for name, job in periodic.items():
+            if job.every is None or known.get(name, now) > now:
+                continue
+            if name not in known:
+                _insert_unless_there(session, name, now)
+            taken = session.execute(
+                update(ScheduleRow)
+                .where(ScheduleRow.name == name, ScheduleRow.due <= now)
+                .values(due=now + job.every)
+            )
+            if taken.rowcount:  # type: ignore[attr-defined]
+                enqueue(session, clock, job.function, key=f"every {name}")
+
+
+def _insert_unless_there(session: Session, name: str, now: datetime) -> None:
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    session.execute(dialect.insert(table_of(ScheduleRow)).values(name=name, due=now).on_conflict_do_nothing())
+
+
+@dataclass(slots=True)
+class Claim:
+    """A job that this worker runs now; nobody else takes it before `due`."""
+
+    id: int
+    name: str
+    arguments: str
+    tries: int
+    due: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Runs jobs from the table. `jobs` maps a job's name to it; `bundles`, a parameter type to its bundle."""
+    """Runs jobs of the table. `jobs` maps a job's name to it; `bind` finds what its first parameter wants."""
 
     database: Database
     clock: Clock
     jobs: Mapping[str, Job]
-    bind: Callable[[Job], Any]  # the bundle that a job's first parameter wants
+    bind: Callable[[Job], Any]
 
     def run_one(self) -> bool:
         """Claim and run one due job. Returns whether there was one."""
-        claimed = self._claim()
-        if claimed is None:
-            return False
-        row_id, name, arguments, tries, due = claimed
-        found = self.jobs.get(name)
+        claims = self.claim(1)
+        for claim in claims:
+            self.perform(claim)
+        return bool(claims)
+
+    def claim(self, most: int) -> list[Claim]:
+        """Take due jobs for the time of a lease."""
+        now = self.clock.now()
+        due = (~JobRow.dead, JobRow.due <= now)
+        with self.database.snapshot() as session:
+            if session.scalar(select(JobRow.id).where(*due).limit(1)) is None:
+                return []
+        with self.database.transaction() as session:
+            rows = session.scalars(
+                select(JobRow).where(*due).order_by(JobRow.due).limit(most).with_for_update(skip_locked=True)
+            ).all()
+            for row in rows:
+                row.tries += 1
+                row.due = now + LEASE
+            return [Claim(row.id, row.name, row.arguments, row.tries, row.due) for row in rows]
+
+    def claimed(self, row_id: int, tries: int) -> Claim | None:
+        """A job that was claimed for somebody else to run, unless it has been claimed again since."""
+        with self.database.snapshot() as session:
+            row = session.get(JobRow, row_id)
+            if row is None or row.dead or row.tries != tries:
+                return None
+            return Claim(row.id, row.name, row.arguments, row.tries, row.due)
+
+    def perform(self, claim: Claim) -> None:
+        """Run a job, holding on to its lease while it runs; then delete its row, or put it off."""
+        found = self.jobs.get(claim.name)
         try:
             if found is None:
-                raise LookupError(f"no job is called {name}")
-            found.function(self.bind(found), *json.loads(arguments))
+                raise LookupError(f"no job is called {claim.name}")
+            with self._held(claim):
+                found.function(self.bind(found), *json.loads(claim.arguments))
         except Exception as failure:
-            log.warning("job %s failed (try %d): %s", name, tries, type(failure).__name__)
-            self._failed(row_id, tries, found.retries if found else 0, traceback.format_exc())
+            log.warning("job %s failed (try %d): %s", claim.name, claim.tries, type(failure).__name__)
+            self._failed(claim, found.retries if found else 0, traceback.format_exc())
         else:
             with self.database.transaction() as session:  # unless it was put off again meanwhile
-                session.execute(delete(JobRow).where(JobRow.id == row_id, JobRow.due == due))
-        return True
+                session.execute(delete(JobRow).where(JobRow.id == claim.id, JobRow.due == claim.due))
 
-    def _claim(self) -> tuple[int, str, str, int, datetime] | None:
-        now = self.clock.now()
-        with self.database.snapshot() as session:
-            if session.scalar(select(JobRow.id).where(~JobRow.dead, JobRow.due <= now).limit(1)) is None:
-                return None
-        with self.database.transaction() as session:
-            row = session.scalar(
-                select(JobRow)
-                .where(~JobRow.dead, JobRow.due <= now)
-                .order_by(JobRow.due)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
-            if row is None:
-                return None
-            row.tries += 1
-            row.due = now + LEASE
-            return row.id, row.name, row.arguments, row.tries, row.due
+    @contextmanager
+    def _held(self, claim: Claim) -> Iterator[None]:
+        """Renew the lease until the block ends, so that a long job is not taken for one whose worker died."""
+        ended = threading.Event()
 
-    def _failed(self, row_id: int, tries: int, retries: int, error: str) -> None:
+        def renew() -> None:
+            while not ended.wait(LEASE.total_seconds() / 3):
+                until = self.clock.now() + LEASE
+                with self.database.transaction() as session:
+                    renewed = session.execute(
+                        update(JobRow).where(JobRow.id == claim.id, JobRow.due == claim.due).values(due=until)
+                    )
+                if not renewed.rowcount:  # type: ignore[attr-defined]
+                    return
+                claim.due = until
+
+        renewing = threading.Thread(target=renew, name=f"lease of {claim.name}", daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            renewing.join()
+
+    def _failed(self, claim: Claim, retries: int, error: str) -> None:
+        given_up = claim.tries > retries
         with self.database.transaction() as session:
             session.execute(
                 update(JobRow)
-                .where(JobRow.id == row_id)
+                .where(JobRow.id == claim.id)
                 .values(
-                    dead=tries > retries,
-                    key=None if tries > retries else JobRow.key,
+                    dead=given_up,
+                    key=None if given_up else JobRow.key,
                     error=error[-4000:],
-                    due=self.clock.now() + timedelta(seconds=min(3600, 5 * 4 ** (tries - 1))),
+                    due=self.clock.now() + timedelta(seconds=min(3600, 5 * 4 ** (claim.tries - 1))),
                 )
             )

@@ -96,7 +96,7 @@ def test_a_job_whose_worker_died_is_run_again(database: Database, clock: FixedCl
     runner = worker(database, clock, bundle)
     with database.transaction() as session:
         enqueue(session, clock, remember, "again")
-    assert runner._claim() is not None  # and the worker dies here
+    assert runner.claim(1)  # and the worker dies here
 
     assert not runner.run_one()
     clock.advance(LEASE + timedelta(seconds=1))
