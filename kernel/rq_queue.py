@@ -72,7 +72,7 @@ class RqQueue:
         self._taker.work(burst=True, max_jobs=TAKEN_AT_ONCE, logging_level="WARNING")
 
 
-class _Taker(SimpleWorker):  # type: ignore[misc]
+class _Taker(SimpleWorker):
     """Runs jobs in this process, which has its rooms built already; the role minds the signals."""
 
     def _install_signal_handlers(self) -> None:
