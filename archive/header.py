@@ -288,6 +288,8 @@ def _index(
     bits = rows * columns * samples * allocated
     if _first(attributes, "00280004") == "YBR_FULL_422" and pixels.length * 8 < bits * frames:
         bits = bits * 2 // 3  # two samples of chrominance for two pixels (PS3.3 C.7.6.3.1.2)
+    if syntax == BIG_ENDIAN and pixels.vr == "OW" and frames == 1:
+        bits += bits % 16  # octets of a word are swapped: the last one lies behind its padding
     if not bits:
         warnings.append("the image has pixel data and no size")
         return FrameIndex()

@@ -178,7 +178,7 @@ def frame_pieces(archive: Archive, stored: StoredInstance, number: int) -> list[
     pieces = [
         piece for offset, length in location.ranges for piece in value_bytes(archive, stored, offset, length)
     ]
-    return pieces if location.bits is None else [_aligned(b"".join(pieces), location)]
+    return pieces if location.bits is None else [aligned(b"".join(pieces), location)]
 
 
 def frame_bytes(archive: Archive, stored: StoredInstance, number: int) -> bytes:
@@ -186,7 +186,7 @@ def frame_bytes(archive: Archive, stored: StoredInstance, number: int) -> bytes:
     return b"".join(frame_pieces(archive, stored, number))
 
 
-def _aligned(data: bytes, location: FrameLocation) -> bytes:
+def aligned(data: bytes, location: FrameLocation) -> bytes:
     """A frame of single bits moved to the begin of a byte (PS3.5 8.1.1: the first pixel is the lowest
     bit)."""
     bits = location.bits or 0
@@ -221,6 +221,12 @@ def find_bulk(archive: Archive, stored: StoredInstance, path: str) -> BulkValue:
     if found is None:
         raise NotFound("The bulk data")
     return BulkValue(stored, found[0], found[1], found[2])
+
+
+def bulk_bytes(archive: Archive, stored: StoredInstance, path: str) -> bytes:
+    """The bytes of a bulk value that is known to be small: a table, an overlay. Raises NotFound."""
+    found = find_bulk(archive, stored, path)
+    return b"".join(value_bytes(archive, stored, found.offset, found.length))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from access.audit import Recently
 from archive.blobs.sealed import Blobs
+from archive.render_cache import RenderCache
 from kernel.clock import Clock
 from kernel.database import Database, GroupCommit
 from kernel.settings import ArchiveSettings
@@ -21,4 +22,5 @@ class Archive:
     settings: ArchiveSettings
     institution: str  # owns what arrives from a caller without an institution
     commits: GroupCommit  # the ingest path's shared transactions
+    cache: RenderCache
     recently: Recently = field(default_factory=Recently)

@@ -9,6 +9,7 @@ from archive.blobs.sealed import Blobs
 from archive.blobs.stores import copy_stores, main_store
 from archive.bundles import EncodedBundles
 from archive.imaging_study import ImagingStudyProjection
+from archive.render_cache import RenderCache
 from archive.room import Archive
 from cloudfilm.documents import DOCUMENTS
 from kernel.clock import Clock, SystemClock
@@ -63,6 +64,7 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     mpi = Mpi(database, clock, keys, records)
     blobs = Blobs(main_store(settings.blobs), keys, clock, settings.blobs, copy_stores(settings.blobs))
     archive = Archive(
-        database, blobs, mpi, clock, settings.archive, settings.access.institution, GroupCommit(database)
-    )
+        database, blobs, mpi, clock, settings.archive, settings.access.institution, GroupCommit(database),
+        RenderCache(settings.data_dir / "cache" / "rendered", keys, settings.archive.cache_bytes),
+    )  # fmt: skip
     return Rooms(settings, clock, database, keys, access, records, mpi, archive, EncodedBundles())
