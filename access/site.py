@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from access.audit import note
 from access.caller import Action, Caller
 from access.consents import read_consent
-from access.model import BreakGlass, ConsentVersion
+from access.model import BreakGlass, ConsentVersion, Institution
 from access.tokens import Access
 from kernel.changes import record_change
 from kernel.errors import CloudfilmError, Forbidden, Kind
@@ -125,3 +125,9 @@ def unreviewed_glass(access: Access, caller: Caller) -> tuple[BreakGlass, ...]:
             select(BreakGlass).where(BreakGlass.reviewed_at.is_(None)).order_by(BreakGlass.id)
         )
         return tuple(rows)
+
+
+def patient_id_issuer(session: Session, institution: str) -> str:
+    """Who gave the Patient IDs of an institution that name nobody; its own code unless it says otherwise."""
+    stated = select(Institution.patient_id_issuer).where(Institution.code == institution)
+    return session.connection().execute(stated).scalar() or institution

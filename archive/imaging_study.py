@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from archive.documents import parse_marked
 from archive.model import Instance, Series, Study
+from archive.reconcile_model import StudyComparison
 from kernel.changes import Change
 from kernel.clock import Clock
 from records.model import INDEX_TABLES, Resource
@@ -41,7 +42,7 @@ class ImagingStudyProjection:
 
 
 def draw(session: Session, studies: Sequence[Study]) -> list[dict[str, Any]]:
-    """The ImagingStudy of each study. Two queries for all of them, however many."""
+    """The ImagingStudy of each study. Three queries for all of them, however many."""
     ids = [study.id for study in studies]
     series_of: dict[int, list[dict[str, Any]]] = {study_id: [] for study_id in ids}
     instances_of: dict[int, list[dict[str, Any]]] = {}
@@ -67,10 +68,18 @@ def draw(session: Session, studies: Sequence[Study]) -> list[dict[str, Any]]:
         if number is not None and number >= 0:
             instance["number"] = number
         instances_of.setdefault(series_id, []).append(instance)
-    return [_study(study, series_of[study.id]) for study in studies]
+    orders_of: dict[int, list[dict[str, str]]] = {}
+    bound = StudyComparison.state.in_(("agrees", "differs", "confirmed"))
+    for study_id, source in session.execute(
+        select(StudyComparison.study_id, StudyComparison.source)
+        .where(StudyComparison.study_id.in_(ids), StudyComparison.source.startswith("ServiceRequest/"), bound)
+        .order_by(StudyComparison.id)
+    ):
+        orders_of.setdefault(study_id, []).append({"reference": source})
+    return [_study(study, series_of[study.id], orders_of.get(study.id, [])) for study in studies]
 
 
-def _study(study: Study, series: list[dict[str, Any]]) -> dict[str, Any]:
+def _study(study: Study, series: list[dict[str, Any]], orders: list[dict[str, str]]) -> dict[str, Any]:
     attributes = parse_marked(study.attributes)
     document: dict[str, Any] = {
         "resourceType": "ImagingStudy",
@@ -87,6 +96,7 @@ def _study(study: Study, series: list[dict[str, Any]]) -> dict[str, Any]:
         "status": "available",
         "modality": [_modality(code) for code in _values(attributes, "00080061")],
         "subject": {"reference": f"Patient/{study.patient_logical_id}"},
+        "basedOn": orders,
         "numberOfSeries": study.number_of_series,
         "numberOfInstances": study.number_of_instances,
         "series": series,

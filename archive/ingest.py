@@ -21,6 +21,7 @@ from typing_extensions import Buffer
 
 from access.audit import note
 from access.caller import STORE_IMAGES, Caller
+from access.site import patient_id_issuer
 from archive.blobs.sealed import Sealed
 from archive.documents import close_document, dump_marked, parse_marked
 from archive.folding import fold, fold_name, pinyin
@@ -338,11 +339,11 @@ def _hold(archive: Archive, session: Session, caller: Caller, arrival: _Arrival,
     return _receipt(arrival, Outcome.HELD, reason)
 
 
-def demographics_of(header: Header, institution: str) -> Demographics:
-    """What the header says of the patient, for the master patient index. An ID without an issuer is the
-    institution's own."""
+def demographics_of(header: Header, institution: str, issuer: str) -> Demographics:
+    """What the header says of the patient, for the master patient index. `issuer` gave an ID that names
+    none."""
     return Demographics(
-        issuer=header.text("00100021") or institution,
+        issuer=header.text("00100021") or issuer,
         identifier=header.text("00100020"),
         institution=institution,
         name=header.text("00100010"),
@@ -353,7 +354,8 @@ def demographics_of(header: Header, institution: str) -> Demographics:
 
 def _new_study(archive: Archive, session: Session, caller: Caller, header: Header) -> int:
     institution = caller.principal.institution or archive.institution
-    identified = identify(archive.mpi, session, caller, demographics_of(header, institution))
+    said = demographics_of(header, institution, patient_id_issuer(session, institution))
+    identified = identify(archive.mpi, session, caller, said)
     now = archive.clock.now()
     groups = [fold_name(group) for group in [*header.text("00100010").split("="), "", ""][:3]]
     answer = {tag: value for tag, value in header.attributes.items() if tag in STUDY_TAGS}

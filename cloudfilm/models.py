@@ -2,6 +2,7 @@
 
 import access.model
 import archive.model
+import archive.reconcile_model
 import hl7_listener.model
 import kernel.changes
 import kernel.jobs
@@ -11,6 +12,7 @@ import records.model
 MODULES = (
     access.model,
     archive.model,
+    archive.reconcile_model,
     hl7_listener.model,
     kernel.changes,
     kernel.jobs,

@@ -1,6 +1,8 @@
 """What follows a change: every subscriber of the feed, on one screen."""
 
 from archive.imaging_study import follow_studies
+from archive.patient_moves import follow_merges
+from archive.reconcile import follow_reconciliation
 from archive.report_binding import follow_reports
 from cloudfilm.rooms import Rooms
 from hl7_listener.outbound import MESSAGES, follow_for_nodes
@@ -27,13 +29,25 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             lambda session, change: follow_for_nodes(rooms.mpi, session, change),
         ),
         Subscriber(
+            "patient-moves",
+            frozenset({"patient-merged", "patient-unmerged"}),
+            lambda session, change: follow_merges(rooms.archive, session, change),
+        ),
+        Subscriber(
+            "reconciliation",
+            frozenset({"study-created", "study-patient-changed", "order-changed", "patient-changed"}),
+            lambda session, change: follow_reconciliation(rooms.archive, session, change),
+        ),
+        Subscriber(
             "report-binding",
-            frozenset({"report-filed", "study-created"}),
+            frozenset({"report-filed", "study-created", "study-ordered", "study-patient-changed"}),
             lambda session, change: follow_reports(rooms.records, session, change),
         ),
         Subscriber(
             "imaging-study-index",
-            frozenset({"study-created", "study-rested", "study-removed"}),
+            frozenset(
+                {"study-created", "study-rested", "study-removed", "study-ordered", "study-patient-changed"}
+            ),
             lambda session, change: follow_studies(rooms.records, rooms.clock, session, change),
         ),
     )

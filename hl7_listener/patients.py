@@ -1,5 +1,6 @@
 """PID and MRG as demographics (chapter 3.4.2, 3.4.10)."""
 
+from access.site import patient_id_issuer
 from hl7_listener.data_types import authority_of, date_of, person_name
 from hl7_listener.er7 import Segment, Value
 from hl7_listener.room import ContentError, Work
@@ -44,14 +45,15 @@ def demographics_of(work: Work, pid: Segment, authority: Authority) -> Demograph
         elif type_ in INSURANCE:
             insurance = insurance or number
         elif own is None:
-            own = issuer or work.institution, number
+            own = issuer, number
         else:
             others.append(Identifier(issuer, number, type_))
     national = pid.get(19)
     parsed = parse_identity_number(national)
     if national and (not identity or (parsed is not None and parsed.is_resident)):
         identity = national
-    issuer, number = own or (work.institution, "")
+    issuer, number = own or ("", "")
+    issuer = issuer or patient_id_issuer(work.session, work.institution)
     return Demographics(
         issuer=issuer[:64],
         identifier=number[:64],

@@ -140,6 +140,7 @@ def unmerge(mpi: Mpi, session: Session, caller: Caller, event_id: int) -> None:
     row.replaced_by = None
     session.flush()
     connect(mpi, session, caller, row.id, event.previous_person_id or new_person(mpi, session), "unmerge")
+    record_change(session, mpi.clock, "patient-unmerged", row.patient_id, person=row.person_id)
     record_change(session, mpi.clock, "patient-changed", row.patient_id, person=row.person_id)
     note(
         session, mpi.clock, caller, "unmerge Patient", f"Patient/{row.patient_id}", patient_id=row.patient_id

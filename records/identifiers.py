@@ -18,7 +18,15 @@ def find_by_identifier(
 
     institution: look among its documents only, for numbers that are unique in one house.
     """
-    found = session.scalar(
+    found = find_all_by_identifier(session, resource_type, system, value, institution, most=1)
+    return found[0] if found else None
+
+
+def find_all_by_identifier(
+    session: Session, resource_type: str, system: str, value: str, institution: str = "", most: int = 50
+) -> list[str]:
+    """The logical ids of documents with this identifier, the oldest first."""
+    found = session.scalars(
         select(Resource.logical_id)
         .join(IndexToken, IndexToken.c.resource_id == Resource.id)
         .where(
@@ -29,9 +37,9 @@ def find_by_identifier(
             *([Resource.institution == institution] if institution else ()),
         )
         .order_by(Resource.id)
-        .limit(1)
+        .limit(most)
     )
-    return str(found) if found is not None else None
+    return [str(each) for each in found]
 
 
 def present_document(session: Session, resource_type: str, logical_id: str) -> dict[str, Any] | None:

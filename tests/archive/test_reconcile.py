@@ -1,0 +1,146 @@
+"""Images against orders and registrations, both ways; and studies follow the person."""
+
+import json
+from io import BytesIO
+
+import pytest
+from sqlalchemy import select
+
+from access.caller import Caller
+from access.model import Institution
+from archive.ingest import ingest
+from archive.model import Study
+from archive.reconcile import NoSuchComparison, State, comparisons, decide, undo_decision
+from cloudfilm.rooms import Rooms
+from hl7_listener.receiving import receive
+from hl7_listener.room import hl7_of
+from mpi.links import unmerge
+from mpi.model import MergeEvent, PatientRecord
+from records.model import Resource
+from tests.builders import ct_slice
+from tests.builders_hl7 import PID, adt_a04, message, omi_o23, oru_r01
+from tests.settling import settle
+
+HEADER = {"PatientID": "1001", "PatientBirthDate": "19850612", "IssuerOfPatientID": "HIS"}
+
+
+def store(rooms: Rooms, operator: Caller, **attributes: str) -> None:
+    ingest(rooms.archive, operator, BytesIO(ct_slice(**(HEADER | attributes))))  # type: ignore[arg-type]
+    settle(rooms)
+
+
+def send(rooms: Rooms, operator: Caller, raw: bytes) -> None:
+    assert receive(hl7_of(rooms.by_kind()), operator, raw).is_positive
+    settle(rooms)
+
+
+def states(rooms: Rooms, operator: Caller) -> dict[str, list[str]]:
+    """The sources' types by state."""
+    found = {state: comparisons(rooms.archive, operator, state)[0] for state in State}
+    return {
+        state: [each.source.partition("/")[0] for each in each_of]
+        for state, each_of in found.items()
+        if each_of
+    }
+
+
+def patient_of_study(rooms: Rooms) -> str:
+    with rooms.database.snapshot() as session:
+        return session.scalars(select(Study.patient_logical_id)).one()
+
+
+def patient_of_record(rooms: Rooms, identifier: str) -> str:
+    with rooms.database.snapshot() as session:
+        return session.scalars(
+            select(PatientRecord.patient_id).where(PatientRecord.identifier == identifier)
+        ).one()
+
+
+def document(rooms: Rooms, type_: str) -> dict[str, object]:
+    with rooms.database.snapshot() as session:
+        return dict(json.loads(session.scalars(select(Resource.body).where(Resource.type == type_)).one()))
+
+
+@pytest.mark.parametrize("order_first", [True, False])
+def test_a_header_that_agrees_with_its_order_is_bound_to_it(
+    rooms: Rooms, operator: Caller, order_first: bool
+) -> None:
+    if order_first:
+        send(rooms, operator, omi_o23())
+    store(rooms, operator, AccessionNumber="A0001")
+    if not order_first:
+        send(rooms, operator, omi_o23())
+    assert set(states(rooms, operator)) == {State.AGREES}
+    assert "ServiceRequest" in states(rooms, operator)[State.AGREES]
+    with rooms.database.snapshot() as session:
+        study = session.scalars(select(Study)).one()
+        drawn = rooms.records.projections["ImagingStudy"].draw(session, [study.logical_id])
+    assert json.loads(drawn[study.logical_id])["basedOn"][0]["reference"].startswith("ServiceRequest/")
+
+
+def test_a_small_difference_is_noted_and_bound(rooms: Rooms, operator: Caller) -> None:
+    send(rooms, operator, omi_o23())
+    store(rooms, operator, PatientName="Zhang^Wei=章^伟", PatientBirthDate="19850621")
+    (noted, *_), _ = comparisons(rooms.archive, operator, State.DIFFERS)
+    levels = {each.field: each.level for each in noted.fields}
+    assert levels == {"patient_id": "same", "name": "sound", "birth_date": "typo", "sex": "same"}
+
+
+def test_a_mistyped_patient_id_is_linked_when_all_else_agrees(rooms: Rooms, operator: Caller) -> None:
+    send(rooms, operator, omi_o23())
+    store(rooms, operator, PatientID="1OO1")
+    assert State.CONFLICT not in states(rooms, operator)
+    with rooms.database.snapshot() as session:
+        persons = session.scalars(select(PatientRecord.person_id).distinct()).all()
+    assert len(persons) == 1
+
+
+@pytest.mark.parametrize("order_first", [True, False])
+def test_a_conflict_is_held_shown_decided_and_taken_back(
+    rooms: Rooms, operator: Caller, order_first: bool
+) -> None:
+    if order_first:
+        send(rooms, operator, omi_o23())
+    store(rooms, operator, PatientID="555", PatientName="Li^Na=李^娜", PatientSex="F")
+    if not order_first:
+        send(rooms, operator, omi_o23())
+    (held,), total = comparisons(rooms.archive, operator)
+    assert total == 1
+    assert (held.fields[1].header, held.fields[1].other) == ("Li Na 李 娜", "Zhang Wei 张 伟")
+    before = patient_of_study(rooms)
+    send(rooms, operator, oru_r01())
+    assert "imagingStudy" not in document(rooms, "DiagnosticReport")
+    decide(rooms.archive, operator, held.id, same_patient=True)
+    settle(rooms)
+    assert patient_of_study(rooms) == patient_of_record(rooms, "1001")
+    assert "imagingStudy" in document(rooms, "DiagnosticReport")
+    with pytest.raises(NoSuchComparison):
+        decide(rooms.archive, operator, held.id, same_patient=False)
+    undo_decision(rooms.archive, operator, held.id)
+    assert patient_of_study(rooms) == before
+    assert comparisons(rooms.archive, operator)[1] == 1
+
+
+def test_studies_reports_and_orders_follow_a_merge_and_come_home(rooms: Rooms, operator: Caller) -> None:
+    send(rooms, operator, omi_o23())
+    store(rooms, operator)
+    send(rooms, operator, oru_r01())
+    old = patient_of_record(rooms, "1001")
+    send(rooms, operator, message("ADT^A40^ADT_A39", "EVN", PID.replace("1001", "2002"), "MRG|1001^^^HIS"))
+    new = patient_of_record(rooms, "2002")
+    assert patient_of_study(rooms) == new
+    subjects = [document(rooms, each)["subject"] for each in ("DiagnosticReport", "ServiceRequest")]
+    assert subjects == [{"reference": f"Patient/{new}"}] * 2
+    with rooms.database.transaction() as session:
+        unmerge(rooms.mpi, session, operator, session.scalars(select(MergeEvent.id)).one())
+    settle(rooms)
+    assert patient_of_study(rooms) == old
+    assert document(rooms, "DiagnosticReport")["subject"] == {"reference": f"Patient/{old}"}
+
+
+def test_an_id_without_an_issuer_is_of_whom_the_institution_says(rooms: Rooms, operator: Caller) -> None:
+    with rooms.database.transaction() as session:
+        session.add(Institution(code=rooms.settings.access.institution, patient_id_issuer="HIS"))
+    send(rooms, operator, adt_a04())
+    store(rooms, operator, IssuerOfPatientID="")
+    assert patient_of_study(rooms) == patient_of_record(rooms, "1001")
