@@ -1,12 +1,12 @@
-"""0003 reconciliation: studies beside orders, and what moved between patients. Older code runs beside it."""
+"""0004 reconciliation: studies beside orders, and what moved between patients. Older code runs beside it."""
 
 import sqlalchemy as sa
 from alembic import op
 
 from kernel.database import UtcDateTime
 
-revision = "0003_reconciliation"
-down_revision = "0002_site_documents"
+revision = "0004_reconciliation"
+down_revision = "0003_job_schedule"
 branch_labels = None
 depends_on = None
 
