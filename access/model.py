@@ -224,7 +224,7 @@ class Token(Base):
 
 
 class Node(Base):
-    """A DIMSE or MLLP peer that may associate."""
+    """A DIMSE or MLLP peer that may associate, and that we may associate with."""
 
     __tablename__ = "node"
 
@@ -246,6 +246,9 @@ class Node(Base):
     transfer_syntaxes: Mapped[str] = mapped_column(Text, default="")  # preferred, comma-separated
     tls: Mapped[bool] = mapped_column(default=False)
     max_associations: Mapped[int] = mapped_column(default=0)  # 0: as the server's own limit
+    alternates: Mapped[str] = mapped_column(Text, default="")  # host:port where it is reached if not at host
+    max_sending: Mapped[int] = mapped_column(default=0)  # associations we open to it at once; 0: no limit
+    max_bytes_per_s: Mapped[int] = mapped_column(BigInteger, default=0)  # sent to it or pulled; 0: no limit
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

@@ -45,6 +45,17 @@ class NodePeer:
     transfer_syntaxes: tuple[str, ...]
     tls: bool
     max_associations: int
+    certificate: str = ""  # SHA-256 in hexadecimal; empty: any of a known authority
+    alternates: tuple[str, ...] = ()  # further `host:port` where it may be reached
+    max_sending: int = 0
+    max_bytes_per_s: int = 0
+
+    @property
+    def endpoints(self) -> tuple[tuple[str, int], ...]:
+        """Where it is reached: host and port, the first choice first."""
+        further = (address.rpartition(":") for address in self.alternates)
+        found = [(host.strip("[]"), int(port)) for host, _, port in further if host]
+        return ((self.host, self.port), *found) if self.host and self.port else tuple(found)
 
 
 class UnknownNode(Unauthenticated):
@@ -85,6 +96,12 @@ def find_node(access: Access, ae_title: str) -> NodePeer | None:
     return peer_of(row) if row is not None else None
 
 
+def known_nodes(access: Access) -> tuple[NodePeer, ...]:
+    """All of them, by AE title."""
+    with access.database.snapshot() as session:
+        return tuple(peer_of(row) for row in session.scalars(select(Node).order_by(Node.ae_title)))
+
+
 def peer_of(row: Node) -> NodePeer:
     """The row as a value."""
     return NodePeer(
@@ -97,6 +114,10 @@ def peer_of(row: Node) -> NodePeer:
         _words(row.transfer_syntaxes),
         row.tls,
         row.max_associations,
+        row.certificate,
+        _words(row.alternates),
+        row.max_sending,
+        row.max_bytes_per_s,
     )
 
 

@@ -34,6 +34,7 @@ class Matching(Enum):
     UID = "uid"  # one UID or a list
     DATE = "date"  # single or range
     TIME = "time"  # single or range
+    DATE_TIME = "date and time"  # one range over a pair of columns
     NUMBER = "number"  # IS and US
     MODALITIES = "modalities"  # of any series of the study
     SOP_CLASSES = "sop classes"  # of any instance of the study
@@ -128,6 +129,9 @@ SEARCH_KEYS: tuple[SearchKey, ...] = (
     SearchKey("VerificationFlag", "0040A493", I, "CS"),
     SearchKey("ReferencedRequestSequence", "0040A370", I, "SQ"),
 )  # fmt: skip
+
+STUDY_MOMENT = SearchKey("StudyDateTime", "", S, "DT", M.DATE_TIME, (Study.study_date, Study.study_time))
+"""Study Date and Study Time as one moment, where a query asks for them combined (PS3.4 C.2.2.2.5.3)."""
 
 KEY_BY_TAG = {key.tag: key for key in SEARCH_KEYS}
 TAG_BY_KEYWORD = {key.keyword: key.tag for key in SEARCH_KEYS}

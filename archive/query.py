@@ -36,6 +36,7 @@ class Match:
 
     key: SearchKey
     values: tuple[str, ...]
+    is_empty: bool = False  # what has no value is looked for (PS3.4 C.2.2.2.7)
 
 
 @dataclass(frozen=True, slots=True)

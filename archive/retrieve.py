@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Select, bindparam, func, select
 
 from access.audit import note_once
 from access.caller import READ_IMAGES, Caller, Reach
@@ -128,6 +128,75 @@ def find_instances(
             return
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a retrieval names: at each level alternatives, or nothing for all (PS3.4 C.4.2.1.4)."""
+
+    patient_id: str = ""
+    studies: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
+    instances: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How much a selection is, and in which forms: (SOP class, transfer syntax), the commonest first."""
+
+    instances: int
+    size_bytes: int
+    forms: tuple[tuple[str, str], ...]
+
+
+def survey(archive: Archive, caller: Caller, selection: Selection) -> Survey:
+    """Count a selection without reading it; one that the caller may not know of is empty."""
+    caller.require(READ_IMAGES)
+    of_form = (Instance.sop_class_uid, Instance.transfer_syntax_uid)
+    counted = _selected(selection, *of_form, func.count(), func.sum(Instance.size_bytes)).group_by(*of_form)
+    with archive.database.snapshot() as session:
+        rows = session.execute(within(counted, caller.reach).order_by(func.count().desc(), *of_form)).all()
+    forms = tuple((row[0], row[1]) for row in rows)
+    return Survey(sum(row[2] for row in rows), sum(row[3] for row in rows), forms)
+
+
+def find_selected(archive: Archive, caller: Caller, selection: Selection) -> Iterator[StoredInstance]:
+    """The instances of a selection, study by study, in the order of series and instance numbers, read page
+    by page. None is no error: a retrieval of nothing succeeds."""
+    caller.require(READ_IMAGES)
+    order = (Study.id, Series.series_number, Series.id, Instance.instance_number, Instance.id)
+    statement = within(_selected(selection, *COLUMNS), caller.reach).order_by(*order)
+    found, noted = 0, ""
+    while True:
+        with archive.database.snapshot() as session:
+            page = [_stored(row) for row in session.execute(statement.limit(PAGE).offset(found))]
+        for stored in page:
+            if stored.study_instance_uid != noted:
+                noted = stored.study_instance_uid
+                _note(archive, caller, noted, stored.patient_logical_id)
+            yield stored
+        found += len(page)
+        if len(page) < PAGE:
+            return
+
+
+def _selected(selection: Selection, *columns: Any) -> Select[*tuple[Any, ...]]:
+    statement = (
+        select(*columns)
+        .select_from(Instance)
+        .join(Series, Series.id == Instance.series_id)
+        .join(Study, Study.id == Instance.study_id)
+    )
+    if selection.patient_id:
+        statement = statement.where(Study.patient_id == selection.patient_id)
+    for column, uids in (
+        (Study.study_instance_uid, selection.studies),
+        (Series.series_instance_uid, selection.series),
+        (Instance.sop_instance_uid, selection.instances),
+    ):
+        if uids:
+            statement = statement.where(column.in_(uids))
+    return statement
+
+
 @lru_cache(maxsize=1024)
 def _one_instance(reach: Reach) -> Select[*tuple[Any, ...]]:
     """The statement for one instance within a reach, built once: a frame costs less than building it."""
@@ -158,6 +227,14 @@ def instance_bytes(
 ) -> Iterator[bytes]:
     """The Part 10 object exactly as it was received, or a range of it, chunk by chunk. Raises DamagedBlob."""
     return archive.blobs.stream(stored.blob_key, stored.seal, offset, length)
+
+
+def data_set_bytes(archive: Archive, stored: StoredInstance) -> Iterator[bytes | memoryview]:
+    """The data set alone, without preamble and file meta information, exactly as it was received."""
+    pieces = instance_bytes(archive, stored)
+    first = next(pieces)
+    yield memoryview(first)[data_set_offset(first) :]
+    yield from pieces
 
 
 def value_bytes(archive: Archive, stored: StoredInstance, offset: int, length: int) -> Iterator[bytes]:

@@ -25,6 +25,7 @@ from archive.query import (
     Match,
     Query,
     has_wildcard,
+    parse_date,
     parse_date_range,
     parse_number,
     parse_time_range,
@@ -107,7 +108,7 @@ def _statement(session: Session, query: Query, caller: Caller) -> Select[*tuple[
 
 def _condition(match: Match, level: Level, fuzzy: bool) -> ColumnElement[bool]:
     key = match.key
-    condition = MATCHERS[key.matching](key, match.values, fuzzy)
+    condition = _is_empty(key) if match.is_empty else MATCHERS[key.matching](key, match.values, fuzzy)
     if key.level is Level.SERIES and level <= Level.STUDY:
         return exists().where(Series.study_id == Study.id, condition).correlate(Study)
     if key.level is Level.INSTANCE and level <= Level.STUDY:
@@ -115,6 +116,14 @@ def _condition(match: Match, level: Level, fuzzy: bool) -> ColumnElement[bool]:
     if key.level is Level.INSTANCE and level is Level.SERIES:
         return exists().where(Instance.series_id == Series.id, condition).correlate(Series, Study)
     return condition
+
+
+def _is_empty(key: SearchKey) -> ColumnElement[bool]:
+    """What has no value in any of the columns (PS3.4 C.2.2.2.7); attributes without columns match all."""
+    kinds = ((_column(column), _column(column).type.python_type is str) for column in key.columns)
+    return and_(
+        true(), *(or_(column.is_(None), column == "") if text else column.is_(None) for column, text in kinds)
+    )
 
 
 def _match_text(key: SearchKey, values: tuple[str, ...], _fuzzy: bool) -> ColumnElement[bool]:
@@ -182,6 +191,20 @@ def _match_time(key: SearchKey, values: tuple[str, ...], _fuzzy: bool) -> Column
     return _any(column.between(*parse_time_range(key.keyword, value)) for value in values)
 
 
+def _match_date_time(key: SearchKey, values: tuple[str, ...], _fuzzy: bool) -> ColumnElement[bool]:
+    """A range of moments, as `YYYYMMDDHHMMSS.FFFFFF-...`, over a column of days and one of times."""
+    day, time = (_column(column) for column in key.columns)
+    first, _, last = values[0].partition("-")
+    conditions: list[ColumnElement[bool]] = [day.is_not(None)]
+    if first:
+        on = parse_date(first[:8])
+        conditions.append(or_(day > on, and_(day == on, time >= first[8:])))
+    if last:
+        on = parse_date(last[:8])
+        conditions.append(or_(day < on, and_(day == on, time <= last[8:])))
+    return and_(*conditions)
+
+
 def _match_number(key: SearchKey, values: tuple[str, ...], _fuzzy: bool) -> ColumnElement[bool]:
     return _column(key.columns[0]).in_([parse_number(key.keyword, value) for value in values])
 
@@ -207,6 +230,7 @@ MATCHERS: dict[Matching, Matcher] = {
     Matching.UID: _match_uid,
     Matching.DATE: _match_date,
     Matching.TIME: _match_time,
+    Matching.DATE_TIME: _match_date_time,
     Matching.NUMBER: _match_number,
     Matching.MODALITIES: _match_modalities,
     Matching.SOP_CLASSES: _match_sop_classes,

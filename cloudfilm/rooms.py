@@ -12,6 +12,8 @@ from archive.imaging_study import ImagingStudyProjection
 from archive.render_cache import RenderCache
 from archive.room import Archive
 from cloudfilm.documents import DOCUMENTS
+from dimse.service import Dimse
+from dimse.slots import Slots
 from kernel.clock import Clock, SystemClock
 from kernel.crypto import KeyRing
 from kernel.database import Database, GroupCommit
@@ -33,6 +35,7 @@ class Rooms:
     mpi: Mpi
     archive: Archive
     bundles: EncodedBundles
+    dimse: Dimse
 
     def by_kind(self) -> Mapping[type[Any], Any]:
         """Each bundle under its type, for `kernel.http.room` and for jobs."""
@@ -44,6 +47,7 @@ class Rooms:
             self.bundles,
             self.settings,
             self.database,
+            self.dimse,
         )
         return {type(part): part for part in (*parts, self.keys, self)}
 
@@ -67,4 +71,5 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         database, blobs, mpi, clock, settings.archive, settings.access.institution, GroupCommit(database),
         RenderCache(settings.data_dir / "cache" / "rendered", keys, settings.archive.cache_bytes),
     )  # fmt: skip
-    return Rooms(settings, clock, database, keys, access, records, mpi, archive, EncodedBundles())
+    dimse = Dimse(access, archive, clock, settings.dimse, Slots(settings.data_dir / "slots"))
+    return Rooms(settings, clock, database, keys, access, records, mpi, archive, EncodedBundles(), dimse)

@@ -25,17 +25,20 @@ from dimse.command import (
     decode_command,
     encode_command,
 )
+from dimse.slots import Slot
 from dimse.upper_layer import (
     COMMAND,
     PDU_HEADER,
     AbortReason,
     AssociationEnded,
+    BrokenOff,
     PduType,
     Pdv,
     ProtocolViolation,
     UpperLayer,
     data_pdus,
 )
+from kernel.errors import CloudfilmError
 
 MAX_COMMAND_BYTES = 1 << 16
 MAX_IDENTIFIER_BYTES = (
@@ -130,6 +133,7 @@ class Association:
     node: NodePeer
     extended: Mapping[str, bytes] = field(default_factory=dict)  # accepted extended negotiation, by SOP class
     is_busy: bool = False  # in the middle of an operation
+    slot: Slot | None = None  # given back when the association ends
     _open: Context | None = None  # the context of a data set that has not been read to its end
     _cancelled: list[int] = field(default_factory=list)
     _last_message_id: int = 0
@@ -181,17 +185,35 @@ class Association:
         """Send a message. data: the encoded data set in pieces. Raises AssociationEnded."""
         kind = NO_DATA_SET if data is None else HAS_DATA_SET
         encoded = encode_command({**command, "CommandDataSetType": kind})
-        pieces: list[bytes | memoryview] = []
-        for header, piece in data_pdus(context.id, COMMAND, (encoded,), self.max_pdu_bytes):
-            pieces += (header, piece)
+        buffers: list[bytes | memoryview] = []
+        for some in data_pdus(context.id, COMMAND, (encoded,), self.max_pdu_bytes):
+            buffers += some
         if data is not None:
-            for header, piece in data_pdus(context.id, 0, data, self.max_pdu_bytes):
-                pieces += (header, piece)
-                if len(piece) > 8192:
-                    self.layer.write(*pieces)
-                    pieces = []
-        if pieces:
-            self.layer.write(*pieces)
+            buffers = self._send_most(context, buffers, data)
+        if buffers:
+            self.layer.write(*buffers)
+
+    def _send_most(
+        self, context: Context, buffers: list[bytes | memoryview], data: Iterable[bytes | memoryview]
+    ) -> list[bytes | memoryview]:
+        """Send a data set behind what waits; returns what is left to be sent with what comes next.
+
+        What the source of the data refuses at its very begin is passed on, for nothing has been sent yet;
+        later it ends the association, for half of a message cannot be taken back.
+        """
+        sent = False
+        try:
+            for some in data_pdus(context.id, 0, data, self.max_pdu_bytes):
+                buffers += some
+                if sum(map(len, buffers)) > 8192:
+                    self.layer.write(*buffers)
+                    buffers, sent = [], True
+        except CloudfilmError as failure:
+            if not sent:
+                raise
+            self.abort()
+            raise BrokenOff from failure
+        return buffers
 
     def respond(self, request: Message, status: int, data: bytes | None = None, **elements: Value) -> None:
         """Answer a request; SOP class and instance are repeated from it unless given. Raises
@@ -237,6 +259,10 @@ class Association:
             else:
                 raise ProtocolViolation("sent a message out of turn", AbortReason.UNEXPECTED_PDU)
 
+    def cancel(self, context: Context, message_id: int) -> None:
+        """Ask the peer to end an operation that it is answering (PS3.7 9.3.2.3)."""
+        self.send(context, {"CommandField": Operation.C_CANCEL, "MessageIDBeingRespondedTo": message_id})
+
     def is_cancelled(self, request: Message) -> bool:
         """Whether the peer has cancelled a request that is being answered; does not wait."""
         while self.layer.is_readable():
@@ -262,7 +288,7 @@ class Association:
         except AssociationEnded:
             pass  # it has ended either way
         finally:
-            self.layer.close()
+            self.close()
 
     def abort(self, source: int = 0, reason: int = 0) -> None:
         """End at once. source: 0 the service user, 2 the service provider (PS3.8 9.3.8)."""
@@ -271,4 +297,10 @@ class Association:
         except AssociationEnded:
             pass  # it has ended either way
         finally:
-            self.layer.close()
+            self.close()
+
+    def close(self) -> None:
+        """Give back what it holds, without a word to the peer."""
+        self.layer.close()
+        if self.slot is not None:
+            self.slot.free()

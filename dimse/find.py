@@ -1,23 +1,16 @@
 """Query: C-FIND of the Patient Root and Study Root models (PS3.4 C.4.1, PS3.7 9.1.2).
 
-The identifier becomes an `archive.query.Query`; each row's DICOM JSON becomes an identifier again, with
-the keys
-that were asked for and no others. Answers are in UTF-8 unless the asker's identifier names a character
-set that holds them.
+The identifier becomes an `archive.query.Query`; each row's DICOM JSON becomes an identifier again, with the
+keys that were asked for and no others. Answers are in UTF-8 unless the asker's identifier names a character
+set that holds them. What was agreed on in extended negotiation (PS3.4 C.5.1.1) decides how names, dates and
+times are matched; keys of levels above the asked one may always be left out.
 """
 
 from collections.abc import Iterator
-from io import BytesIO
 from typing import Any
 
-import pydicom.charset
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     PatientRootQueryRetrieveInformationModelFind,
     PatientStudyOnlyQueryRetrieveInformationModelFind,
@@ -31,42 +24,76 @@ from archive.query import Match, Query
 from archive.search import search
 from dimse.association import Association, Message
 from dimse.command import Operation
+from dimse.identifier import (
+    CHARACTER_SET,
+    InvalidIdentifier,
+    encode_attributes,
+    encode_identifier,
+    read_identifier,
+)
+from dimse.matching import Agreement, combined_moments, in_zone_of, item_matches, shifted
 from dimse.service import Dimse, Service
 from dimse.statuses import CANCELLED, PENDING, PENDING_WITHOUT_OPTIONAL_KEYS, SUCCESS
-from kernel.errors import CloudfilmError, Kind
+
+__all__ = [
+    "QUERY",
+    "InvalidIdentifier",
+    "encode_identifier",
+    "on_find",
+    "parse_identifier",
+    "read_identifier",
+]
 
 LEVELS = {"PATIENT": Level.PATIENT, "STUDY": Level.STUDY, "SERIES": Level.SERIES, "IMAGE": Level.INSTANCE}
-CHARACTER_SET, QUERY_LEVEL = "00080005", "00080052"
-PAGE = 500
-UTF_8 = "ISO_IR 192"
-
-
-class InvalidIdentifier(CloudfilmError):
-    """An identifier that cannot be read, or names no level."""
-
-    kind = Kind.INVALID
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"The identifier {reason}.")
+LEVELS_OF = {  # PS3.4 C.6.1.1, C.6.2.1, C.6.3.1
+    str(PatientRootQueryRetrieveInformationModelFind): frozenset(LEVELS),
+    str(StudyRootQueryRetrieveInformationModelFind): frozenset({"STUDY", "SERIES", "IMAGE"}),
+    str(PatientStudyOnlyQueryRetrieveInformationModelFind): frozenset({"PATIENT", "STUDY"}),
+}
+QUERY_LEVEL, RETRIEVE_AE_TITLE, TIMEZONE = "00080052", "00080054", "00080201"
+ALWAYS = frozenset({CHARACTER_SET, QUERY_LEVEL, RETRIEVE_AE_TITLE, TIMEZONE})
+EMPTY = '""'  # empty value matching (PS3.4 C.2.2.2.7)
+PAGE = 2000
 
 
 def on_find(dimse: Dimse, association: Association, request: Message) -> None:
     """Answer one C-FIND-RQ: a pending response for each match, then the final one."""
     context = request.context
     identifier = read_identifier(request.data_set(), context.transfer_syntax)
-    query = parse_identifier(identifier)
-    asked = {f"{element.tag:08X}" for element in identifier}
-    pending = PENDING_WITHOUT_OPTIONAL_KEYS if asked - KEY_BY_TAG.keys() - ALWAYS else PENDING
+    if str(identifier.get("QueryRetrieveLevel", "")).strip() not in LEVELS_OF[context.sop_class]:
+        raise InvalidIdentifier("has no Query/Retrieve Level that this model has")
+    agreed = Agreement.of(association.extended.get(context.sop_class, b""))
+    zone = in_zone_of(identifier, agreed, dimse.settings.utc_offset)
+    query = parse_identifier(identifier, agreed, zone)
+    asked = {f"{element.tag:08X}": str(element.VR) for element in identifier}
+    fixed = {
+        QUERY_LEVEL: {"vr": "CS", "Value": [str(identifier.QueryRetrieveLevel).strip()]},
+        RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [dimse.settings.ae_title]},
+    }
+    if zone:
+        fixed[TIMEZONE] = {"vr": "SH", "Value": [str(identifier.TimezoneOffsetFromUTC)]}
+    terms = tuple(_values(identifier.get("SpecificCharacterSet")))
+    sequences = [
+        (f"{element.tag:08X}", item)
+        for element in identifier
+        if element.VR == "SQ"
+        for item in element.value[:1]
+    ]
+    pending = PENDING_WITHOUT_OPTIONAL_KEYS if asked.keys() - KEY_BY_TAG.keys() - ALWAYS else PENDING
     for row in _rows(dimse, association, query):
+        if not all(item_matches(row.get(tag), item) for tag, item in sequences):
+            continue
         if association.is_cancelled(request):
             association.respond(request, CANCELLED)
             return
-        answer = answer_identifier(row, identifier)
-        association.respond(request, pending, encode_identifier(answer, context.transfer_syntax))
+        answer = shifted(row, zone) if zone else row
+        kept = {
+            tag: answer.get(tag) or {"vr": vr}
+            for tag, vr in asked.items()
+            if tag not in (CHARACTER_SET, RETRIEVE_URL)
+        }
+        association.respond(request, pending, encode_attributes(kept | fixed, terms, context.transfer_syntax))
     association.respond(request, SUCCESS)
-
-
-ALWAYS = frozenset({CHARACTER_SET, QUERY_LEVEL, "00080054", "00080201"})
 
 
 def _rows(dimse: Dimse, association: Association, query: Query) -> Iterator[dict[str, Any]]:
@@ -83,22 +110,14 @@ def _rows(dimse: Dimse, association: Association, query: Query) -> Iterator[dict
             return
 
 
-def read_identifier(data: bytes, transfer_syntax: str) -> Dataset:
-    """Decode an identifier. Raises InvalidIdentifier."""
-    try:
-        identifier = read_dataset(BytesIO(data), transfer_syntax == ImplicitVRLittleEndian, True)
-        identifier.decode()
-        for _ in identifier.iterall():
-            continue
-    except (BytesLengthException, EOFError, LookupError, NotImplementedError, OSError, TypeError, ValueError):
-        raise InvalidIdentifier("cannot be read") from None
-    return identifier
+NOTHING_AGREED = Agreement()
 
 
-def parse_identifier(identifier: Dataset) -> Query:
+def parse_identifier(identifier: Dataset, agreed: Agreement = NOTHING_AGREED, zone: int = 0) -> Query:
     """The query of an identifier (PS3.4 C.2.2.2). Raises InvalidIdentifier.
 
-    Keys that are not supported match all, and are answered empty (C.2.2.1.3).
+    Keys that are not supported match all, and are answered empty (C.2.2.1.3). zone: minutes from the
+    asker's clock to that of the archive.
     """
     level = LEVELS.get(str(identifier.get("QueryRetrieveLevel", "")).strip())
     if level is None:
@@ -108,7 +127,7 @@ def parse_identifier(identifier: Dataset) -> Query:
     for element in identifier:
         tag = f"{element.tag:08X}"
         key = KEY_BY_TAG.get(tag)
-        if tag in (CHARACTER_SET, QUERY_LEVEL):
+        if tag in ALWAYS:
             continue
         if key is None or not key.answered:
             include.add(tag)
@@ -117,8 +136,10 @@ def parse_identifier(identifier: Dataset) -> Query:
         text = _text(element.value) if declares else undeclared(_text(element.value))
         if text and key.level <= max(level, Level.STUDY):
             values = tuple(text.split("\\")) if key.matching is not Matching.UID else (text,)
-            matches.append(Match(key, values))
-    return Query(level, tuple(matches), include=frozenset(include))
+            matches.append(Match(key, values, is_empty=text == EMPTY))
+    if agreed.date_times or zone:
+        matches = combined_moments(matches, zone)
+    return Query(level, tuple(matches), include=frozenset(include), fuzzy=agreed.fuzzy)
 
 
 def undeclared(text: str) -> str:
@@ -129,67 +150,23 @@ def undeclared(text: str) -> str:
         return text
 
 
-def _text(value: Any) -> str:
+def _values(value: Any) -> list[str]:
     if value is None:
-        return ""
+        return []
+    return [str(each).strip() for each in (value if isinstance(value, MultiValue | list) else [value])]
+
+
+def _text(value: Any) -> str:
     if isinstance(value, MultiValue):
         return "\\".join(str(each) for each in value)
-    return str(value).strip()
-
-
-def answer_identifier(row: dict[str, Any], asked: Dataset) -> Dataset:
-    """The identifier of one match: the keys that were asked for, filled where there is a value (PS3.4
-    C.4.1.1.3.2)."""
-    kept: dict[str, Any] = {}
-    for element in asked:
-        tag = f"{element.tag:08X}"
-        if tag in (CHARACTER_SET, RETRIEVE_URL):
-            continue
-        kept[tag] = row.get(tag) or {"vr": element.VR}
-    kept[QUERY_LEVEL] = {"vr": "CS", "Value": [str(asked.QueryRetrieveLevel).strip()]}
-    answer = Dataset.from_json(kept)
-    if not _is_ascii(kept):
-        answer.SpecificCharacterSet = _character_set(kept, asked)
-    return answer
-
-
-def _is_ascii(value: Any) -> bool:
-    if isinstance(value, str):
-        return value.isascii()
-    if isinstance(value, dict):
-        return all(_is_ascii(each) for each in value.values())
-    return all(_is_ascii(each) for each in value) if isinstance(value, list) else True
-
-
-def _character_set(kept: dict[str, Any], asked: Dataset) -> str:
-    """The asker's own character set when it holds every text of the answer, else UTF-8."""
-    term = _text(asked.get("SpecificCharacterSet", ""))
-    codec = pydicom.charset.python_encoding.get(term)
-    if not term or "\\" in term or codec is None:
-        return UTF_8
-    try:
-        str(kept).encode(codec)
-    except (UnicodeEncodeError, LookupError):
-        return UTF_8
-    return term
-
-
-def encode_identifier(identifier: Dataset, transfer_syntax: str) -> bytes:
-    """The bytes of an identifier in the transfer syntax of its presentation context."""
-    file = DicomBytesIO()
-    file.is_little_endian = True
-    file.is_implicit_VR = transfer_syntax == ImplicitVRLittleEndian
-    write_dataset(file, identifier)
-    return bytes(file.getvalue())
+    return "" if value is None else str(value).strip()
 
 
 QUERY = Service(
     "Query",
     "PS3.4 C",
-    (
-        str(PatientRootQueryRetrieveInformationModelFind),
-        str(StudyRootQueryRetrieveInformationModelFind),
-        str(PatientStudyOnlyQueryRetrieveInformationModelFind),
-    ),
+    tuple(LEVELS_OF),
     {Operation.C_FIND: on_find},
+    # relational, date-time, fuzzy, timezone; no enhanced conversion; empty and multiple values (C.5.1.1)
+    extended=b"\x01\x01\x01\x01\x00\x01\x01",
 )

@@ -115,7 +115,9 @@ def negotiate(
         asynchronous_window=None if request.user.asynchronous_window is None else (1, 1),
         roles=tuple(_granted(role, services) for role in request.user.roles if role.sop_class in services),
         extended={
-            uid: _agreed(proposal, services[uid].extended)
+            uid: services[uid].extended
+            if services[uid].extended_is_told
+            else _agreed(proposal, services[uid].extended)
             for uid, proposal in request.user.extended.items()
             if uid in services and services[uid].extended
         },

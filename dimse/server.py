@@ -19,8 +19,6 @@ from typing import Protocol
 from access.audit import REFUSED, note, note_once
 from access.caller import Caller, Door, Permissions, Principal, PrincipalKind
 from access.nodes import NodePeer, UnknownNode, identify_node
-from access.tokens import Access
-from archive.room import Archive
 from dimse.associate import AssociateRequest, decode_request, encode_accept, encode_reject
 from dimse.association import Association, Message
 from dimse.command import Operation
@@ -33,14 +31,13 @@ from dimse.negotiation import (
     too_many,
     unknown_calling,
 )
-from dimse.service import Dimse, Service
-from dimse.statuses import PROCESSING_FAILURE, SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION, status_of
+from dimse.retrieve import RETRIEVE_SERVICES
+from dimse.service import Dimse, Service, perform
+from dimse.statuses import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from dimse.store import storage
 from dimse.upper_layer import AbortReason, AssociationEnded, PduType, ProtocolViolation, UpperLayer
 from dimse.verification import VERIFICATION
-from kernel.clock import Clock
 from kernel.database import DatabaseUnavailable
-from kernel.errors import CloudfilmError
 from kernel.settings import DimseSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -48,7 +45,7 @@ log = logging.getLogger(__name__)
 NEGOTIATION_S = 30.0  # a connection must become an association within this time (the ARTIM timer)
 STOP_WITHIN_S = 15.0  # operations under way may take this long to end
 BACKLOG = 512
-FIXED_SERVICES = (VERIFICATION, QUERY)
+FIXED_SERVICES = (VERIFICATION, QUERY, *RETRIEVE_SERVICES)
 
 
 class Rooms(Protocol):
@@ -57,11 +54,7 @@ class Rooms(Protocol):
     @property
     def settings(self) -> Settings: ...
     @property
-    def access(self) -> Access: ...
-    @property
-    def archive(self) -> Archive: ...
-    @property
-    def clock(self) -> Clock: ...
+    def dimse(self) -> Dimse: ...
 
 
 def services(settings: DimseSettings) -> tuple[Service, ...]:
@@ -72,7 +65,7 @@ def services(settings: DimseSettings) -> tuple[Service, ...]:
 def run(rooms: Rooms, stop: threading.Event) -> None:
     """Serve until `stop` is set. Raises OSError when the port cannot be listened on."""
     settings = rooms.settings.dimse
-    server = Server(Dimse(rooms.access, rooms.archive, rooms.clock, settings))
+    server = Server(rooms.dimse)
     server.listen()
     log.info("%s listens at %s:%d", settings.ae_title, settings.host, server.port)
     try:
@@ -287,23 +280,7 @@ class Server:
             known = request.operation in _OPERATIONS
             association.respond(request, SOP_CLASS_NOT_SUPPORTED if known else UNRECOGNIZED_OPERATION)
             return
-        try:
-            handler(self.dimse, association, request)
-        except CloudfilmError as refusal:
-            for _ in request.fragments():
-                continue
-            association.respond(
-                request, status_of(request.operation, refusal.kind), ErrorComment=str(refusal)
-            )
-        except AssociationEnded:
-            raise
-        except Exception:
-            log.exception("operation %#06x failed", request.operation)
-            for _ in request.fragments():
-                continue
-            association.respond(
-                request, PROCESSING_FAILURE, ErrorComment="Internal error; see the server's log"
-            )
+        perform(self.dimse, association, request, handler)
 
 
 _OPERATIONS = frozenset(Operation)

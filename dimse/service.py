@@ -4,6 +4,7 @@ The tuple of services in `dimse.server` is read by the negotiation, by the dispa
 conformance statement, so what is stated is what is done.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,8 +14,14 @@ from access.tokens import Access
 from archive.room import Archive
 from dimse.association import Association, Message
 from dimse.command import Operation
+from dimse.slots import Slots
+from dimse.statuses import PROCESSING_FAILURE, Refusal, status_of
+from dimse.upper_layer import AssociationEnded
 from kernel.clock import Clock
+from kernel.errors import CloudfilmError
 from kernel.settings import DimseSettings
+
+log = logging.getLogger(__name__)
 
 PLAIN_SYNTAXES = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
 
@@ -27,6 +34,7 @@ class Dimse:
     archive: Archive
     clock: Clock
     settings: DimseSettings
+    slots: Slots
 
 
 Handler = Callable[[Dimse, Association, Message], None]
@@ -43,3 +51,25 @@ class Service:
     transfer_syntaxes: tuple[str, ...] = PLAIN_SYNTAXES
     roles_reversed: bool = False  # the requestor may also be the SCP, as for the sub-operations of C-GET
     extended: bytes = b""  # extended negotiation: the application information we agree to, byte by byte
+    extended_is_told: bool = False  # it is told as it is, whatever is proposed, and not agreed byte by byte
+
+
+def perform(dimse: Dimse, association: Association, request: Message, handler: Handler) -> None:
+    """Let a handler answer a request; what it refuses, and what fails in it, becomes a status."""
+    try:
+        handler(dimse, association, request)
+    except AssociationEnded:
+        raise
+    except Refusal as refusal:
+        _refuse(association, request, refusal.status, str(refusal))
+    except CloudfilmError as refusal:
+        _refuse(association, request, status_of(request.operation, refusal.kind), str(refusal))
+    except Exception:
+        log.exception("operation %#06x failed", request.operation)
+        _refuse(association, request, PROCESSING_FAILURE, "Internal error; see the server's log")
+
+
+def _refuse(association: Association, request: Message, status: int, comment: str) -> None:
+    for _ in request.fragments():
+        continue
+    association.respond(request, status, ErrorComment=comment)

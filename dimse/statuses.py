@@ -6,7 +6,7 @@ PS3.4 B.2.3 (Storage), C.4.1.1.4 (C-FIND), C.4.2.1.5 (C-MOVE), C.4.3.1.4 (C-GET)
 
 from collections.abc import Mapping
 
-from kernel.errors import Kind
+from kernel.errors import CloudfilmError, Kind
 
 SUCCESS = 0x0000
 PENDING = 0xFF00
@@ -36,6 +36,12 @@ MOVE_DESTINATION_UNKNOWN = 0xA801
 DOES_NOT_MATCH_SOP_CLASS = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 SUBOPERATIONS_WARNING = 0xB000  # complete, and some sub-operations failed or warned
+
+NO_SUCH_FRAMES = 0xAA00  # PS3.4 Y.4.1.1.4: none of the frames was found
+CANNOT_MAKE_OBJECT = 0xAA01
+CANNOT_EXTRACT_FRAMES = 0xAA02
+NOT_TIME_BASED = 0xAA03
+INVALID_FRAME_REQUEST = 0xAA04
 
 STORE: Mapping[Kind, int] = {
     Kind.INVALID: CANNOT_UNDERSTAND,
@@ -87,6 +93,21 @@ BY_OPERATION: Mapping[int, Mapping[Kind, int]] = {
     0x0020: QUERY,
     0x0021: RETRIEVE,
 }
+
+
+class Refusal(CloudfilmError):
+    """A refusal for which its service has a status of its own, beyond what its kind says."""
+
+    kind = Kind.INVALID
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def is_pending(status: int) -> bool:
+    """Whether more responses follow."""
+    return status in (PENDING, PENDING_WITHOUT_OPTIONAL_KEYS)
 
 
 def status_of(operation: int, kind: Kind) -> int:

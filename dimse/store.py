@@ -73,4 +73,6 @@ def storage(private_sop_classes: tuple[str, ...]) -> Service:
         {Operation.C_STORE: on_store},
         STORAGE_SYNTAXES,
         roles_reversed=True,
+        extended=b"\x02\0\x03\0\0\0",  # level 2, bit for bit with signatures, no coercion (PS3.4 B.3.1)
+        extended_is_told=True,
     )

@@ -11,7 +11,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -23,6 +23,8 @@ DATA_HEADER = struct.Struct(">BxIIBB")  # both, of a P-DATA-TF with one PDV
 
 MAX_NEGOTIATION_BYTES = 1 << 20  # of any PDU but P-DATA-TF: 128 contexts of 64 syntaxes are 600 KB
 LARGEST_SENT_BYTES = 1 << 17  # even where the peer takes more: larger ones gain nothing
+
+MOST_GATHERED = 512  # buffers in one call; the system takes 1024
 
 COMMAND, LAST = 1, 2  # bits of the message control header (PS3.8 E.2)
 
@@ -62,6 +64,13 @@ class Released(AssociationEnded):
 
     def __init__(self) -> None:
         super().__init__("released")
+
+
+class BrokenOff(AssociationEnded):
+    """We ended it in the middle of a message, since a stored object could not be read to its end."""
+
+    def __init__(self) -> None:
+        super().__init__("broken off by us: a stored object cannot be read")
 
 
 class ProtocolViolation(AssociationEnded):
@@ -183,11 +192,13 @@ class UpperLayer:
         self.bytes_sent += sum(map(len, pieces))
 
     def _send_gathered(self, pieces: list[bytes | memoryview]) -> None:
-        sent = self._socket.sendmsg(pieces)
-        for piece in pieces:  # what a full socket buffer left over
-            if sent < len(piece):
-                self._socket.sendall(memoryview(piece)[sent:])
-            sent = max(0, sent - len(piece))
+        for start in range(0, len(pieces), MOST_GATHERED):
+            some = pieces[start : start + MOST_GATHERED]
+            sent = self._socket.sendmsg(some)
+            for piece in some:  # what a full socket buffer left over
+                if sent < len(piece):
+                    self._socket.sendall(memoryview(piece)[sent:])
+                sent = max(0, sent - len(piece))
 
     def close(self) -> None:
         """Close the connection."""
@@ -237,21 +248,28 @@ def _split(body: memoryview) -> list[Pdv]:
 
 def data_pdus(
     context_id: int, control: int, pieces: Iterable[bytes | memoryview], max_pdu_bytes: int
-) -> Iterable[tuple[bytes, bytes | memoryview]]:
-    """Cut a set into P-DATA-TF PDUs of one fragment each, as header and data; the last one is marked.
+) -> Iterator[list[bytes | memoryview]]:
+    """Cut a set into P-DATA-TF PDUs of one fragment each, as buffers to be written together; the last
+    fragment is marked. A fragment may lie in several buffers, so that none is copied and every PDU is full.
 
     control: COMMAND or 0. max_pdu_bytes: what the peer takes; 0 is no limit (PS3.8 D.1.1).
     """
-    room = min(max_pdu_bytes or LARGEST_SENT_BYTES, LARGEST_SENT_BYTES) - 6
-    held: memoryview | None = None  # one fragment waits, since only the last is marked
+    room = max(1, min(max_pdu_bytes or LARGEST_SENT_BYTES, LARGEST_SENT_BYTES) - 6)
+    whole = _data_header(context_id, control, room)
+    waiting: list[bytes | memoryview] = []  # the last PDU is marked, so what may be in it waits
+    size = 0
     for piece in pieces:
-        view = memoryview(piece)
-        for start in range(0, len(view), room):
-            if held is not None:
-                yield _data_header(context_id, control, len(held)), held
-            held = view[start : start + room]
-    held = memoryview(b"") if held is None else held
-    yield _data_header(context_id, control | LAST, len(held)), held
+        view, start, buffers = memoryview(piece), 0, list[bytes | memoryview]()
+        while size + len(view) - start > room:
+            end = start + room - size
+            buffers += (whole, *waiting, view[start:end])
+            start, size, waiting = end, 0, []
+        if start < len(view):
+            waiting.append(view[start:])
+            size += len(view) - start
+        if buffers:
+            yield buffers
+    yield [_data_header(context_id, control | LAST, size), *waiting]
 
 
 def _data_header(context_id: int, control: int, length: int) -> bytes:

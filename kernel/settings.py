@@ -71,6 +71,11 @@ class DimseSettings:
     max_pdu_bytes: int = 131072  # largest PDU that is accepted (PS3.8 D.1)
     idle_timeout_s: float = 60.0  # an association silent for longer is aborted
     private_sop_classes: tuple[str, ...] = ()  # storage SOP class UIDs accepted beyond the standard's
+    utc_offset: str = "+08:00"  # of dates and times of studies, where a query asks for another zone
+    tls_port: int = 0  # port for DICOM over TLS, beside the plain one; 0: none
+    tls_certificate: str = ""  # PEM file of our certificate, for the TLS port and for nodes sent to over TLS
+    tls_key: str = ""  # PEM file of its key
+    tls_ca: str = ""  # PEM file of the authorities of nodes' certificates, which are then demanded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,7 @@ class LiveServer:
 def live_server_in(data_dir: Path, **environment: str) -> Iterator[LiveServer]:
     """A server with its data in this folder, until the block ends; settings as environment variables."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    http_port, dicom_port, mllp_port = _free_ports(3)
+    http_port, dicom_port, mllp_port = free_ports(3)
     settings = {name: value for name, value in os.environ.items() if not name.startswith("CLOUDFILM_")}
     settings |= {
         "PYTHONPATH": str(ROOT),
@@ -132,7 +132,7 @@ def _wait_until_ready(server: LiveServer) -> None:
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             raise AssertionError(f"the server ended at its start:\n{server.output}")
-        if _answers(f"{server.url}/readyz") and _listens(server.dicom_port):
+        if _answers(f"{server.url}/readyz") and listens(server.dicom_port):
             return
         time.sleep(0.1)
     server.kill()
@@ -146,7 +146,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether something takes connections there."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
     except OSError:
@@ -154,7 +155,8 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that are free now."""
     with ExitStack() as held:  # all at once, so that they differ
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

@@ -1,0 +1,81 @@
+"""What the tests of the DIMSE door share: dcmtk's programs as peers, and files for them."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
+
+from tests.live import LiveServer, free_ports, listens
+
+DCMTK = "/usr/bin/"  # pynetdicom installs scripts of the same names elsewhere
+
+
+def dcmtk(tool: str, *arguments: object, check: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run one of dcmtk's programs."""
+    return subprocess.run(
+        [DCMTK + tool, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        check=check,
+    )
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    """All that it printed."""
+    return done.stdout + done.stderr
+
+
+def at(server: LiveServer, *, called: str = "CLOUDFILM", calling: str = "TESTER") -> tuple[str, ...]:
+    """The arguments that name a server."""
+    return ("-aet", calling, "-aec", called, "127.0.0.1", str(server.dicom_port))
+
+
+def store(server: LiveServer, *files: Path, options: tuple[str, ...] = ()) -> None:
+    """Send files, which must all be taken."""
+    done = dcmtk("storescu", "-v", *options, *at(server), *files)
+    assert done.returncode == 0, said(done)
+
+
+@dataclass
+class Storescp:
+    """dcmtk's storescp, which writes what it is sent into a folder."""
+
+    ae_title: str
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    def received(self) -> list[FileDataset]:
+        """What has come in, by SOP Instance UID."""
+        found = [dcmread(path) for path in self.folder.iterdir() if path.suffix != ".log"]
+        return sorted(found, key=lambda each: str(each.SOPInstanceUID))
+
+
+@contextmanager
+def storescp(folder: Path, ae_title: str, *options: str) -> Iterator[Storescp]:
+    """A destination on a free port until the block ends. Without options it takes no compressed syntax."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (port,) = free_ports(1)
+    with folder.with_suffix(".log").open("wb") as log:
+        process = subprocess.Popen(
+            [DCMTK + "storescp", "-v", *options, "-aet", ae_title, "-od", str(folder), str(port)],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while not listens(port):
+            assert process.poll() is None, folder.with_suffix(".log").read_text()
+            assert time.monotonic() < deadline, "storescp does not listen"
+            time.sleep(0.05)
+        yield Storescp(ae_title, port, folder, process)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
