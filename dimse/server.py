@@ -8,18 +8,19 @@ Standards: PS3.8 7 and 9 (upper layer), PS3.7 (messages), PS3.15 B (secure trans
 """
 
 import logging
+import selectors
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Protocol, cast
 
 from access.audit import REFUSED, note, note_once
 from access.caller import Caller, Door, Permissions, Principal, PrincipalKind
 from access.nodes import NodePeer, UnknownNode, identify_node
-from dimse.associate import AssociateRequest, decode_request, encode_accept, encode_reject
+from dimse.associate import AssociateRequest, UserIdentity, decode_request, encode_accept, encode_reject
 from dimse.association import Association, Message
 from dimse.command import Operation
 from dimse.find import QUERY
@@ -33,12 +34,14 @@ from dimse.negotiation import (
 )
 from dimse.retrieve import RETRIEVE_SERVICES
 from dimse.service import Dimse, Service, perform
+from dimse.slots import Slot
 from dimse.statuses import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from dimse.store import storage
 from dimse.upper_layer import AbortReason, AssociationEnded, PduType, ProtocolViolation, UpperLayer
 from dimse.verification import VERIFICATION
 from kernel.database import DatabaseUnavailable
 from kernel.settings import DimseSettings, Settings
+from kernel.tls import server_context
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +70,7 @@ def run(rooms: Rooms, stop: threading.Event) -> None:
     settings = rooms.settings.dimse
     server = Server(rooms.dimse)
     server.listen()
-    log.info("%s listens at %s:%d", settings.ae_title, settings.host, server.port)
+    log.info("%s listens at %s:%s", settings.ae_title, settings.host, "+".join(map(str, server.ports)))
     try:
         server.serve(stop)
     finally:
@@ -76,11 +79,10 @@ def run(rooms: Rooms, stop: threading.Event) -> None:
 
 @dataclass(slots=True)
 class Server:
-    """One listening process."""
+    """One listening process: a plain port and, where it is set, one under TLS."""
 
     dimse: Dimse
-    tls: ssl.SSLContext | None = None
-    _listener: socket.socket | None = None
+    _listeners: dict[socket.socket, ssl.SSLContext | None] = field(default_factory=dict)
     _services: Mapping[str, Service] = field(default_factory=dict)
     _threads: dict[threading.Thread, Association | None] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -94,56 +96,72 @@ class Server:
         }
 
     @property
-    def port(self) -> int:
-        """The port that is listened on."""
-        if self._listener is None:
-            raise RuntimeError("not listening")
-        return int(self._listener.getsockname()[1])
+    def ports(self) -> tuple[int, ...]:
+        """The ports that are listened on, the plain one first."""
+        return tuple(int(listener.getsockname()[1]) for listener in self._listeners)
 
     def listen(self) -> None:
-        """Open the port, beside other processes that listen on it. Raises OSError."""
+        """Open the ports, beside other processes that listen on them. Raises OSError or InvalidSetting."""
         settings = self.dimse.settings
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        self._listeners[self._open(settings.port)] = None
+        if settings.tls_port:
+            context = server_context(
+                "dimse.tls_certificate", settings.tls_certificate, settings.tls_key, settings.tls_ca
+            )
+            self._listeners[self._open(settings.tls_port)] = context
+
+    def _open(self, port: int) -> socket.socket:
+        host = self.dimse.settings.host
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listener.bind((settings.host, settings.port))
+            listener.bind((host, port))
             listener.listen(BACKLOG)
-            listener.settimeout(0.5)
+            listener.setblocking(False)
         except OSError:
             listener.close()
             raise
-        self._listener = listener
+        return listener
 
     def serve(self, stop: threading.Event) -> None:
         """Take connections until `stop` is set."""
-        if self._listener is None:
-            raise RuntimeError("not listening")
-        while not stop.is_set():
-            try:
-                connection, address = self._listener.accept()
-            except TimeoutError:
-                continue
-            except OSError as failure:  # the peer has gone already, or this process has no descriptor left
-                log.warning("a connection could not be taken: %s", failure.strerror)
-                stop.wait(0.1)
-                continue
-            thread = threading.Thread(
-                target=self._serve_connection,
-                args=(connection, str(address[0])),
-                name="association",
-                daemon=True,
-            )
-            with self._lock:
+        waiting = selectors.DefaultSelector()
+        for listener in self._listeners:
+            waiting.register(listener, selectors.EVENT_READ)
+        with waiting:
+            while not stop.is_set():
+                for ready, _ in waiting.select(0.5):
+                    listener = cast(socket.socket, ready.fileobj)
+                    try:
+                        connection, address = listener.accept()
+                    except BlockingIOError:  # another process was first
+                        continue
+                    except OSError as failure:  # the peer has gone, or no descriptor is left
+                        log.warning("a connection could not be taken: %s", failure.strerror)
+                        stop.wait(0.1)
+                        continue
+                    connection.setblocking(True)
+                    self._start(connection, str(address[0]), self._listeners[listener])
+
+    def _start(self, connection: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
+        thread = threading.Thread(
+            target=self._serve_connection, args=(connection, address, tls), name="association", daemon=True
+        )
+        with self._lock:
+            is_too_many = len(self._threads) >= 2 * self.dimse.settings.max_associations + SPARE_CONNECTIONS
+            if not is_too_many:
                 self._threads[thread] = None
+        if is_too_many:  # not even a rejection: whoever opens so many does not read it
+            connection.close()
+        else:
             thread.start()
 
     def stop(self) -> None:
         """Close the port, wait for operations under way, end all associations."""
         self._is_stopping = True
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         deadline = time.monotonic() + STOP_WITHIN_S
         while time.monotonic() < deadline:
             with self._lock:
@@ -155,22 +173,27 @@ class Server:
                     association.layer.interrupt()
             next(iter(threads)).join(0.05)
 
-    def _serve_connection(self, connection: socket.socket, address: str) -> None:
+    def _serve_connection(self, connection: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
         """The life of one connection; whatever happens in it ends here."""
         thread = threading.current_thread()
         try:
-            if self.tls is not None:
+            if tls is not None:
                 connection.settimeout(NEGOTIATION_S)
-                connection = self.tls.wrap_socket(connection, server_side=True)
+                connection = tls.wrap_socket(connection, server_side=True)
             layer = UpperLayer(connection, self.dimse.settings.max_pdu_bytes, NEGOTIATION_S)
             association = self._admit(layer, address)
             if association is not None:
                 with self._lock:
                     self._threads[thread] = association
                 layer.set_timeout(self.dimse.settings.idle_timeout_s)
-                self._serve(association)
+                try:
+                    self._serve(association)
+                finally:
+                    association.close()
         except AssociationEnded as end:
             log.info("connection from %s ended: %s", address, end.how)
+        except ssl.SSLError as failure:
+            log.warning("connection from %s has no TLS: %s", address, failure.reason)
         except OSError as failure:
             log.info("connection from %s ended: %s", address, type(failure).__name__)
         except Exception:
@@ -212,18 +235,29 @@ class Server:
             raise congested() from None
         with self._lock:
             present = [other for other in self._threads.values() if other is not None]
-        of_node = sum(other.calling == request.calling for other in present)
-        if len(present) >= settings.max_associations or 0 < node.max_associations <= of_node:
+        if len(present) >= settings.max_associations:
             raise too_many()
+        slot = self.dimse.slots.take(f"from {request.calling}", node.max_associations)
+        if slot is None:
+            raise too_many()
+        try:
+            return self._established(layer, request, _named(caller, request.user.identity), node, slot)
+        except DatabaseUnavailable:
+            slot.free()
+            raise congested() from None
+        except BaseException:
+            slot.free()
+            raise
+
+    def _established(
+        self, layer: UpperLayer, request: AssociateRequest, caller: Caller, node: NodePeer, slot: Slot
+    ) -> Association:
+        settings = self.dimse.settings
         agreed = negotiate(request, self._services, settings.max_pdu_bytes, node.transfer_syntaxes)
         note_once(
-            access.database,
-            self.dimse.archive.recently,
-            self.dimse.clock,
-            caller,
-            "associate",
+            self.dimse.access.database, self.dimse.archive.recently, self.dimse.clock, caller, "associate",
             request.calling,
-        )
+        )  # fmt: skip
         association = Association(
             layer,
             agreed.contexts,
@@ -233,6 +267,7 @@ class Server:
             caller,
             node,
             agreed.accept.user.extended,
+            slot=slot,
         )
         layer.write(encode_accept(agreed.accept))
         return association
@@ -283,6 +318,8 @@ class Server:
         perform(self.dimse, association, request, handler)
 
 
+USER_NAME, USER_NAME_AND_PASSCODE = 1, 2  # types of user identity
+SPARE_CONNECTIONS = 32  # that may be at their negotiation, beside those that are associations
 _OPERATIONS = frozenset(Operation)
 _NO_NODE = NodePeer("", "", 0, "", "", (), (), False, 0)
 
@@ -292,6 +329,18 @@ def _nobody(ae_title: str, address: str) -> Caller:
     return Caller(
         Principal(PrincipalKind.NODE, ae_title, ae_title), Door.DIMSE, Permissions(), address=address
     )
+
+
+def _named(caller: Caller, identity: UserIdentity | None) -> Caller:
+    """The node's caller with the user that it names (PS3.7 D.3.3.7). The node answers for its users: their
+    names stand in the audit trail, and give no rights of their own."""
+    if identity is None or identity.type not in (USER_NAME, USER_NAME_AND_PASSCODE):
+        return caller
+    name = "".join(
+        character for character in identity.primary.decode("utf-8", "replace") if character.isprintable()
+    )
+    principal = replace(caller.principal, name=f"{caller.principal.name} ({name[:64]})")
+    return replace(caller, principal=principal)
 
 
 def _linger(layer: UpperLayer) -> None:
