@@ -95,9 +95,7 @@ def test_a_compressed_instance_is_decompressed_for_who_takes_no_other(
     kept: LiveServer, tmp_path: Path, option: str
 ) -> None:
     """The same pixels as before the compression, in the syntax that was accepted."""
-    getscu(
-        kept, tmp_path, "QueryRetrieveLevel=STUDY", f"StudyInstanceUID={ROOT}.2", options=(option,)
-    )
+    getscu(kept, tmp_path, "QueryRetrieveLevel=STUDY", f"StudyInstanceUID={ROOT}.2", options=(option,))
     (path,) = tmp_path.iterdir()
     received = dcmread(path)
 
@@ -147,7 +145,7 @@ class Asker:
         self.refuse: Callable[[Dataset], int] = lambda _ds: 0x0000
         entity = AE("ASKER")
         entity.add_requested_context(model)
-        roles = []
+        roles: list[Any] = []
         for sop_class in sop_classes:
             entity.add_requested_context(sop_class, syntaxes)
             roles.append(build_role(sop_class, scp_role=True))
@@ -175,7 +173,7 @@ class Asker:
 
 
 GET = StudyRootQueryRetrieveInformationModelGet
-PLAIN = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+PLAIN: list[str] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 
 
 def test_implicit_and_explicit_are_turned_into_each_other(kept: LiveServer) -> None:
@@ -211,7 +209,9 @@ def test_a_warning_counts_as_one(kept: LiveServer) -> None:
 
     last = asker.ask(QueryRetrieveLevel="STUDY", StudyInstanceUID=f"{ROOT}.1")
 
-    assert (last.Status, last.NumberOfWarningSuboperations, last.NumberOfFailedSuboperations) == (0xB000, 3, 0)
+    assert (last.Status, last.NumberOfWarningSuboperations, last.NumberOfFailedSuboperations) == (
+        0xB000, 3, 0,
+    )  # fmt: skip
 
 
 def test_what_no_context_fits_fails_alone(kept: LiveServer) -> None:
@@ -325,7 +325,8 @@ def test_a_move_goes_on_over_a_new_association_when_one_is_lost(kept: LiveServer
     (port,) = free_ports(1)
     entity = AE("FRAGILE")
     entity.add_supported_context(CTImageStorage, PLAIN)
-    listener = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
+    handlers: list[Any] = [(evt.EVT_C_STORE, on_store)]
+    entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
     try:
         kept.command("node", "add", "FRAGILE", "--host", "127.0.0.1", "--port", str(port))
         mover = AE("TESTER")
@@ -338,7 +339,7 @@ def test_a_move_goes_on_over_a_new_association_when_one_is_lost(kept: LiveServer
         )
         association.release()
     finally:
-        listener.shutdown()
+        entity.shutdown()
 
     assert broken
     assert answers[-1][0].Status == 0x0000

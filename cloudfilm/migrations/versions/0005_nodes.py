@@ -1,10 +1,10 @@
-"""0002 nodes: further addresses, and limits of what is sent. Adds columns only; older code runs beside it."""
+"""0005 nodes: further addresses, and limits of what is sent. Adds columns only; older code runs beside it."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002_nodes"
-down_revision = "0001"
+revision = "0005_nodes"
+down_revision = "0004_reconciliation"
 branch_labels = None
 depends_on = None
 
