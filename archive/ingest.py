@@ -37,6 +37,7 @@ from kernel.clock import new_id
 from kernel.database import DatabaseUnavailable, table_of
 from kernel.errors import CloudfilmError, Forbidden, Kind
 from kernel.jobs import enqueue
+from kernel.metrics import BYTES_INGESTED, INSTANCES_INGESTED
 from mpi.demographics import Demographics
 from mpi.resolve import identify
 
@@ -211,6 +212,7 @@ class Incoming(io.RawIOBase):
         archive, caller = self._archive, self._caller
         receipt = archive.commits.run(lambda session: _place(archive, session, caller, arrival))
         self._kept = receipt.outcome is not Outcome.DUPLICATE
+        _count_arrival(caller, receipt)
         return receipt
 
     def arrival(self, study_instance_uid: str) -> "_Arrival":
@@ -229,7 +231,9 @@ class Incoming(io.RawIOBase):
 
     def settle(self, outcome: Ingested | Refused) -> Ingested | Refused:
         """End with this outcome: the bytes stay if they are named now, and go if not."""
-        self._kept = isinstance(outcome, Ingested) and outcome.outcome is not Outcome.DUPLICATE
+        if isinstance(outcome, Ingested):
+            self._kept = outcome.outcome is not Outcome.DUPLICATE
+            _count_arrival(self._caller, outcome)
         self.close()
         return outcome
 
@@ -238,6 +242,11 @@ class Incoming(io.RawIOBase):
         if not self.closed and not self._kept:
             self._writer.discard()
         super().close()
+
+
+def _count_arrival(caller: Caller, receipt: Ingested) -> None:
+    INSTANCES_INGESTED.labels(caller.door.value, receipt.outcome.value).inc()
+    BYTES_INGESTED.labels(caller.door.value).inc(receipt.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)

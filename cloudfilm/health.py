@@ -8,28 +8,21 @@ import time
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, g, request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
-from archive.model import Hold, Instance, Study
+from archive.blobs.store import StorageUnavailable
+from archive.model import Hold
 from archive.room import Archive
+from cloudfilm.migrate import expected_revision, schema_revision
 from kernel.database import DatabaseUnavailable
 from kernel.http import room
 from kernel.jobs import JobRow
+from kernel.metrics import HTTP_REQUESTS, HTTP_SECONDS, exposition
 
 blp = Blueprint("health", __name__)
-
-REGISTRY = CollectorRegistry()
-REQUESTS = Counter("cloudfilm_http_requests", "Answered requests", ["door", "status"], registry=REGISTRY)
-SECONDS = Histogram(
-    "cloudfilm_http_seconds",
-    "Time to the first byte of an answer",
-    ["door"],
-    registry=REGISTRY,
-    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
-)
 
 
 @blp.get("/healthz")
@@ -41,7 +34,7 @@ def healthz() -> Response:
 @blp.get("/readyz")
 def readyz() -> Response:
     """Whether this process can serve now; 503 with the reasons when not."""
-    reasons = unready(room(Archive))
+    reasons = room(Readiness).reasons_against()
     return Response(
         "ready\n" if not reasons else "\n".join(reasons) + "\n",
         503 if reasons else 200,
@@ -49,23 +42,50 @@ def readyz() -> Response:
     )
 
 
-def unready(archive: Archive) -> list[str]:
-    """Why this host cannot serve: nothing when it can."""
-    reasons = []
+CHECKED_FOR_S = 2.0  # however often balancers ask
+
+
+class Readiness:
+    """Whether this host can serve, looked at anew every other second at most."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._checked_at = float("-inf")
+        self._reasons: list[str] = []
+
+    def reasons_against(self) -> list[str]:
+        """Why it cannot: nothing when it can."""
+        if time.monotonic() - self._checked_at > CHECKED_FOR_S:
+            self._reasons = [reason for check in (_database, _storage) for reason in check(self._archive)]
+            self._checked_at = time.monotonic()
+        return self._reasons
+
+
+def _database(archive: Archive) -> Iterator[str]:
     if not archive.database.is_alive():
-        reasons.append("the database does not answer")
+        yield "the database does not answer"
+        return
+    found, expected = schema_revision(archive.database), expected_revision()
+    if found != expected:
+        yield f"the schema is at {found} and this code wants {expected}"
+
+
+def _storage(archive: Archive) -> Iterator[str]:
+    try:
+        archive.blobs.store.check()
+    except StorageUnavailable as failure:
+        yield str(failure)
     free = archive.blobs.store.free_bytes()
     if free is not None and free < archive.blobs.settings.free_bytes:
-        reasons.append("the storage is full")
-    return reasons
+        yield "the storage is full"
 
 
 @blp.get("/metrics")
 def metrics() -> Response:
-    """Figures of this process, and of the archive, for Prometheus."""
+    """Figures of this host's processes, and of the archive, for Prometheus."""
     registry = CollectorRegistry()
     registry.register(_ArchiveFigures(room(Archive)))
-    return Response(generate_latest(REGISTRY) + generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    return Response(exposition() + generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 class _ArchiveFigures(Collector):
@@ -87,8 +107,6 @@ class _ArchiveFigures(Collector):
 
     def _figures(self) -> list[Metric]:
         counted = {
-            "cloudfilm_studies": ("Studies in the archive", select(func.count(Study.id))),
-            "cloudfilm_instances": ("Instances in the archive", select(func.count(Instance.id))),
             "cloudfilm_held": (
                 "Objects held for review",
                 select(func.count(Hold.id)).where(Hold.resolved_at.is_(None)),
@@ -122,7 +140,7 @@ def before_request() -> None:
 def after_request(answer: Response) -> Response:
     """Count it, by door and status."""
     door = request.blueprint or "none"
-    REQUESTS.labels(door, str(answer.status_code)).inc()
+    HTTP_REQUESTS.labels(door, str(answer.status_code)).inc()
     if "began" in g:
-        SECONDS.labels(door).observe(time.perf_counter() - g.began)
+        HTTP_SECONDS.labels(door).observe(time.perf_counter() - g.began)
     return answer

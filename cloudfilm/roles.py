@@ -33,6 +33,7 @@ from kernel.database import DatabaseUnavailable
 from kernel.errors import InvalidSetting
 from kernel.jobs import Worker, enqueue_scheduled
 from kernel.logs import set_up_logs
+from kernel.metrics import process_ended, serve_figures, share_figures
 from kernel.rq_queue import RqQueue
 from kernel.settings import DimseSettings, MllpSettings, Settings, WebSettings
 
@@ -69,6 +70,7 @@ def run_web(rooms: Rooms, stop: threading.Event) -> None:
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - a heartbeat file
         "loglevel": "warning",
         "preload_app": False,
+        "child_exit": lambda _server, worker: process_ended(worker.pid),
     }
     if speaks_tls(settings.web):
         paths = web_certificate(settings.web, settings.data_dir)
@@ -139,15 +141,17 @@ def run_role(name: str, settings: Settings) -> None:
         rooms.close()
 
 
-def require_free_ports(settings: Settings) -> None:
+def require_free_ports(settings: Settings, roles: tuple[str, ...]) -> None:
     """Raise InvalidSetting for a port that another program listens on, before anything is begun."""
     doors: dict[str, WebSettings | DimseSettings | MllpSettings] = {
-        "web.port": settings.web,
-        "dimse.port": settings.dimse,
+        "web": settings.web,
+        "dimse": settings.dimse,
+        "mllp": settings.mllp,
     }
-    if settings.mllp.enabled:
-        doors["mllp.port"] = settings.mllp
-    for name, door in doors.items():
+    for role, door in doors.items():
+        if role not in roles or (door is settings.mllp and not settings.mllp.enabled):
+            continue
+        name = f"{role}.port"
         family = socket.AF_INET6 if ":" in door.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -172,6 +176,9 @@ class Supervisor:
         """Start all, call `on_ready` once they run, and return when a signal stopped them."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        share_figures(self._settings.data_dir / "run" / "figures")
+        if self._settings.metrics.port:
+            serve_figures(self._settings.metrics.host, self._settings.metrics.port)
         self._start_missing()
         on_ready()
         while not self._stop.wait(RESTART_AFTER_S):
@@ -186,6 +193,7 @@ class Supervisor:
             child = self._children[at]
             if child is None or not child.is_alive():
                 if child is not None:
+                    process_ended(child.pid or 0)
                     log.error("role %s ended with code %s; starting it again", name, child.exitcode)
                 child = self._context.Process(
                     target=_child, args=(name, self._settings), name=f"cloudfilm {name}"

@@ -51,7 +51,7 @@ HEADERS = {
 def create_app(rooms: Rooms) -> Flask:
     """Make the application of one process."""
     app = Flask("cloudfilm", static_folder=None)
-    app.extensions["cloudfilm"] = rooms.by_kind()
+    app.extensions["cloudfilm"] = {**rooms.by_kind(), health.Readiness: health.Readiness(rooms.archive)}
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = rooms.settings.web.max_body_bytes

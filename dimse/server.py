@@ -40,6 +40,7 @@ from dimse.store import storage
 from dimse.upper_layer import AbortReason, AssociationEnded, PduType, ProtocolViolation, UpperLayer
 from dimse.verification import VERIFICATION
 from kernel.database import DatabaseUnavailable
+from kernel.metrics import ASSOCIATIONS, DIMSE_REQUESTS
 from kernel.settings import DimseSettings, Settings
 from kernel.tls import server_context
 
@@ -214,8 +215,11 @@ class Server:
             Association(layer, {}, 0, "", "", _nobody("", address), _NO_NODE).abort(2, violation.reason)
             raise
         try:
-            return self._accept(layer, request, address)
+            accepted = self._accept(layer, request, address)
+            ASSOCIATIONS.labels("accepted").inc()
+            return accepted
         except Rejection as rejection:
+            ASSOCIATIONS.labels("rejected").inc()
             log.warning("association from %s refused: %s", address, rejection.why)
             layer.write(encode_reject(rejection.result, rejection.source, rejection.reason))
             self._note_refusal(request, address, rejection.why)
@@ -307,12 +311,11 @@ class Server:
             return  # of an operation that has had its last answer
         if request.is_response:
             raise ProtocolViolation("sent a response to nothing", AbortReason.UNEXPECTED_PDU)
+        known = request.operation in _OPERATIONS
+        DIMSE_REQUESTS.labels(Operation(request.operation).name if known else "unknown").inc()
         service = self._services[request.context.sop_class]
-        handler = (
-            service.handlers.get(Operation(request.operation)) if request.operation in _OPERATIONS else None
-        )
+        handler = service.handlers.get(Operation(request.operation)) if known else None
         if handler is None or not request.context.as_scp:
-            known = request.operation in _OPERATIONS
             association.respond(request, SOP_CLASS_NOT_SUPPORTED if known else UNRECOGNIZED_OPERATION)
             return
         perform(self.dimse, association, request, handler)

@@ -9,6 +9,7 @@ after its last try is kept as dead, with its error, until somebody looks.
 import json
 import logging
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from kernel.clock import Clock
 from kernel.database import Base, Database, UtcDateTime, table_of
+from kernel.metrics import JOB_SECONDS, JOBS
 
 log = logging.getLogger(__name__)
 
@@ -220,6 +222,7 @@ class Worker:
     def perform(self, claim: Claim) -> None:
         """Run a job, holding on to its lease while it runs; then delete its row, or put it off."""
         found = self.jobs.get(claim.name)
+        began = time.monotonic()
         try:
             if found is None:
                 raise LookupError(f"no job is called {claim.name}")
@@ -227,8 +230,11 @@ class Worker:
                 found.function(self.bind(found), *json.loads(claim.arguments))
         except Exception as failure:
             log.warning("job %s failed (try %d): %s", claim.name, claim.tries, type(failure).__name__)
+            JOBS.labels(claim.name, "failed").inc()
             self._failed(claim, found.retries if found else 0, traceback.format_exc())
         else:
+            JOBS.labels(claim.name, "done").inc()
+            JOB_SECONDS.labels(claim.name).observe(time.monotonic() - began)
             with self.database.transaction() as session:  # unless it was put off again meanwhile
                 session.execute(delete(JobRow).where(JobRow.id == claim.id, JobRow.due == claim.due))
 

@@ -128,6 +128,14 @@ class ArchiveSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """Figures for Prometheus, for a host without the web role, whose /metrics has them otherwise."""
+
+    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0 for every one of this machine's
+    port: int = 0  # where they are served; 0: nowhere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """Logs: one JSON object a line, without patient data."""
 
@@ -149,4 +157,5 @@ class Settings:
     mllp: MllpSettings = field(default_factory=MllpSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     log: LogSettings = field(default_factory=LogSettings)

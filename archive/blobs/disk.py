@@ -62,6 +62,15 @@ class DiskStore:
                 changed_at = datetime.fromtimestamp(status.st_mtime, UTC)
                 yield BlobInfo(path.relative_to(self.root).as_posix(), status.st_size, changed_at)
 
+    def check(self) -> None:
+        """Raise StorageUnavailable when the folder is gone or the file system only reads."""
+        try:
+            status = os.statvfs(self.root)
+        except OSError as failure:
+            raise refusal(failure) from failure
+        if status.f_flag & os.ST_RDONLY:
+            raise StorageUnavailable(os.strerror(errno.EROFS))
+
     def free_bytes(self) -> int | None:
         """Room that is left on the file system."""
         status = os.statvfs(self.root)

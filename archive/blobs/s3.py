@@ -99,6 +99,15 @@ class S3Store:
         except BaseError as failure:
             raise _unavailable(failure) from failure
 
+    def check(self) -> None:
+        """Raise StorageUnavailable when the server does not answer or refuses us."""
+        try:
+            obstore.head(self._bucket, "readiness")
+        except (NotFoundError, FileNotFoundError):
+            pass  # it looked
+        except BaseError as failure:
+            raise _unavailable(failure) from failure
+
     def free_bytes(self) -> int | None:
         """A bucket has no bound of its own."""
         return None

@@ -110,6 +110,10 @@ class BlobStore(Protocol):
         """All blobs, in no order."""
         ...
 
+    def check(self) -> None:
+        """Raise StorageUnavailable when it cannot take or give data now."""
+        ...
+
     def free_bytes(self) -> int | None:
         """Room that is left, or None where the store has no bound of its own."""
         ...

@@ -60,6 +60,10 @@ class TieredStore:
         for tier, store in self._others.items():
             yield from (replace(blob, key=key_in(tier, blob.key)) for blob in store.list())
 
+    def check(self) -> None:
+        """Raise StorageUnavailable when the primary store cannot take or give data now."""
+        self._primary.check()
+
     def free_bytes(self) -> int | None:
         """Room that is left in the primary store, which is where things arrive."""
         return self._primary.free_bytes()

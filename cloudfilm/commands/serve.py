@@ -14,26 +14,27 @@ from archive.keys import Level
 from archive.query import Query
 from archive.search import search
 from cloudfilm.migrate import migrate as migrate_schema
-from cloudfilm.roles import ROLES, Supervisor, require_free_ports, run_role
+from cloudfilm.roles import ROLES, Supervisor, require_free_ports
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.sample import sample_study
 from kernel.settings import Settings
 
 
 @click.command()
-@click.argument("role", type=click.Choice(sorted(ROLES)), required=False)
+@click.argument("roles", type=click.Choice(sorted(ROLES)), nargs=-1)
 @click.option("--sample/--no-sample", default=True, help="Load the sample study into an empty archive.")
 @click.pass_obj
-def serve(context: object, role: str | None, sample: bool) -> None:
-    """Start the server: all roles on this machine, or ROLE alone.
+def serve(context: object, roles: tuple[str, ...], sample: bool) -> None:
+    """Start the server: all roles on this machine, or the named ROLES.
 
-    The database is brought up to date first. Ctrl-C stops everything cleanly.
+    With all roles the database is brought up to date first; on many machines `cloudfilm migrate` does
+    that once. Ctrl-C stops everything cleanly.
     """
     settings: Settings = context.settings  # type: ignore[attr-defined]
-    if role:
-        run_role(role, settings)
+    require_free_ports(settings, roles or tuple(ROLES))
+    if roles:
+        Supervisor(settings, roles).run(lambda: click.echo(f"cloudfilm runs: {', '.join(roles)}"))
         return
-    require_free_ports(settings)
     migrate_schema(settings.database.url)
     rooms = build_rooms(settings)
     try:

@@ -1,0 +1,71 @@
+"""Figures for Prometheus: those of all processes together, and alert rules that fire on what they are for."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.builders import ct_slice
+from tests.live import LiveServer
+
+MONITORING = Path(__file__).parents[2] / "docker" / "monitoring"
+
+
+def figure(server: LiveServer, name: str, **labels: str) -> float:
+    text = requests.get(f"{server.url}/metrics", timeout=10).text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def grows(read: Callable[[], float], act: Callable[[], object]) -> float:
+    before = read()
+    act()
+    return read() - before
+
+
+def test_whichever_process_answers_the_figures_are_those_of_all(live_server: LiveServer) -> None:
+    client = live_server.session()
+
+    def search_many_times() -> None:
+        for _ in range(24):  # on new connections, so that both processes get some
+            requests.get(f"{live_server.url}/dicomweb/studies", headers=client.headers, timeout=10)
+
+    def searches() -> float:
+        return figure(live_server, "cloudfilm_http_requests_total", door="qido")
+
+    assert grows(searches, search_many_times) == 24
+
+
+def test_roles_without_http_are_counted_too(live_server: LiveServer) -> None:
+    def echo() -> None:
+        subprocess.run(
+            ["echoscu", "-aec", "CLOUDFILM", "127.0.0.1", str(live_server.dicom_port)], check=True, timeout=60
+        )
+
+    def store() -> None:
+        live_server.session().post(
+            f"{live_server.url}/dicomweb/studies",
+            data=ct_slice(study=77),
+            headers={"Content-Type": "application/dicom"},
+        ).raise_for_status()
+
+    echoes = grows(lambda: figure(live_server, "cloudfilm_dimse_requests_total", operation="C_ECHO"), echo)
+    stored = grows(lambda: figure(live_server, "cloudfilm_instances_ingested_total", outcome="stored"), store)
+    jobs = figure(live_server, "cloudfilm_jobs_run_total", outcome="done")
+
+    assert (echoes, stored) == (1, 1)
+    assert jobs > 0
+
+
+def test_alert_rules_fire_on_what_they_are_for() -> None:
+    for arguments in (("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")):
+        done = subprocess.run(
+            ["promtool", *arguments], cwd=MONITORING, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
