@@ -18,6 +18,7 @@ import portal.authorize
 import portal.console
 import portal.home
 import portal.ohif
+import portal.review
 from cloudfilm import health
 from cloudfilm.rooms import Rooms
 from kernel.errors import CloudfilmError
@@ -36,6 +37,7 @@ BLUEPRINTS = (
     (portal.authorize.blp, ""),
     (portal.account.blp, ""),
     (portal.console.blp, ""),
+    (portal.review.blp, ""),
     (portal.home.blp, ""),
     (portal.ohif.blp, None),
 )

@@ -58,6 +58,7 @@ MENU: tuple[tuple[str, str, tuple[Action, ...]], ...] = (
     ("clients", "/admin/clients", (Action("Client", "s"),)),
     ("nodes", "/admin/nodes", (Action("Node", "s"),)),
     ("audit", "/admin/audit", (Action("AuditTrail", "s"),)),
+    ("review", "/review/persons", (Action("Patient", "u"),)),
     ("emergency", "/my/glass", (Action("Glass", "c"),)),
     ("mine", "/my/access", ()),
     ("password", "/my/password", ()),
@@ -135,8 +136,13 @@ def page(draw: Draw) -> Callable[..., AnyResponse]:
     return answer
 
 
+def menu_of(caller: Caller) -> list[tuple[str, str]]:
+    """The pages that a caller may see, and where they are."""
+    return [(name, path) for name, path, any_of in MENU if not any_of or any(map(caller.may, any_of))]
+
+
 def _html(caller: Caller, drawn: Page) -> Response:
-    menu = [(name, path) for name, path, any_of in MENU if not any_of or any(map(caller.may, any_of))]
+    menu = menu_of(caller)
     html = render_template(
         "console.html", say=say, language=language(), page=drawn, menu=menu, here=request.path,
         name=caller.principal.name,

@@ -53,6 +53,7 @@ DECLARED = {
     "POST /sign-out": Needs(open_because="ends what the cookie names, if anything"),
     "* /admin/*": Needs(open_because=PAGE),
     "* /my/*": Needs(open_because=PAGE),
+    "* /review*": Needs(open_because=PAGE),
     "GET /": Needs(open_because=PAGE),
     # what pages are made of, and how the server is
     "GET /assets/*": Needs(open_because="styles and scripts"),
