@@ -1,6 +1,7 @@
 """What the access tests share: the room, and accounts of each role."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def access(rooms: Rooms) -> Access:
 def make_account(access: Access, operator: Caller) -> MakeAccount:
     """Makes an account of a role and returns its id; its password is PASSWORD."""
 
-    def make(login: str, role: str, **more: str) -> str:
+    def make(login: str, role: str, **more: Any) -> str:
         with access.database.transaction() as session:
             return create_account(access, session, operator, login, PASSWORD, role, **more)
 

@@ -74,7 +74,7 @@ def test_the_rules_keep_their_history_on_the_way_to_site_documents_and_back(empt
         try:
             with database.transaction() as session:
                 found = session.execute(text(statement), values or {})
-                return [tuple(row) for row in found] if found.returns_rows else []
+                return [] if values else [tuple(row) for row in found]
         finally:
             database.close()
 
