@@ -168,16 +168,21 @@ def sign_in(access: Access, login: str, password: str, address: str) -> SignedIn
         note_sign_in(access, login, address, REFUSED, "wrong name or password")
         raise WrongCredentials
     with access.database.transaction() as session:
-        factors = session.scalars(
-            select(SecondFactor.kind).where(
-                SecondFactor.account_id == account.id, SecondFactor.confirmed.is_(True)
-            )
-        )
-        awaits = tuple(sorted({*factors, *(("sms",) if account.phone else ())}))
+        awaits = factors_of(session, account)
         if awaits:
             half = issue(access, session, HALF, life_s=HALF_LIFE_S, account_id=account.id, label=address)
             return SignedIn(half, awaits)
         return SignedIn(open_session(access, session, account.id, account.name, address, "pwd"))
+
+
+def factors_of(session: Session, account: Account) -> tuple[str, ...]:
+    """The kinds of second factor that an account has."""
+    kinds = session.scalars(
+        select(SecondFactor.kind).where(
+            SecondFactor.account_id == account.id, SecondFactor.confirmed.is_(True)
+        )
+    )
+    return tuple(sorted({*kinds, *(("sms",) if account.phone else ())}))
 
 
 class UnknownCertificate(Unauthenticated):

@@ -1,4 +1,5 @@
-"""The second factor of a sign-in: a time-based code (TOTP), or a code by SMS.
+"""The second factor of a sign-in: a time-based code (TOTP), or a code by SMS; security keys have a module of
+their own.
 
 After a right password an account with a second factor holds only a half session, which opens nothing but
 this step. A TOTP code counts once, wrong codes count towards the lock-out, and codes by SMS are few,
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from access.accounts import (
     count_failure,
+    factors_of,
     note_sign_in,
     open_session,
     require_may_manage,
@@ -29,7 +31,7 @@ from access.caller import Action, Caller, Door
 from access.model import Account, SecondFactor, Token
 from access.tokens import HALF, Access, caller_of, digest_of, issue, revoke, revoke_where
 from kernel.clock import new_id
-from kernel.errors import CloudfilmError, Kind, Unauthenticated
+from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 
 TOTP, SMS = "totp", "sms"
 STEP_S = 30
@@ -132,6 +134,41 @@ def send_code(access: Access, sender: SmsSender, half_secret: str, address: str)
         phone = access.keys.open_bytes(account.phone, f"phone {account.id}").decode()
         note(session, access.clock, half, "send sign-in code", account.id)
     sender.send(phone, "sign-in-code", {"code": code})
+
+
+def awaited(access: Access, half_secret: str, address: str) -> tuple[str, ...]:
+    """The kinds of factor that complete this half session. Raises Unauthenticated when it is over."""
+    half = caller_of(access, half_secret, (HALF,), Door.WEB, address)
+    with access.database.snapshot() as session:
+        return factors_of(session, session.get_one(Account, half.principal.id))
+
+
+def list_factors(access: Access, caller: Caller) -> tuple[SecondFactor, ...]:
+    """The caller's own second factors, the oldest first."""
+    with access.database.snapshot() as session:
+        return tuple(
+            session.scalars(
+                select(SecondFactor)
+                .where(SecondFactor.account_id == caller.principal.id, SecondFactor.confirmed.is_(True))
+                .order_by(SecondFactor.created_at)
+            )
+        )
+
+
+def remove_own_factor(access: Access, caller: Caller, factor_id: str) -> None:
+    """Take one of the caller's own factors away, from a session that was begun with one.
+
+    Raises Forbidden for a session of the password alone, WrongCode for a factor that is not there.
+    """
+    with access.database.transaction() as session:
+        token, row = session.get(Token, caller.grant), session.get(SecondFactor, factor_id)
+        if token is None or token.factors in ("", "pwd"):
+            raise Forbidden("remove a second factor", "Sign in with a second factor first.")
+        if row is None or row.account_id != caller.principal.id:
+            raise WrongCode
+        session.delete(row)
+        revoke_where(access, session, Token.account_id == caller.principal.id, Token.id != caller.grant)
+        note(session, access.clock, caller, "remove second factor", factor_id, detail=row.kind)
 
 
 def finish_sign_in(access: Access, half_secret: str, code: str, address: str) -> str:

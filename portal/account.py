@@ -2,7 +2,7 @@
 
 import ssl
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, send_from_directory
 from werkzeug.wrappers import Response as AnyResponse
@@ -25,10 +25,12 @@ from access.accounts import (
 from access.bearer import COOKIE, client_address, is_same_origin
 from access.caller import Door
 from access.roles import ADMINISTRATORS
-from access.second_factor import WrongCode, finish_sign_in
+from access.second_factor import WrongCode, awaited, finish_sign_in
+from access.security_keys import RelyingParty, ask_for_key, finish_with_key
 from access.tokens import SESSION, Access, caller_of
 from kernel.errors import CloudfilmError, Forbidden, Unauthenticated
-from kernel.http import STATUS, room
+from kernel.http import STATUS, base_url, room
+from kernel.settings import Settings
 from portal.catalogue import language, say
 
 blp = Blueprint("account", __name__, template_folder="templates")
@@ -43,8 +45,8 @@ ASSETS = Path(__file__).parent / "assets"
 
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; "
-        "frame-ancestors 'none'; base-uri 'none'"
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     ),
 }
 
@@ -101,6 +103,35 @@ def begin() -> AnyResponse:
     return _half_signed_in(signed_in) if signed_in.awaits else _signed_in(signed_in.secret)
 
 
+def relying_party() -> RelyingParty:
+    """This site as security keys know it."""
+    origin = base_url(room(Settings).web.public_url)
+    return RelyingParty(urlsplit(origin).hostname or "", origin)
+
+
+@blp.post("/sign-in/key/options")
+def key_options() -> Response:
+    """What a security key is to sign (WebAuthn 7.2)."""
+    _require_own_page()
+    half = request.cookies.get(HALF_COOKIE, "")
+    asked = ask_for_key(room(Access), half, client_address(), relying_party())
+    return Response(asked, mimetype="application/json")
+
+
+@blp.post("/sign-in/key")
+def by_key() -> AnyResponse:
+    """Complete a sign-in with a security key."""
+    _require_own_page()
+    half, sent = request.cookies.get(HALF_COOKIE, ""), request.get_json(silent=True)
+    answer = sent.get("answer") if isinstance(sent, dict) else None
+    secret = finish_with_key(room(Access), half, answer, client_address(), relying_party())
+    target = _target(secret, str(sent.get("next", "")) if isinstance(sent, dict) else "")
+    done = make_response({"next": target})
+    _with_session(done, secret)
+    done.delete_cookie(HALF_COOKIE, path="/sign-in")
+    return done
+
+
 @blp.post("/sign-in/code")
 def second_factor() -> AnyResponse:
     """Complete a sign-in with the code of a second factor."""
@@ -109,7 +140,7 @@ def second_factor() -> AnyResponse:
     try:
         secret = finish_sign_in(room(Access), half, request.form.get("code", ""), client_address())
     except WrongCode:
-        return _code_page(say("sign-in.wrong-code"), 401)
+        return _code_page(say("sign-in.wrong-code"), 401, awaited(room(Access), half, client_address()))
     except CloudfilmError as refusal:
         return _refused(refusal)
     answer = _signed_in(secret)
@@ -145,7 +176,7 @@ def _verified_certificate() -> bytes:
 
 
 def _half_signed_in(signed_in: SignedIn) -> Response:
-    answer = _code_page("", 200)
+    answer = _code_page("", 200, signed_in.awaits)
     answer.set_cookie(
         HALF_COOKIE,
         signed_in.secret,
@@ -158,9 +189,10 @@ def _half_signed_in(signed_in: SignedIn) -> Response:
     return answer
 
 
-def _code_page(message: str, status: int) -> Response:
+def _code_page(message: str, status: int, awaits: tuple[str, ...]) -> Response:
     html = render_template(
         "second_factor.html",
+        awaits=awaits,
         say=say,
         language=language(),
         message=message,
@@ -210,14 +242,23 @@ def _refused(refusal: CloudfilmError) -> Response:
 
 
 def _signed_in(secret: str) -> AnyResponse:
+    answer = redirect(_target(secret, request.form.get("next", "")), 303)
+    _with_session(answer, secret)
+    return answer
+
+
+def _target(secret: str, wanted: str) -> str:
+    """Where who signed in goes: to what is due, else where it wanted to go, else where its role begins."""
     caller = caller_of(room(Access), secret, (SESSION,), Door.PORTAL, client_address())
     if must_change_password(room(Access), caller):
-        target = "/my/password?must=1"
-    else:
-        target = _inside(request.form.get("next", "")) or HOME.get(caller.principal.role, "/ohif/")
-    answer = redirect(target, 303)
+        return "/my/password?must=1"
+    if not caller.permissions.verbs:
+        return "/my/factor?must=1"
+    return _inside(wanted) or HOME.get(caller.principal.role, "/ohif/")
+
+
+def _with_session(answer: AnyResponse, secret: str) -> None:
     answer.set_cookie(COOKIE, secret, httponly=True, secure=request.is_secure, samesite="Lax", path="/")
-    return answer
 
 
 def _inside(path: str) -> str:

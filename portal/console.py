@@ -30,7 +30,8 @@ from access.model import Account, Node, Token
 from access.oauth.clients import AUTH_METHODS, disable_client, list_clients, register_client
 from access.roles import ROLES
 from access.rules import parse_actions
-from access.second_factor import confirm_totp, offer_totp
+from access.second_factor import confirm_totp, list_factors, offer_totp, remove_own_factor
+from access.security_keys import keep_key, offer_key
 from access.site import BREAK_GLASS, break_glass, review_glass, unreviewed_glass
 from access.site_documents import (
     document_history,
@@ -44,7 +45,7 @@ from access.tokens import ACCESS, REFRESH, SESSION, Access
 from access.trail import TrailQuery, search_trail, seen_by
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 from kernel.http import STATUS, room
-from portal.account import HEADERS
+from portal.account import HEADERS, relying_party
 from portal.catalogue import language, say
 
 blp = Blueprint("console", __name__, template_folder="templates")
@@ -89,6 +90,8 @@ class Form:
     submit: str  # key of the button's text
     method: str = "post"
     picture: str = ""  # an SVG as a data address, for a QR code
+    id: str = ""  # of a form that a script sends
+    failed: str = ""  # key of what is said when the script fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class Page:
     message: str = ""
     hint: str = ""
     next_page: str = ""
+    script: str = ""  # of the assets
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -468,25 +472,57 @@ def my_password(caller: Caller) -> Page:
 @blp.route("/my/factor", methods=["GET", "POST"])
 @page
 def my_factor(caller: Caller) -> Page:
-    """Set an authenticator app up as my second factor."""
-    access = room(Access)
-    if request.method == "POST" and _sent("code"):
+    """My second factors: add an authenticator app or a security key, take one away."""
+    access, message = room(Access), say("console.must-factor") if "must" in request.args else ""
+    if request.method == "POST" and _sent("key"):
+        message = _done(lambda: remove_own_factor(access, caller, _sent("key")))
+    elif request.method == "POST" and _sent("code"):
         try:
             confirm_totp(access, caller, _sent("id"), _sent("code"))
         except Unauthenticated:
             return Page("factor", message=say("sign-in.wrong-code"), status=STATUS[Kind.UNPROCESSABLE])
-        return Page("factor", message=say("console.done"))
-    if request.method == "POST":
-        with access.database.snapshot() as session:
-            login = session.scalar(select(Account.login).where(Account.id == caller.principal.id))
-        if not login:
-            raise Forbidden("set up a second factor", "Only an account has one.")
-        offer = offer_totp(access, caller, login)
+        message = say("console.done")
+    elif request.method == "POST":
+        offer = offer_totp(access, caller, _own_login(caller))
         picture = segno.make(offer.uri, error="m").svg_data_uri(scale=5, border=2)
         fields = (Field("id", "hidden", offer.id), Field("code"))
         form = Form(fields, "console.save", picture=picture)
         return Page("factor", forms=(form,), hint=say("console.totp-hint"))
-    return Page("factor", forms=(Form((), "console.add"),))
+    rows = [
+        Row((say(f"factor.{each.kind}"), each.label, _when(each.created_at)), each.id, "console.remove")
+        for each in list_factors(access, caller)
+    ]
+    forms = (
+        Form((), "factor.add-totp"),
+        Form((Field("label", value=say("factor.webauthn")),), "factor.add-key", id="make-key",
+             failed="factor.no-key"),
+    )  # fmt: skip
+    return Page("factor", ("kind", "name", "since"), rows, forms, message, script="webauthn.js")
+
+
+def _own_login(caller: Caller) -> str:
+    with room(Access).database.snapshot() as session:
+        login = session.scalar(select(Account.login).where(Account.id == caller.principal.id))
+    if not login:
+        raise Forbidden("set up a second factor", "Only an account has one.")
+    return login
+
+
+@blp.post("/my/factor/key/options")
+def key_options() -> Response:
+    """What a new security key is made for (WebAuthn 7.1)."""
+    caller = current_caller(Door.PORTAL)
+    offered = offer_key(room(Access), caller, _own_login(caller), relying_party())
+    return Response(offered, mimetype="application/json")
+
+
+@blp.post("/my/factor/key")
+def add_key() -> Response:
+    """Keep a new security key."""
+    caller, sent = current_caller(Door.PORTAL), request.get_json(silent=True)
+    told: dict[str, Any] = sent if isinstance(sent, dict) else {}
+    keep_key(room(Access), caller, relying_party(), told.get("answer"), str(told.get("label", "")))
+    return make_response({})
 
 
 @blp.get("/my/log")
