@@ -219,7 +219,7 @@ def _unproven(settings: AccessSettings, kind: str, role: str, must_change: bool,
         return ""  # an app's token was approved in a session that counted
     if must_change:
         return "Somebody else chose the password: it has to be changed first."
-    if role in settings.second_factor_roles and factors == "pwd":
+    if role in settings.second_factor_roles and factors in ("pwd", "fed"):
         return "The role takes a second factor: set one up, and sign in with it."
     return ""
 

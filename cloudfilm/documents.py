@@ -1,7 +1,8 @@
 """Every kind of site document, each beside the code that goes by it; the console and `cloudfilm site` edit
 them."""
 
+import access.federation
 import access.rules
 from access.document_kind import DocumentKind
 
-DOCUMENTS: tuple[DocumentKind, ...] = (access.rules.RULES,)
+DOCUMENTS: tuple[DocumentKind, ...] = (access.rules.RULES, access.federation.FEDERATION)

@@ -16,6 +16,7 @@ import hl7_listener.http
 import portal.account
 import portal.authorize
 import portal.console
+import portal.federation
 import portal.home
 import portal.ohif
 import portal.review
@@ -36,6 +37,7 @@ BLUEPRINTS = (
     (access.oauth.endpoints.blp, ""),
     (portal.authorize.blp, ""),
     (portal.account.blp, ""),
+    (portal.federation.blp, ""),
     (portal.console.blp, ""),
     (portal.review.blp, ""),
     (portal.home.blp, ""),

@@ -24,6 +24,7 @@ from access.accounts import (
 )
 from access.bearer import COOKIE, client_address, is_same_origin
 from access.caller import Door
+from access.federation import ProviderUnreachable, providers
 from access.roles import ADMINISTRATORS
 from access.second_factor import WrongCode, awaited, finish_sign_in
 from access.security_keys import RelyingParty, ask_for_key, finish_with_key
@@ -82,7 +83,8 @@ def _page(message: str, status: int) -> Response:
         say=say,
         language=language(),
         message=message,
-        next=_inside(request.values.get("next", "")),
+        next=inside(request.values.get("next", "")),
+        providers=providers(room(Access)),
         role=request.args.get("as", "") if request.args.get("as", "") in ADMINISTRATORS else "",
     )
     answer = make_response(html, status)
@@ -196,7 +198,7 @@ def _code_page(message: str, status: int, awaits: tuple[str, ...]) -> Response:
         say=say,
         language=language(),
         message=message,
-        next=_inside(request.values.get("next", "")),
+        next=inside(request.values.get("next", "")),
     )
     answer = make_response(html, status)
     answer.headers.update(HEADERS)
@@ -234,6 +236,12 @@ def end() -> AnyResponse:
     return answer
 
 
+def refused_journey(refusal: CloudfilmError) -> Response:
+    """The sign-in page again, saying why the way through the hospital led nowhere."""
+    said = {AccountLocked: "sign-in.locked", ProviderUnreachable: "sign-in.unreachable"}
+    return _page(say(said.get(type(refusal), "sign-in.not-federated")), STATUS[refusal.kind])
+
+
 def _refused(refusal: CloudfilmError) -> Response:
     key = SAID.get(type(refusal))
     if key is None:
@@ -242,7 +250,12 @@ def _refused(refusal: CloudfilmError) -> Response:
 
 
 def _signed_in(secret: str) -> AnyResponse:
-    answer = redirect(_target(secret, request.form.get("next", "")), 303)
+    return signed_in_to(secret, request.form.get("next", ""))
+
+
+def signed_in_to(secret: str, wanted: str) -> AnyResponse:
+    """Hand the session over, and go to what is due or wanted."""
+    answer = redirect(_target(secret, wanted), 303)
     _with_session(answer, secret)
     return answer
 
@@ -254,14 +267,14 @@ def _target(secret: str, wanted: str) -> str:
         return "/my/password?must=1"
     if not caller.permissions.verbs:
         return "/my/factor?must=1"
-    return _inside(wanted) or HOME.get(caller.principal.role, "/ohif/")
+    return inside(wanted) or HOME.get(caller.principal.role, "/ohif/")
 
 
 def _with_session(answer: AnyResponse, secret: str) -> None:
     answer.set_cookie(COOKIE, secret, httponly=True, secure=request.is_secure, samesite="Lax", path="/")
 
 
-def _inside(path: str) -> str:
+def inside(path: str) -> str:
     """A path on this site, or nothing: never another site's address."""
     is_local = path.startswith("/") and not path.startswith(("//", "/\\")) and "\\" not in path
     return path if is_local and path.isprintable() else ""

@@ -47,8 +47,13 @@ def fhir_base() -> str:
 @blp.record_once
 def _set_up(state: BlueprintSetupState) -> None:
     rooms = state.app.extensions["cloudfilm"]
-    key_sets = KeySets(frozenset(rooms[Settings].access.trusted_key_hosts))
-    state.app.extensions[EXTENSION] = SmartServer(rooms[Access], issuer, fhir_base, key_sets)
+    fetcher = KeySets(frozenset(rooms[Settings].access.trusted_key_hosts))
+    state.app.extensions[EXTENSION] = SmartServer(rooms[Access], issuer, fhir_base, fetcher)
+
+
+def key_sets() -> KeySets:
+    """What fetches from clients and providers, in this process."""
+    return oauth_server().key_sets
 
 
 def oauth_server() -> SmartServer:

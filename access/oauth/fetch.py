@@ -1,9 +1,10 @@
-"""Fetching what a registered client names (its key set), without being led into our own network.
+"""Fetching what a registered client or a hospital's provider names, without being led into our own network.
 
 https only, no redirect, at most 64 KiB, a few seconds; the address is resolved once, refused unless it is
 public, and connected to as resolved, so that a second answer of the name server changes nothing.
 """
 
+import base64
 import http.client
 import ipaddress
 import json
@@ -11,10 +12,10 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from kernel.errors import CloudfilmError, Kind
 
@@ -32,7 +33,7 @@ class Unfetchable(CloudfilmError):
     kind = Kind.INVALID
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The key set cannot be fetched: {reason}.")
+        super().__init__(f"It cannot be fetched: {reason}.")
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -65,22 +66,33 @@ class KeySets:
     _kept: dict[str, tuple[float, Any]] = field(default_factory=dict)
 
     def fetch(self, url: str) -> Any:
-        """The key set at an address. Raises Unfetchable."""
+        """The JSON at an address: a key set, or a provider's metadata. Raises Unfetchable."""
         until, keys = self._kept.get(url, (0.0, None))
         if time.monotonic() < until:
             return keys
-        body, cache_control = self._get(url)
-        try:
-            keys = json.loads(body)
-        except (ValueError, RecursionError):
-            raise Unfetchable("it is not JSON") from None
+        body, cache_control = self._ask(url)
+        keys = _json(body)
         life_s = _life_s(cache_control)
         if len(self._kept) > 1000:
             self._kept.clear()
         self._kept[url] = (time.monotonic() + life_s, keys)
         return keys
 
-    def _get(self, url: str) -> tuple[bytes, str]:
+    def get(self, url: str, headers: Mapping[str, str]) -> Any:
+        """The JSON at an address, never kept. Raises Unfetchable."""
+        return _json(self._ask(url, headers=headers)[0])
+
+    def post(self, url: str, form: Mapping[str, str], basic: tuple[str, str] = ("", "")) -> Any:
+        """The JSON that answers a form. basic: name and secret. Raises Unfetchable."""
+        name, secret = (quote(each, safe="") for each in basic)  # RFC 6749 2.3.1
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        if secret:
+            headers["Authorization"] = f"Basic {base64.b64encode(f'{name}:{secret}'.encode()).decode()}"
+        return _json(self._ask(url, urlencode(form), headers)[0])
+
+    def _ask(
+        self, url: str, form: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[bytes, str]:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
@@ -100,7 +112,9 @@ class KeySets:
         else:
             connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_S)
         try:
-            connection.request("GET", parts.path or "/", headers={"Accept": "application/json"})
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            said = {"Accept": "application/json", **(headers or {})}
+            connection.request("GET" if form is None else "POST", target, form, said)
             answer = connection.getresponse()
             body = answer.read(MOST_BYTES + 1)
         except (OSError, http.client.HTTPException):
@@ -108,7 +122,7 @@ class KeySets:
         finally:
             connection.close()
         if answer.status != 200 or len(body) > MOST_BYTES:
-            raise Unfetchable("its server did not answer with a key set")
+            raise Unfetchable("its server did not answer with what was asked for")
         return body, answer.getheader("Cache-Control") or ""
 
 
@@ -123,6 +137,13 @@ class _PinnedHttps(http.client.HTTPSConnection):
     def connect(self) -> None:
         plain = socket.create_connection((self._address, self.port), TIMEOUT_S)
         self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise Unfetchable("it is not JSON") from None
 
 
 def _life_s(cache_control: str) -> int:

@@ -45,6 +45,7 @@ CODE_LIFE = timedelta(minutes=1)
 SERVICE_LIFE_S = 300
 REFRESH_LIFE_S = 90 * 86400
 ONLINE_LIFE_S = 43200
+IDENTITY_SCOPES = frozenset({"openid", "profile", "fhirUser", "offline_access", "online_access"})
 CLIENT_AUTH = ["private_key_jwt", "client_secret_basic", "client_secret_post", "none"]
 
 
@@ -69,6 +70,7 @@ class SmartServer(AuthorizationServer):  # type: ignore[misc]
         self.access = access
         self.issuer = issuer
         self.fhir_base = fhir_base
+        self.key_sets = key_sets
         self.scopes_supported = None
         self.register_token_generator("default", self._generate)
         assertion = SmartClientAssertion(access, key_sets, lambda: f"{issuer()}/oauth/token")
@@ -223,8 +225,13 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
         return redirect_uri
 
     def _check_audience(self, data: Any) -> None:
-        """SMART 2.2, 2.0.8: `aud` is the FHIR base; `resource` says the same (RFC 8707)."""
+        """SMART 2.2, 2.0.8: `aud` is the FHIR base; `resource` says the same (RFC 8707).
+
+        Who only asks who somebody is (OpenID Connect, no data) has no use for it and need not state it.
+        """
         said = data.get("aud") or data.get("resource") or ""
+        if not said and set((self.request.scope or "").split()) <= IDENTITY_SCOPES:
+            return
         if said.rstrip("/") != self.server.fhir_base().rstrip("/"):
             raise InvalidRequestError("aud is the base URL of the FHIR server.")
 

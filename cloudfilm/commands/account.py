@@ -13,6 +13,7 @@ from access.accounts import (
     set_certificate,
 )
 from access.caller import operator
+from access.federation import link_account
 from access.roles import ROLES
 from access.second_factor import remove_second_factors, set_phone
 
@@ -103,6 +104,16 @@ def phone(context: Any, login: str, number: str) -> None:
 def certificate(context: Any, login: str, file: BinaryIO) -> None:
     """Let an account sign in with the certificate in FILE (PEM); an empty file takes it away."""
     set_certificate(context.rooms.access, operator(), login, file.read())
+
+
+@account.command()
+@click.argument("login")
+@click.argument("issuer")
+@click.argument("subject")
+@click.pass_obj
+def link(context: Any, login: str, issuer: str, subject: str) -> None:
+    """Let an account sign in at its hospital, as SUBJECT of the provider ISSUER; empty texts end it."""
+    link_account(context.rooms.access, operator(), login, issuer, subject)
 
 
 @account.command("forget-factors")

@@ -93,6 +93,7 @@ def test_a_recorded_answer_and_a_strange_key_are_refused(
     own_page = {"Sec-Fetch-Site": "same-origin"}
     replayed = page.request.post("/sign-in/key", data=sent[0], headers=own_page)
     assert replayed.status == 401
+    wrong: dict[str, Any]
     for wrong in (
         {},
         {"answer": 1},
