@@ -22,6 +22,7 @@ from cloudfilm.commands import (
     serve,
     site,
     study,
+    terminology,
     token,
 )
 from cloudfilm.load_settings import load_settings
@@ -43,6 +44,7 @@ COMMANDS: tuple[click.Command, ...] = (
     audit.audit,
     hl7.hl7,
     mpi.mpi,
+    terminology.terminology,
     doctor.doctor,
 )
 

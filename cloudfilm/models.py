@@ -8,6 +8,7 @@ import kernel.changes
 import kernel.jobs
 import mpi.model
 import records.model
+import terminology.model
 
 MODULES = (
     access.model,
@@ -18,4 +19,5 @@ MODULES = (
     kernel.jobs,
     mpi.model,
     records.model,
+    terminology.model,
 )

@@ -20,6 +20,9 @@ from kernel.database import Database, GroupCommit
 from kernel.settings import Settings
 from mpi.room import Mpi
 from records.room import Records
+from terminology.cache import Cache
+from terminology.concepts import CatalogueConcepts
+from terminology.room import Terminology
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Rooms:
     access: Access
     records: Records
     mpi: Mpi
+    terminology: Terminology
     archive: Archive
     bundles: EncodedBundles
     dimse: Dimse
@@ -43,6 +47,7 @@ class Rooms:
             self.access,
             self.records,
             self.mpi,
+            self.terminology,
             self.archive,
             self.bundles,
             self.settings,
@@ -62,9 +67,16 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     database = Database(settings.database.url, settings.database.pool_size)
     keys = KeyRing.load(settings.data_dir / "keys" / "ring.json")
     access = Access(database, clock, keys, settings.access, DOCUMENTS)
+    definitions = Cache()
     records = Records(
-        database, clock, keys, settings.access.institution, {"ImagingStudy": ImagingStudyProjection()}
+        database,
+        clock,
+        keys,
+        settings.access.institution,
+        {"ImagingStudy": ImagingStudyProjection()},
+        CatalogueConcepts(definitions),
     )
+    terminology = Terminology(database, clock, records, definitions)
     mpi = Mpi(database, clock, keys, records)
     blobs = Blobs(main_store(settings.blobs), keys, clock, settings.blobs, copy_stores(settings.blobs))
     archive = Archive(
@@ -72,4 +84,6 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         RenderCache(settings.data_dir / "cache" / "rendered", keys, settings.archive.cache_bytes),
     )  # fmt: skip
     dimse = Dimse(access, archive, clock, settings.dimse, Slots(settings.data_dir / "slots"))
-    return Rooms(settings, clock, database, keys, access, records, mpi, archive, EncodedBundles(), dimse)
+    return Rooms(
+        settings, clock, database, keys, access, records, mpi, terminology, archive, EncodedBundles(), dimse
+    )

@@ -37,6 +37,6 @@ def outcome(severity: str, code: str, diagnostics: str) -> dict[str, object]:
 
 def refuse(refusal: CloudfilmError) -> Response:
     """A refusal in the words of FHIR."""
-    body = outcome("error", ISSUE_TYPES[refusal.kind], str(refusal))
+    body = outcome("error", getattr(refusal, "issue_type", ISSUE_TYPES[refusal.kind]), str(refusal))
     answer = Response(json.dumps(body, ensure_ascii=False), STATUS[refusal.kind], mimetype=JSON)
     return with_challenge(answer, refusal)

@@ -11,6 +11,16 @@ from fhir_server.interactions.update import update_resource
 from fhir_server.metadata import metadata
 from fhir_server.operations.ihe_pix import cross_reference_patient
 from fhir_server.operations.match import match_patient
+from fhir_server.operations.terminology import (
+    expand_set,
+    find_codes,
+    keep_closure,
+    lookup_code,
+    subsumes_codes,
+    translate_code,
+    validate_code_in_set,
+    validate_code_in_system,
+)
 from fhir_server.outcomes import refuse
 from kernel.errors import CloudfilmError
 
@@ -36,7 +46,24 @@ OPERATIONS = (  # R4 3.2.0: on the system, on a type (TYPE for every one), or on
     ("POST", "/Patient/$match", match_patient),
     ("GET", "/Patient/$ihe-pix", cross_reference_patient),
     ("POST", "/Patient/$ihe-pix", cross_reference_patient),
+    ("POST", "/$closure", keep_closure),
+)
+
+TERMINOLOGY = (  # R4 4.1: on a type, and on an instance of it; all of them read, so all may be asked by GET
+    ("CodeSystem", "$lookup", lookup_code),
+    ("CodeSystem", "$validate-code", validate_code_in_system),
+    ("CodeSystem", "$subsumes", subsumes_codes),
+    ("CodeSystem", "$find-matches", find_codes),
+    ("ValueSet", "$expand", expand_set),
+    ("ValueSet", "$validate-code", validate_code_in_set),
+    ("ConceptMap", "$translate", translate_code),
 )
 
 for method, path, view in (*INTERACTIONS, *OPERATIONS):
     blp.add_url_rule(path, f"{method}-{view.__name__}", view, methods=[method])
+
+for resource_type, operation, view in TERMINOLOGY:
+    for path in (f"/{resource_type}/{operation}", f"/{resource_type}/<logical_id>/{operation}"):
+        blp.add_url_rule(
+            path, f"{resource_type}-{view.__name__}-{path.count('/')}", view, methods=["GET", "POST"]
+        )

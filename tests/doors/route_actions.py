@@ -40,6 +40,10 @@ DECLARED = {
     "PATCH /fhir/<resource_type>/<logical_id>": Needs("{type}.u"),
     "DELETE /fhir/<resource_type>/<logical_id>": Needs("{type}.d"),
     "* /fhir/Patient/$*": Needs("Patient.s"),
+    "* /fhir/CodeSystem/*$*": Needs("CodeSystem.r"),
+    "* /fhir/ValueSet/*$*": Needs("ValueSet.r"),
+    "* /fhir/ConceptMap/*$*": Needs("ConceptMap.r"),
+    "POST /fhir/$closure": Needs("ConceptMap.r"),
     # messages
     "GET /hl7/*": Needs(open_because="describes the service, no data"),
     "POST /hl7*": Needs("Message.c"),
