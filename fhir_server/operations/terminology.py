@@ -92,8 +92,8 @@ def _by_id(resource_type: str, logical_id: str) -> Document:
 
 def lookup_code(logical_id: str = "") -> Response:
     """CodeSystem/$lookup."""
-    said = given()
     current_caller(Door.FHIR).require(Action("CodeSystem", "r"))
+    said = given()
     codings = said.structures("coding", "Coding")
     coding = codings[0] if codings else {}
     system, code = (
@@ -113,8 +113,8 @@ def lookup_code(logical_id: str = "") -> Response:
 
 def subsumes_codes(logical_id: str = "") -> Response:
     """CodeSystem/$subsumes."""
-    said = given()
     current_caller(Door.FHIR).require(Action("CodeSystem", "r"))
+    said = given()
     system, version = said.text("system"), said.text("version")
     codes = [said.text("codeA"), said.text("codeB")]
     for at, name in enumerate(("codingA", "codingB")):
@@ -133,8 +133,8 @@ def subsumes_codes(logical_id: str = "") -> Response:
 
 def find_codes(logical_id: str = "") -> Response:
     """CodeSystem/$find-matches."""
-    said = given()
     current_caller(Door.FHIR).require(Action("CodeSystem", "r"))
+    said = given()
     system, version = said.text("system"), said.text("version")
     if logical_id:
         own = _by_id("CodeSystem", logical_id)
@@ -175,8 +175,8 @@ def _asked(said: Given) -> Asked:
 
 def validate_code_in_system(logical_id: str = "") -> Response:
     """CodeSystem/$validate-code."""
-    said = given()
     current_caller(Door.FHIR).require(Action("CodeSystem", "r"))
+    said = given()
     asked = _asked(said)
     url = said.text("url") or next((str(each.get("system", "")) for each in asked.codings), "")
     version = said.text("version")
@@ -194,8 +194,8 @@ def validate_code_in_system(logical_id: str = "") -> Response:
 
 def validate_code_in_set(logical_id: str = "") -> Response:
     """ValueSet/$validate-code."""
-    said = given()
     current_caller(Door.FHIR).require(Action("ValueSet", "r"))
+    said = given()
     asked = _asked(said)
     with _catalogue(said) as catalogue:
         value_set = _value_set(catalogue, said, logical_id)
@@ -209,8 +209,8 @@ def validate_code_in_set(logical_id: str = "") -> Response:
 
 def expand_set(logical_id: str = "") -> Response:
     """ValueSet/$expand."""
-    said = given()
     current_caller(Door.FHIR).require(Action("ValueSet", "r"))
+    said = given()
     echoed = []
     for name, type_ in ECHOED.items():
         if said.has(name):
@@ -260,8 +260,8 @@ def _value_set(catalogue: Catalogue, said: Given, logical_id: str) -> Document |
 
 def translate_code(logical_id: str = "") -> Response:
     """ConceptMap/$translate."""
-    said = given()
     current_caller(Door.FHIR).require(Action("ConceptMap", "r"))
+    said = given()
     reverse = said.boolean("reverse")
     codings = said.structures("coding", "Coding")
     codings += said.structures("sourceCoding", "Coding") + said.structures("targetCoding", "Coding")
@@ -301,9 +301,9 @@ def translate_code(logical_id: str = "") -> Response:
 
 def keep_closure() -> Response:
     """$closure on the system."""
-    said = given()
     caller, terminology = current_caller(Door.FHIR), room(Terminology)
     caller.require(Action("ConceptMap", "r"))
+    said = given()
     concepts = said.structures("concept", "Coding") if said.has("concept") else None
     with terminology.database.transaction() as session, _catalogue(said, session) as catalogue:
         return _answer(
