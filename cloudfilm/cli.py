@@ -24,6 +24,7 @@ from cloudfilm.commands import (
     study,
     terminology,
     token,
+    worklist,
 )
 from cloudfilm.load_settings import load_settings
 from cloudfilm.rooms import Rooms, build_rooms
@@ -36,6 +37,7 @@ COMMANDS: tuple[click.Command, ...] = (
     serve.migrate,
     import_files.import_,
     study.study,
+    worklist.worklist,
     token.token,
     node.node,
     account.account,

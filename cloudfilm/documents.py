@@ -3,6 +3,11 @@ them."""
 
 import access.federation
 import access.rules
+import archive.scheduling
 from access.document_kind import DocumentKind
 
-DOCUMENTS: tuple[DocumentKind, ...] = (access.rules.RULES, access.federation.FEDERATION)
+DOCUMENTS: tuple[DocumentKind, ...] = (
+    access.rules.RULES,
+    access.federation.FEDERATION,
+    archive.scheduling.SCHEDULING,
+)

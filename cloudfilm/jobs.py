@@ -8,11 +8,12 @@ from typing import Any
 from access.trail import seal_audit, send_audit
 from archive.rest import rest_study
 from archive.sweep import sweep_strays
+from archive.workitems import forget_workitems
 from cloudfilm.rooms import Rooms
 from hl7_listener.outbound import deliver
 from kernel.jobs import Job, declared
 
-FUNCTIONS = (rest_study, sweep_strays, deliver, seal_audit, send_audit)
+FUNCTIONS = (rest_study, sweep_strays, deliver, seal_audit, send_audit, forget_workitems)
 
 JOBS: Mapping[str, Job] = {declared(function).name: declared(function) for function in FUNCTIONS}
 

@@ -3,6 +3,7 @@
 import access.model
 import archive.model
 import archive.reconcile_model
+import archive.workitem_model
 import hl7_listener.model
 import kernel.changes
 import kernel.jobs
@@ -14,6 +15,7 @@ MODULES = (
     access.model,
     archive.model,
     archive.reconcile_model,
+    archive.workitem_model,
     hl7_listener.model,
     kernel.changes,
     kernel.jobs,

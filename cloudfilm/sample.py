@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 ROOT = "2.25.302043790172249692526321623266752743"
+PATIENT_ID, PATIENT_NAME = "SAMPLE-0001", "Zhang^San=张^三"
 SLICES, SIZE, SPACING_MM, THICKNESS_MM = 40, 256, 1.5, 5.0
 
 
@@ -53,7 +54,7 @@ def _part10(number: int, pixels: NDArray[np.uint16]) -> bytes:
     ds.AccessionNumber, ds.Modality, ds.Manufacturer = "SAMPLE001", "CT", "cloudfilm"
     ds.InstitutionName, ds.ReferringPhysicianName = "示例医院", "Sample^Physician=示例^医生"
     ds.StudyDescription, ds.SeriesDescription = "胸部CT平扫（示例）", "Chest 5.0 mm"
-    ds.PatientName, ds.PatientID = "Zhang^San=张^三", "SAMPLE-0001"
+    ds.PatientName, ds.PatientID = PATIENT_NAME, PATIENT_ID
     ds.PatientBirthDate, ds.PatientSex = "19700101", "O"
     ds.BodyPartExamined, ds.SliceThickness, ds.KVP, ds.PatientPosition = (
         "CHEST",

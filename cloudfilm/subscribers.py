@@ -4,6 +4,7 @@ from archive.imaging_study import follow_studies
 from archive.patient_moves import follow_merges
 from archive.reconcile import follow_reconciliation
 from archive.report_binding import follow_reports
+from archive.workitem_orders import follow_orders
 from cloudfilm.rooms import Rooms
 from hl7_listener.outbound import MESSAGES, follow_for_nodes
 from kernel.changes import Subscriber
@@ -37,6 +38,11 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             "reconciliation",
             frozenset({"study-created", "study-patient-changed", "order-changed", "patient-changed"}),
             lambda session, change: follow_reconciliation(rooms.archive, session, change),
+        ),
+        Subscriber(
+            "workitems",
+            frozenset({"resource-created", "resource-updated", "resource-deleted"}),
+            lambda session, change: follow_orders(rooms.archive, session, change),
         ),
         Subscriber(
             "report-binding",

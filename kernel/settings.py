@@ -124,6 +124,7 @@ class ArchiveSettings:
     strict_search: bool = True  # refuse search attributes that are not known, in place of ignoring them
     max_results: int = 5000  # the most rows of one search answer
     default_results: int = 1000  # rows when the client names no limit
+    workitem_days: int = 400  # a workitem that ended is kept this long
     cache_bytes: int = 2147483648  # of rendered images that are kept ready, below the data directory
     font: str = ""  # file of a font for text on images; empty: one with Chinese that Debian brings
 

@@ -13,10 +13,11 @@ from archive.ingest import ingest
 from archive.keys import Level
 from archive.query import Query
 from archive.search import search
+from cloudfilm.commands.worklist import add_entry
 from cloudfilm.migrate import migrate as migrate_schema
 from cloudfilm.roles import ROLES, Supervisor, require_free_ports
 from cloudfilm.rooms import Rooms, build_rooms
-from cloudfilm.sample import sample_study
+from cloudfilm.sample import PATIENT_ID, PATIENT_NAME, sample_study
 from kernel.settings import Settings
 
 
@@ -46,11 +47,16 @@ def serve(context: object, roles: tuple[str, ...], sample: bool) -> None:
 
 
 def _load_sample(rooms: Rooms) -> str:
-    """Store the sample study into an empty archive. Returns its UID, or nothing when the archive is in
-    use."""
+    """Store the sample study, and a worklist entry for a second look, into an empty archive.
+
+    Returns its UID, or nothing when the archive is in use.
+    """
     caller = operator()
     if search(rooms.archive, caller, Query(Level.STUDY, limit=1)).rows:
         return ""
+    add_entry(
+        rooms, patient_id=PATIENT_ID, patient_name=PATIENT_NAME, modality="CT", procedure="胸部 CT 复查",
+    )  # fmt: skip
     receipts = [ingest(rooms.archive, caller, io.BytesIO(part10)) for part10 in sample_study()]
     return receipts[0].study_instance_uid
 

@@ -1,0 +1,134 @@
+"""Data sets of messages as DICOM JSON documents and back, with their character sets (PS3.5, PS3.18 F.2).
+
+The rooms keep and match documents in DICOM JSON, whatever door they came through; here they become bytes of a
+transfer syntax. An answer is in the asker's own character set when that holds all of it, else in UTF-8.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from io import BytesIO
+from typing import Any
+
+import pydicom.charset
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
+from pydicom.uid import ImplicitVRLittleEndian
+
+from archive.attributes import Document, values
+from archive.character_sets import TextDecoder
+from kernel.errors import CloudfilmError, Kind
+
+CHARACTER_SET = "00080005"
+UTF_8 = "ISO_IR 192"
+TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+UNREADABLE = (
+    AttributeError, BytesLengthException, EOFError, LookupError, NotImplementedError, OSError, RecursionError,
+    TypeError, ValueError,
+)  # fmt: skip
+
+
+class UnreadableDataSet(CloudfilmError):
+    """A data set that does not follow PS3.5."""
+
+    kind = Kind.UNPROCESSABLE
+
+    def __init__(self) -> None:
+        super().__init__("The data set cannot be read.")
+
+
+def read_document(data: bytes, transfer_syntax: str) -> Document:
+    """Decode a data set. Raises UnreadableDataSet."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # wrong values are the matter of whoever reads them
+            found = read_dataset(BytesIO(data), transfer_syntax == ImplicitVRLittleEndian, True)
+            declares = "SpecificCharacterSet" in found
+            found.decode()
+            read: Document = found.to_json_dict(suppress_invalid_tags=False)
+    except UNREADABLE:
+        raise UnreadableDataSet from None
+    return read if declares else _redecoded(read)
+
+
+def _redecoded(value: Any, vr: str = "") -> Any:
+    """Texts whose character set was left out, read as a header's would be: as UTF-8 or GBK."""
+    if isinstance(value, dict):
+        return {
+            key: _redecoded(each, str(value.get("vr") or vr)) for key, each in value.items() if key != "vr"
+        } | ({"vr": value["vr"]} if "vr" in value else {})
+    if isinstance(value, list):
+        return [_redecoded(each, vr) for each in value]
+    if isinstance(value, str) and vr in TEXTS and not value.isascii():
+        try:
+            return TextDecoder.of([]).decode(value.encode("latin_1"))
+        except UnicodeEncodeError:
+            return value
+    return value
+
+
+def encode_document(document: Mapping[str, Any], transfer_syntax: str, character_set: str = "") -> bytes:
+    """The bytes of a document. character_set: the term that the asker named, if any."""
+    kept = {tag: value for tag, value in document.items() if tag != CHARACTER_SET}
+    data_set = Dataset.from_json(kept)
+    if not all(text.isascii() for text in _texts(kept)):
+        data_set.SpecificCharacterSet = _fitting(kept, character_set)
+    file = DicomBytesIO()
+    file.is_little_endian = True
+    file.is_implicit_VR = transfer_syntax == ImplicitVRLittleEndian
+    write_dataset(file, data_set)
+    return bytes(file.getvalue())
+
+
+def character_set_of(document: Mapping[str, Any]) -> str:
+    """The character set that a data set names, when it names one alone."""
+    terms = values(document, "SpecificCharacterSet")
+    return str(terms[0]) if len(terms) == 1 and terms[0] else ""
+
+
+def _fitting(document: Mapping[str, Any], term: str) -> str:
+    codec = pydicom.charset.python_encoding.get(term)
+    if not term or codec is None:
+        return UTF_8
+    try:
+        for text in _texts(document):
+            text.encode(codec)
+    except (UnicodeEncodeError, LookupError):
+        return UTF_8
+    return term
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
+def answer(document: Mapping[str, Any], asked: Mapping[str, Any], always: Iterable[str] = ()) -> Document:
+    """What of a document was asked for, down into the items of sequences (PS3.4 C.4.1.1.3.2).
+
+    A key that the document lacks is answered empty; a sequence that was asked for without keys in it, or as
+    a whole, comes as a whole. always: tags that are answered in any case.
+    """
+    kept: Document = {}
+    for tag, key in asked.items():
+        if tag == CHARACTER_SET:
+            continue
+        held = document.get(tag)
+        vr = str(key.get("vr") or "UN")
+        inner = next((each for each in key.get("Value") or [] if isinstance(each, dict)), None)
+        if held is None:
+            kept[tag] = {"vr": vr}
+        elif vr == "SQ" and inner:
+            kept[tag] = {"vr": "SQ", "Value": [answer(each, inner) for each in held.get("Value") or []]}
+        else:
+            kept[tag] = held
+    kept |= {tag: document[tag] for tag in always if tag in document}
+    return dict(sorted(kept.items()))
