@@ -1,16 +1,15 @@
 """Accounts: people who sign in with a name and a password.
 
-Passwords are kept as argon2id. Wrong tries lock an account for a while, and an unknown name costs the
-same time
-as a wrong password. The very first account is made with a one-time code that only who started the server saw.
+Passwords are kept hashed (`access.passwords`). Wrong tries lock an account for a while, and an unknown name
+costs the same time as a wrong password. The first accounts are made with one-time codes that only who
+started the server saw.
 """
 
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from sqlalchemy import and_, func, insert, or_, select, update
@@ -19,13 +18,12 @@ from sqlalchemy.orm import Session
 from access.audit import DONE, REFUSED, note
 from access.caller import Action, Caller, Door, Permissions, Principal, PrincipalKind, Reach
 from access.model import Account, AuditEntry, PasswordHistory, SecondFactor, Token
+from access.passwords import hash_password, password_matches
 from access.roles import ADMINISTRATORS, BEYOND_SECURITY, ROLES
 from access.tokens import HALF, SESSION, SETUP, Access, caller_of, digest_of, issue, revoke_where
 from kernel.clock import new_id
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
-
-HASHER = PasswordHasher()
-ABSENT = HASHER.hash("no account has this password")  # compared with when the name is not known
+from kernel.suites import Suite
 
 MOST_FAILURES = 5
 LOCKED_FOR = timedelta(minutes=15)
@@ -125,7 +123,7 @@ def create_account(
             role=role,
             institution=institution,
             department=department,
-            password=HASHER.hash(password),
+            password=hash_password(access.keys.suite, password),
             must_change=must_change,
             failures=0,
             disabled=False,
@@ -159,7 +157,9 @@ def sign_in(access: Access, login: str, password: str, address: str) -> SignedIn
         require_calm(access, session, address)
         account = session.scalar(select(Account).where(func.lower(Account.login) == login.lower()))
     known = account is not None and not account.disabled and bool(account.password)
-    matches = _matches(account.password if account is not None and known else ABSENT, password)
+    matches = _matches(
+        account.password if account is not None and known else absent(access.keys.suite), password
+    )
     if account is not None:
         require_unlocked(access, account.id, login, address)
     if account is None or not known or not matches:
@@ -296,11 +296,14 @@ def require_unlocked(access: Access, account_id: str, login: str, address: str) 
         raise AccountLocked
 
 
-def _matches(hashed: str, password: str) -> bool:
-    try:
-        return HASHER.verify(hashed, password[:MOST_PASSWORD])
-    except (VerifyMismatchError, InvalidHashError):
-        return False
+@lru_cache
+def absent(suite: Suite) -> str:
+    """What a password is compared with when the name is not known, so that it takes the same time."""
+    return hash_password(suite, "no account has this password")
+
+
+def _matches(kept: str, password: str) -> bool:
+    return password_matches(kept, password[:MOST_PASSWORD])
 
 
 def count_failure(access: Access, account_id: str) -> None:
@@ -378,7 +381,7 @@ def reset_password(access: Access, caller: Caller, login: str, new: str) -> None
 
 
 def _keep_password(access: Access, caller: Caller, account_id: str, new: str, *, must_change: bool) -> None:
-    hashed, now = HASHER.hash(new), access.clock.now()
+    hashed, now = hash_password(access.keys.suite, new), access.clock.now()
     with access.database.transaction() as session:
         account = session.get_one(Account, account_id)
         session.execute(

@@ -6,7 +6,6 @@ missing or moved entry shows (`verify`). Reading images frame by frame would wri
 a minute, so what one caller does to one subject is noted once in a while (`note_once`), which says the same.
 """
 
-import hashlib
 import json
 import threading
 import time
@@ -22,6 +21,7 @@ from access.caller import Caller
 from access.model import AuditEntry, AuditHead
 from kernel.clock import Clock
 from kernel.database import Database, table_of
+from kernel.suites import sha256, sm3
 
 ONCE_IN_S = 600.0  # what note_once leaves out within this time
 REMEMBERED = 20000  # how many (caller, action, subject) a process remembers for that
@@ -29,7 +29,7 @@ REMEMBERED = 20000  # how many (caller, action, subject) a process remembers for
 DONE, REFUSED, FAILED = "done", "refused", "failed"
 
 
-_HEAD = select(AuditHead.seq, AuditHead.hash).where(AuditHead.id == 1).with_for_update()
+_HEAD = select(AuditHead.seq, AuditHead.hash, AuditHead.algorithm).where(AuditHead.id == 1).with_for_update()
 _ENTRY = insert(table_of(AuditEntry))  # built once: an entry is written with nearly everything that happens
 _ADVANCE = (
     update(table_of(AuditHead))
@@ -58,10 +58,10 @@ def note(
     connection = session.connection()
     head = connection.execute(_HEAD).first()
     if head is None:
-        connection.execute(insert(table_of(AuditHead)).values(id=1, seq=0, hash=""))
-        head_seq, head_hash = 0, ""
+        connection.execute(insert(table_of(AuditHead)).values(id=1, seq=0, hash="", algorithm="sha256"))
+        head_seq, head_hash, algorithm = 0, "", "sha256"
     else:
-        head_seq, head_hash = head
+        head_seq, head_hash, algorithm = head
     values = {
         "seq": head_seq + 1,
         "at": clock.now(),
@@ -78,17 +78,26 @@ def note(
         "purpose": caller.purpose,
         "detail": detail,
     }
-    digest = entry_hash(head_hash, values)
+    digest = entry_hash(head_hash, values, algorithm)
     connection.execute(_ENTRY, values | {"grant_id": values["grant"], "hash": digest})
     connection.execute(_ADVANCE, {"new_seq": head_seq + 1, "new_hash": digest})
 
 
-def entry_hash(previous: str, values: dict[str, object]) -> str:
-    """The hash of an entry over the one before it: SHA-256 of canonical JSON."""
+ALGORITHMS = {"sha256": sha256, "sm3": sm3}
+
+
+def begin_chain(database: Database, algorithm: str) -> None:
+    """Have a trail that has no entry yet be chained by this algorithm; one that has begun stays as it is."""
+    with database.transaction() as session:
+        if session.get(AuditHead, 1) is None:
+            session.add(AuditHead(id=1, seq=0, hash="", algorithm=algorithm))
+
+
+def entry_hash(previous: str, values: dict[str, object], algorithm: str = "sha256") -> str:
+    """The hash of an entry over the one before it: of canonical JSON, by SHA-256 or SM3."""
     plain = {key: _moment(value) if isinstance(value, datetime) else value for key, value in values.items()}
-    return hashlib.sha256(
-        json.dumps([previous, plain], sort_keys=True, ensure_ascii=False).encode()
-    ).hexdigest()
+    text = json.dumps([previous, plain], sort_keys=True, ensure_ascii=False)
+    return ALGORITHMS[algorithm](text.encode()).hex()
 
 
 def _moment(at: datetime) -> str:
@@ -152,16 +161,18 @@ COLUMNS = (
 
 def verify(session: Session) -> Verified:
     """Walk the whole chain and compare every hash and number, and the end with the head."""
+    head = session.get(AuditHead, 1)
+    algorithm = head.algorithm if head else "sha256"
     previous, count = "", 0
     for entry in _entries(session):
         count += 1
         values = {name: getattr(entry, name) for name in COLUMNS}
         if entry.seq != count:
             return Verified(count, f"entry {count} is missing")
-        if entry.hash != entry_hash(previous, values):
+        if entry.hash != entry_hash(previous, values, algorithm):
             return Verified(count, f"entry {entry.seq} was changed, or the one before it")
         previous = entry.hash
-    head = session.get(AuditHead, 1)
+    head = session.get(AuditHead, 1)  # again: the walk forgets what it has read
     if (head.seq, head.hash) != (count, previous) if head else count:
         return Verified(count, "entries are missing at the end")
     return Verified(count)

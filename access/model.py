@@ -283,3 +283,4 @@ class AuditHead(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, default=0)
     hash: Mapped[str] = mapped_column(String(64), default="")
+    algorithm: Mapped[str] = mapped_column(String(16), default="sha256")  # that chains all entries

@@ -5,8 +5,6 @@ with the numbers that tell whether rules, consents or broken glass have changed 
 or changing a rule takes effect at the next request; the decision itself is made once for what was read.
 """
 
-import hashlib
-import hmac
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -73,7 +71,7 @@ class Access:
 
 def digest_of(access: Access, secret: str) -> bytes:
     """The keyed hash under which a secret is kept."""
-    return hmac.new(access.keys.signing_key, secret.encode(), hashlib.sha256).digest()
+    return access.keys.sign(secret)
 
 
 def issue(

@@ -6,7 +6,6 @@ Standards: GB/T 22239 8.1.4.3 (audit), RFC 5424 and 5425 (syslog over TLS), DICO
 """
 
 import csv
-import hashlib
 import hmac
 import io
 import socket
@@ -178,8 +177,7 @@ def seal_audit(access: Access) -> None:
 
 
 def _seal(access: Access, day: str, seq: int, digest: str) -> str:
-    text = f"audit seal {day} {seq} {digest}"
-    return hmac.new(access.keys.signing_key, text.encode(), hashlib.sha256).hexdigest()
+    return access.keys.sign(f"audit seal {day} {seq} {digest}").hex()
 
 
 def verify_trail(access: Access, session: Session) -> Verified:

@@ -17,6 +17,7 @@ from access.roles import ROLES
 from kernel.crypto import SUITES
 from kernel.errors import InvalidSetting
 from kernel.settings import Settings
+from kernel.suites import INSTALLATION_SUITES
 
 PREFIX = "CLOUDFILM_"
 NOT_SETTINGS = ("CLOUDFILM_CONFIG", "CLOUDFILM_TEST_POSTGRESQL", "CLOUDFILM_SHARED")
@@ -123,6 +124,7 @@ PORT = "use a port between 1 and 65535"
 
 CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("language", lambda value: value in ("zh", "en"), "use zh or en"),
+    ("suite", lambda value: value in INSTALLATION_SUITES, "use international or commercial"),
     ("web.port", _is_port, PORT),
     ("dimse.port", _is_port, PORT),
     ("mllp.port", _is_port, PORT),

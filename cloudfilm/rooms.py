@@ -1,9 +1,10 @@
 """Settings become rooms: the only place where things are built."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from access.audit import begin_chain
 from access.tokens import Access
 from archive.blobs.sealed import Blobs
 from archive.blobs.stores import copy_stores, main_store
@@ -18,6 +19,7 @@ from kernel.clock import Clock, SystemClock
 from kernel.crypto import KeyRing
 from kernel.database import Database, GroupCommit
 from kernel.settings import Settings
+from kernel.suites import COMMERCIAL
 from mpi.room import Mpi
 from records.room import Records
 from terminology.cache import Cache
@@ -65,7 +67,10 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     """Build the rooms of one process. Raises InvalidSetting."""
     clock = clock or SystemClock()
     database = Database(settings.database.url, settings.database.pool_size)
-    keys = KeyRing.load(settings.data_dir / "keys" / "ring.json")
+    keys = KeyRing.load(settings.data_dir / "keys" / "ring.json", settings.suite)
+    if keys.suite is COMMERCIAL:
+        settings = replace(settings, blobs=replace(settings.blobs, suite=keys.suite.blobs))
+        begin_chain(database, "sm3")
     access = Access(database, clock, keys, settings.access, DOCUMENTS)
     definitions = Cache()
     records = Records(

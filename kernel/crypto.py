@@ -10,11 +10,9 @@ the key ring alone are enough to recover everything.
     header  magic "CFS1" | suite 1 | log2(chunk) 1 | key id length 1 | key id | wrap 40 | nonce prefix 7
     chunk   ciphertext | tag 16
 
-Suites: AES-256-GCM, and SM4-GCM (RFC 8998) with HMAC-SM3 where commercial cryptography is assessed.
+Suites: AES-256-GCM, and SM4-GCM (RFC 8998) where commercial cryptography is assessed (`kernel.suites`).
 """
 
-import hashlib
-import hmac
 import json
 import os
 import secrets
@@ -26,19 +24,14 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.keywrap import (
-    InvalidUnwrap,
-    aes_key_unwrap,
-    aes_key_wrap,
-)
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
+from kernel.suites import INSTALLATION_SUITES, INTERNATIONAL, TAG_BYTES, Aead, Sm4Gcm, Suite
 
 MAGIC = b"CFS1"
 RUN_BYTES = 1048576  # the most that is read of a sealed blob at once
-TAG_BYTES = 16
 WRAP_BYTES = 40
 PREFIX_BYTES = 7
 
@@ -47,38 +40,6 @@ class DamagedBlob(CloudfilmError):
     """Sealed bytes that do not open: changed, cut off, or sealed under a key that the ring does not hold."""
 
     kind = Kind.FAULT
-
-
-class Aead(Protocol):
-    """Authenticated encryption of one chunk."""
-
-    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
-        """Ciphertext and tag."""
-        ...
-
-    def decrypt(self, nonce: bytes, data: bytes | memoryview, associated_data: bytes | None, /) -> bytes:
-        """Plain bytes; raises InvalidTag."""
-        ...
-
-
-class Sm4Gcm:
-    """SM4-GCM (RFC 8998) with the shape of `AESGCM`."""
-
-    def __init__(self, key: bytes) -> None:
-        self._algorithm = algorithms.SM4(key[:16])
-
-    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None, /) -> bytes:
-        """Ciphertext and tag."""
-        encryptor = Cipher(self._algorithm, modes.GCM(nonce)).encryptor()
-        encryptor.authenticate_additional_data(associated_data or b"")
-        return encryptor.update(data) + encryptor.finalize() + encryptor.tag
-
-    def decrypt(self, nonce: bytes, data: bytes | memoryview, associated_data: bytes | None, /) -> bytes:
-        """Plain bytes; raises InvalidTag."""
-        tag = bytes(memoryview(data)[-TAG_BYTES:])
-        decryptor = Cipher(self._algorithm, modes.GCM(nonce, tag)).decryptor()
-        decryptor.authenticate_additional_data(associated_data or b"")
-        return decryptor.update(data[:-TAG_BYTES]) + decryptor.finalize()
 
 
 SUITES: dict[str, tuple[int, type[AESGCM] | type[Sm4Gcm]]] = {
@@ -130,35 +91,45 @@ class KeyRing:
     Kept in a file that only its owner may read. Back it up apart from the data: without it nothing opens.
     """
 
-    def __init__(self, keys: dict[str, bytes], current: str, path: Path | None = None) -> None:
+    def __init__(
+        self, keys: dict[str, bytes], current: str, path: Path | None = None, suite: Suite = INTERNATIONAL
+    ) -> None:
+        self.suite = suite
         self._keys = keys
         self.current = current
         self._path = path
-        self._index_key = hashlib.sha256(b"cloudfilm blind index" + keys[min(keys)]).digest()
-        self.signing_key = hashlib.sha256(b"cloudfilm signatures" + keys[min(keys)]).digest()
+        self._index_key = suite.digest(b"cloudfilm blind index" + keys[min(keys)])
+        self.signing_key = suite.digest(b"cloudfilm signatures" + keys[min(keys)])
         self._unwrap = lru_cache(maxsize=4096)(self._unwrap_now)
 
     @classmethod
-    def load(cls, path: Path) -> "KeyRing":
+    def load(cls, path: Path, suite: str = INTERNATIONAL.name) -> "KeyRing":
         """Read the ring at `path`, making one with a first key if there is none.
 
+        suite: what the installation computes with, which a ring keeps for good.
         Raises InvalidSetting when the file is there and cannot be used.
         """
         if not path.exists():
-            ring = cls({"k1": secrets.token_bytes(32)}, "k1", path)
+            ring = cls({"k1": secrets.token_bytes(32)}, "k1", path, INSTALLATION_SUITES[suite])
             ring._save()
-            return cls.load(path)  # another process may have been first: what stands in the file counts
+            return cls.load(
+                path, suite
+            )  # another process may have been first: what stands in the file counts
         try:
             stored = json.loads(path.read_text())
             keys = {name: bytes.fromhex(key) for name, key in stored["keys"].items()}
             current = stored["current"]
+            begun_with = INSTALLATION_SUITES[stored.get("suite", INTERNATIONAL.name)]
             if current not in keys or any(len(key) != 32 for key in keys.values()):
                 raise ValueError(current)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise InvalidSetting(
                 "key ring", str(path), "the file is damaged; restore it from its backup"
             ) from None
-        return cls(keys, current, path)
+        if begun_with.name != suite:
+            remedy = f"this installation was begun with {begun_with.name}, and keyed hashes stay with it"
+            raise InvalidSetting("suite", suite, remedy)
+        return cls(keys, current, path, begun_with)
 
     def rotate(self) -> str:
         """Make a new current key; what older keys sealed still opens. Returns the new key's id."""
@@ -176,7 +147,7 @@ class KeyRing:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         keys = {name: key.hex() for name, key in self._keys.items()}
         with os.fdopen(descriptor, "w") as file:
-            json.dump({"current": self.current, "keys": keys}, file)
+            json.dump({"current": self.current, "suite": self.suite.name, "keys": keys}, file)
             file.flush()
             os.fsync(file.fileno())
         try:
@@ -194,7 +165,7 @@ class KeyRing:
         number, aead = SUITES[suite]
         data_key = secrets.token_bytes(32)
         key_id = self.current
-        wrapped = aes_key_wrap(self._keys[key_id], data_key)
+        wrapped = self.suite.wrap(self._keys[key_id], data_key)
         prefix = secrets.token_bytes(PREFIX_BYTES)
         header = (
             MAGIC
@@ -208,7 +179,7 @@ class KeyRing:
 
     def rewrap(self, seal: Seal) -> Seal:
         """The same seal under the current key; the sealed bytes stay as they are."""
-        wrapped = aes_key_wrap(self._keys[self.current], self._unwrap(seal.key_id, seal.wrapped_key))
+        wrapped = self.suite.wrap(self._keys[self.current], self._unwrap(seal.key_id, seal.wrapped_key))
         return Seal(
             seal.suite,
             seal.chunk_bytes,
@@ -225,7 +196,7 @@ class KeyRing:
 
     def _unwrap_now(self, key_id: str, wrapped_key: bytes) -> bytes:
         try:
-            return aes_key_unwrap(self._keys[key_id], wrapped_key)
+            return self.suite.unwrap(self._keys[key_id], wrapped_key)
         except KeyError:
             raise DamagedBlob(
                 f"The key ring has no key {key_id}; restore the ring from its backup."
@@ -237,7 +208,7 @@ class KeyRing:
         """Seal a small value for a column; `context` (table and column) must be given again to open it."""
         nonce = secrets.token_bytes(12)
         key_id = self.current.encode()
-        sealed = AESGCM(self._keys[self.current]).encrypt(nonce, plain, context.encode())
+        sealed = self.suite.aead(self._keys[self.current]).encrypt(nonce, plain, context.encode())
         return bytes([len(key_id)]) + key_id + nonce + sealed
 
     def open_bytes(self, sealed: bytes, context: str = "") -> bytes:
@@ -247,13 +218,18 @@ class KeyRing:
         if key is None:
             raise DamagedBlob("A sealed value names a key that the ring does not hold.")
         try:
-            return AESGCM(key).decrypt(sealed[end : end + 12], sealed[end + 12 :], context.encode())
+            aead = self.suite.aead(key)
+            return aead.decrypt(sealed[end : end + 12], sealed[end + 12 :], context.encode())
         except (InvalidTag, ValueError):
             raise DamagedBlob("A sealed value does not open: it was changed or moved.") from None
 
     def blind_index(self, text: str) -> str:
         """A keyed hash by which an encrypted value can be found again when it is equal."""
-        return hmac.new(self._index_key, text.encode(), hashlib.sha256).hexdigest()
+        return self.suite.mac(self._index_key, text.encode()).hex()
+
+    def sign(self, text: str) -> bytes:
+        """A keyed hash that only this installation makes: of tokens, and as a seal."""
+        return self.suite.mac(self.signing_key, text.encode())
 
 
 class Sealer:

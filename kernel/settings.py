@@ -150,6 +150,7 @@ class Settings:
     """All settings of one host."""
 
     data_dir: Path = Path("var")  # where everything is kept that has no place of its own
+    suite: str = "international"  # or commercial: SM2, SM3 and SM4; an installation stays with its first
     language: str = "zh"  # of pages and messages when a browser states none: zh or en
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     blobs: BlobsSettings = field(default_factory=BlobsSettings)

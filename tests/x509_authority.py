@@ -3,9 +3,9 @@
 import subprocess
 from pathlib import Path
 
-ALGORITHMS = {
-    "P-256": ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-sha256"),
-    "SM2": ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:SM2", "-sm3"),
+ALGORITHMS = {  # how a key is made, and the digest of what it signs
+    "P-256": (("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"), "-sha256"),
+    "SM2": (("-algorithm", "SM2"), "-sm3"),
 }
 
 
@@ -13,32 +13,32 @@ class Authority:
     """Signs certificates of people and of servers, for a year."""
 
     def __init__(self, folder: Path, algorithm: str = "P-256") -> None:
-        self._folder, self._algorithm = folder, ALGORITHMS[algorithm]
-        self.certificate, self._key = folder / "authority.pem", folder / "authority.key"
+        self._folder = folder
+        self._making, self._digest = ALGORITHMS[algorithm]
+        self.certificate = folder / "authority.pem"
+        self._key = self._new_key("authority")
         self._openssl(
-            "req", "-x509", "-nodes", *self._algorithm, "-days", "365", "-subj", "/CN=Authority",
-            "-keyout", str(self._key), "-out", str(self.certificate),
+            "req", "-x509", self._digest, "-days", "365", "-subj", "/CN=Authority", "-key", str(self._key),
+            "-out", str(self.certificate),
         )  # fmt: skip
 
     def issue(self, name: str) -> tuple[Path, Path]:
         """A certificate of that name, and its key."""
-        certificate, key, request = (self._folder / f"{name}.{kind}" for kind in ("pem", "key", "csr"))
+        certificate, request = (self._folder / f"{name}.{kind}" for kind in ("pem", "csr"))
+        key = self._new_key(name)
         self._openssl(
-            "req",
-            "-nodes",
-            *self._algorithm,
-            "-subj",
-            f"/CN={name}",
-            "-keyout",
-            str(key),
-            "-out",
-            str(request),
+            "req", "-new", self._digest, "-subj", f"/CN={name}", "-key", str(key), "-out", str(request)
         )
         self._openssl(
             "x509", "-req", "-in", str(request), "-CA", str(self.certificate), "-CAkey", str(self._key),
-            "-CAcreateserial", "-days", "365", self._algorithm[-1], "-out", str(certificate),
+            "-CAcreateserial", "-days", "365", self._digest, "-out", str(certificate),
         )  # fmt: skip
         return certificate, key
+
+    def _new_key(self, name: str) -> Path:
+        path = self._folder / f"{name}.key"
+        self._openssl("genpkey", *self._making, "-out", str(path))
+        return path
 
     @staticmethod
     def _openssl(*arguments: str) -> None:
