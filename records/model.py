@@ -10,6 +10,7 @@ from datetime import datetime
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -41,6 +42,7 @@ class Resource(Base):
         UniqueConstraint("type", "logical_id"),
         Index("ix_resource_updated", "type", "updated_at", "id"),
         Index("ix_resource_self", "self_hash"),
+        Index("ix_resource_type", "type", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
@@ -85,8 +87,9 @@ IndexToken = Table(
     Column("value", BigInteger, nullable=False),  # hash of system and code
     Column("code", BigInteger, nullable=False),  # hash of the code alone
     Column("system", BigInteger, nullable=False),  # hash of the system alone
-    Column("text", text_key(200), nullable=False, default=""),  # folded display, for :text
+    Column("text", text_key(200), nullable=False, default=""),  # folded display, else the code itself
     _of_resource(),
+    Index("ix_index_token_text", "parameter", "text", "resource_id"),
     Index("ix_index_token_value", "parameter", "value", "resource_id"),
     Index("ix_index_token_code", "parameter", "code", "resource_id"),
     Index("ix_index_token_resource", "resource_id", "parameter"),
@@ -125,6 +128,7 @@ IndexNumber = Table(
     Column("code", BigInteger, nullable=False),  # hash of the code or unit alone
     _of_resource(),
     Index("ix_index_number_low", "parameter", "low", "resource_id"),
+    Index("ix_index_number_high", "parameter", "high", "resource_id"),
     Index("ix_index_number_resource", "resource_id", "parameter"),
 )
 
@@ -138,6 +142,7 @@ IndexReference = Table(
     _of_resource(),
     Index("ix_index_reference_target", "parameter", "target", "resource_id"),
     Index("ix_index_reference_reverse", "target", "resource_id"),
+    Index("ix_index_reference_identifier", "parameter", "identifier", "resource_id"),
     Index("ix_index_reference_resource", "resource_id", "parameter"),
 )
 
@@ -151,6 +156,52 @@ IndexUri = Table(
     Index("ix_index_uri_resource", "resource_id", "parameter"),
 )
 
+IndexComposite = Table(  # one row for each pair (or triple) of values that stand together (R4 3.1.1.4.14)
+    "index_composite",
+    Base.metadata,
+    _parameter(),
+    Column("first", BigInteger, nullable=False),  # of a token: hash of system and code; of a reference: target
+    Column("first_code", BigInteger, nullable=False),
+    Column("first_system", BigInteger, nullable=False),
+    Column("second", BigInteger, nullable=False),  # the same of a second token or reference, else 0
+    Column("second_code", BigInteger, nullable=False),
+    Column("second_system", BigInteger, nullable=False),
+    Column("text", text_key(200), nullable=False),  # of a second string, folded
+    Column("low", Float(53), nullable=False),  # of a second number, quantity or date
+    Column("high", Float(53), nullable=False),
+    Column("unit", BigInteger, nullable=False),
+    Column("unit_code", BigInteger, nullable=False),
+    Column("third_low", Float(53), nullable=False),  # of a third number
+    Column("third_high", Float(53), nullable=False),
+    _of_resource(),
+    Index("ix_index_composite_first", "parameter", "first", "second", "low", "resource_id"),
+    Index("ix_index_composite_code", "parameter", "first_code", "second_code", "low", "resource_id"),
+    Index("ix_index_composite_resource", "resource_id", "parameter"),
+)
+
+IndexPosition = Table(  # Location.position: degrees, and the same place on a sphere of radius 1
+    "index_position",
+    Base.metadata,
+    _parameter(),
+    Column("latitude", Float(53), nullable=False),
+    Column("x", Float(53), nullable=False),
+    Column("y", Float(53), nullable=False),
+    Column("z", Float(53), nullable=False),
+    _of_resource(),
+    Index("ix_index_position_latitude", "parameter", "latitude", "resource_id"),
+    Index("ix_index_position_resource", "resource_id", "parameter"),
+)
+
+IndexWord = Table(  # for _text and _content; made by a follower of the change feed
+    "index_word",
+    Base.metadata,
+    Column("word", text_key(64), nullable=False),
+    Column("in_narrative", Boolean, nullable=False),
+    _of_resource(),
+    Index("ix_index_word_word", "word", "resource_id"),
+    Index("ix_index_word_resource", "resource_id"),
+)
+
 IndexCompartment = Table(
     "index_compartment",
     Base.metadata,
@@ -160,4 +211,30 @@ IndexCompartment = Table(
     Index("ix_index_compartment_resource", "resource_id"),
 )
 
-INDEX_TABLES = (IndexToken, IndexString, IndexDate, IndexNumber, IndexReference, IndexUri, IndexCompartment)
+INDEX_TABLES = (
+    IndexToken,
+    IndexString,
+    IndexDate,
+    IndexNumber,
+    IndexReference,
+    IndexUri,
+    IndexComposite,
+    IndexPosition,
+    IndexCompartment,
+)
+
+
+class CustomParameter(Base):
+    """A search parameter that a SearchParameter document adds to one resource type."""
+
+    __tablename__ = "custom_parameter"
+
+    resource_type: Mapped[str] = mapped_column(String(40), primary_key=True)
+    code: Mapped[str] = mapped_column(String(64), primary_key=True)
+    type: Mapped[str] = mapped_column(String(16))
+    expression: Mapped[str] = mapped_column(Text)
+    targets: Mapped[str] = mapped_column(Text, default="")  # types, by commas
+    document: Mapped[str] = mapped_column(String(64), index=True)  # logical id of the SearchParameter
+    indexed_to: Mapped[int] = mapped_column(BigInteger, default=0)  # resource.id up to which rows are made
+    is_ready: Mapped[bool] = mapped_column(default=False)  # every document has its rows
+    revision: Mapped[int] = mapped_column(default=1)  # grows with every change of the expression
