@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,6 +38,17 @@ _ADVANCE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What one entry says beside who did it."""
+
+    action: str  # a verb and what it was done to, such as `read ImagingStudy`
+    subject: str = ""  # an identifier such as a Study Instance UID or `Patient/x`
+    outcome: str = DONE
+    patient_id: str = ""
+    detail: str = ""  # what else an auditor needs, without patient data
+
+
 def note(
     session: Session,
     clock: Clock,
@@ -50,37 +61,41 @@ def note(
     detail: str = "",
 ) -> None:
     """Write one entry within the caller's transaction. Call it last: it holds the end of the chain until
-    commit.
+    commit."""
+    note_all(session, clock, caller, (Noted(action, subject, outcome, patient_id, detail),))
 
-    action: a verb and what it was done to, such as `read ImagingStudy`. subject: an identifier such as a
-    Study Instance UID or `Patient/x`. detail: what else an auditor needs, without patient data.
-    """
+
+def note_all(session: Session, clock: Clock, caller: Caller, notes: Sequence[Noted]) -> None:
+    """Write entries within the caller's transaction, in their order. Call it last, as `note`."""
     connection = session.connection()
     head = connection.execute(_HEAD).first()
     if head is None:
         connection.execute(insert(table_of(AuditHead)).values(id=1, seq=0, hash="", algorithm="sha256"))
-        head_seq, head_hash, algorithm = 0, "", "sha256"
-    else:
-        head_seq, head_hash, algorithm = head
-    values = {
-        "seq": head_seq + 1,
-        "at": clock.now(),
-        "principal_kind": caller.principal.kind.value,
-        "principal_id": caller.principal.id,
-        "principal_name": caller.principal.name,
-        "door": caller.door.value,
-        "address": caller.address,
-        "action": action,
-        "outcome": outcome,
-        "subject": subject[:160],
-        "patient_id": patient_id,
-        "grant": caller.grant,
-        "purpose": caller.purpose,
-        "detail": detail,
-    }
-    digest = entry_hash(head_hash, values, algorithm)
-    connection.execute(_ENTRY, values | {"grant_id": values["grant"], "hash": digest})
-    connection.execute(_ADVANCE, {"new_seq": head_seq + 1, "new_hash": digest})
+    seq, digest, algorithm = head or (0, "", "sha256")
+    rows, now = [], clock.now()
+    for each in notes:
+        seq += 1
+        values = {
+            "seq": seq,
+            "at": now,
+            "principal_kind": caller.principal.kind.value,
+            "principal_id": caller.principal.id,
+            "principal_name": caller.principal.name,
+            "door": caller.door.value,
+            "address": caller.address,
+            "action": each.action,
+            "outcome": each.outcome,
+            "subject": each.subject[:160],
+            "patient_id": each.patient_id,
+            "grant": caller.grant,
+            "purpose": caller.purpose,
+            "detail": each.detail,
+        }
+        digest = entry_hash(digest, values, algorithm)
+        rows.append(values | {"grant_id": values["grant"], "hash": digest})
+    if rows:
+        connection.execute(_ENTRY, rows)
+        connection.execute(_ADVANCE, {"new_seq": seq, "new_hash": digest})
 
 
 ALGORITHMS = {"sha256": sha256, "sm3": sm3}

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import orjson
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from archive.documents import parse_marked
@@ -18,9 +18,8 @@ from archive.model import Instance, Series, Study
 from archive.reconcile_model import StudyComparison
 from kernel.changes import Change
 from kernel.clock import Clock
-from records.model import INDEX_TABLES, Resource
-from records.repository import index_projected
-from records.room import Records
+from records.repository import forget_projected, index_projected
+from records.room import Drawn, Records
 
 DICOM_UID = "urn:dicom:uid"
 DICOM_CODES = "http://dicom.nema.org/resources/ontology/DCM"
@@ -35,10 +34,13 @@ CHINA = timezone(timedelta(hours=8))
 class ImagingStudyProjection:
     """Draws ImagingStudy documents for `records`."""
 
-    def draw(self, session: Session, logical_ids: Sequence[str]) -> Mapping[str, str]:
+    def draw(self, session: Session, logical_ids: Sequence[str]) -> Mapping[str, Drawn]:
         """The documents of some studies, by logical id."""
         studies = session.scalars(select(Study).where(Study.logical_id.in_(logical_ids))).all()
-        return {document["id"]: orjson.dumps(document).decode() for document in draw(session, studies)}
+        return {
+            study.logical_id: Drawn(study.revision, study.changed_at, orjson.dumps(document).decode())
+            for study, document in zip(studies, draw(session, studies), strict=True)
+        }
 
 
 def draw(session: Session, studies: Sequence[Study]) -> list[dict[str, Any]]:
@@ -197,7 +199,7 @@ def follow_studies(records: Records, clock: Clock, session: Session, change: Cha
     """Keep the search index of ImagingStudy: subscribed to studies that are new, at rest or gone."""
     study = session.scalar(select(Study).where(Study.study_instance_uid == change.subject))
     if study is None:
-        _forget(session, str(change.data.get("logical_id", "")))
+        forget_projected(session, "ImagingStudy", str(change.data.get("logical_id", "")))
         return
     (document,) = draw(session, [study])
     index_projected(
@@ -207,15 +209,6 @@ def follow_studies(records: Records, clock: Clock, session: Session, change: Cha
         institution=study.institution,
         department=study.department,
         version=study.revision,
-        updated_at=clock.now(),
+        updated_at=study.changed_at,
+        keeps_version=change.kind == "study-rested",
     )
-
-
-def _forget(session: Session, logical_id: str) -> None:
-    found = session.scalar(
-        select(Resource.id).where(Resource.type == "ImagingStudy", Resource.logical_id == logical_id)
-    )
-    if found is not None:
-        for table in INDEX_TABLES:
-            session.execute(delete(table).where(table.c.resource_id == found))
-        session.execute(delete(Resource).where(Resource.id == found))

@@ -9,6 +9,7 @@ from cloudfilm.rooms import Rooms
 from hl7_listener.outbound import MESSAGES, follow_for_nodes
 from kernel.changes import Subscriber
 from mpi.patient_documents import follow_documents, follow_patients
+from records.words import follow_words
 
 
 def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
@@ -48,6 +49,11 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             "report-binding",
             frozenset({"report-filed", "study-created", "study-ordered", "study-patient-changed"}),
             lambda session, change: follow_reports(rooms.records, session, change),
+        ),
+        Subscriber(
+            "words",
+            frozenset({"resource-created", "resource-updated", "resource-deleted"}),
+            lambda session, change: follow_words(session, change),
         ),
         Subscriber(
             "imaging-study-index",

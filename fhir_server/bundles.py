@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from flask import Response
 
-from fhir_server.outcomes import JSON
+from fhir_server.negotiate import document_answer
 from kernel.clock import new_id
+
+MATCH: dict[str, object] = {"mode": "match"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +21,24 @@ class Entry:
     search: dict[str, object] = field(default_factory=dict)
     request: dict[str, object] = field(default_factory=dict)
     response: dict[str, object] = field(default_factory=dict)
+    outcome: str = ""  # an OperationOutcome as text, in the response
 
     def text(self) -> str:
         """The entry as JSON."""
         parts = [f'"fullUrl":{json.dumps(self.full_url)}'] if self.full_url else []
         if self.body:
             parts.append(f'"resource":{self.body}')
-        for name in ("search", "request", "response"):
-            value = getattr(self, name)
-            if value:
-                parts.append(f'"{name}":{json.dumps(value, ensure_ascii=False)}')
+        if self.search == MATCH:
+            parts.append('"search":{"mode":"match"}')
+        elif self.search:
+            parts.append(f'"search":{json.dumps(self.search, ensure_ascii=False)}')
+        if self.request:
+            parts.append(f'"request":{json.dumps(self.request, ensure_ascii=False)}')
+        if self.response:
+            response = json.dumps(self.response, ensure_ascii=False)
+            if self.outcome:
+                response = f'{response[:-1]},"outcome":{self.outcome}}}'
+            parts.append(f'"response":{response}')
         return "{" + ",".join(parts) + "}"
 
 
@@ -40,7 +50,6 @@ def bundle_answer(
     if total is not None:
         head += f',"total":{total}'
     shown = [{"relation": relation, "url": url} for relation, url in links]
-    head += f',"link":{json.dumps(shown)}'
+    head += f',"link":{json.dumps(shown)}' if shown else ""
     texts = [entry.text() for entry in entries]
-    body = head + (f',"entry":[{",".join(texts)}]' if texts else "") + "}"
-    return Response(body, mimetype=JSON)
+    return document_answer(head + (f',"entry":[{",".join(texts)}]' if texts else "") + "}")

@@ -2,12 +2,15 @@
 
 import json
 
-from flask import Response
+from flask import Response, request
 
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import STATUS, with_challenge
+from records.documents import parse_document
+from records.xml_form import to_xml
 
 JSON = "application/fhir+json"
+XML = "application/fhir+xml"
 
 ISSUE_TYPES = {
     Kind.INVALID: "invalid",
@@ -29,14 +32,28 @@ ISSUE_TYPES = {
 }
 
 
-def outcome(severity: str, code: str, diagnostics: str) -> dict[str, object]:
+def outcome(severity: str, code: str, diagnostics: str, expression: str = "") -> dict[str, object]:
     """An OperationOutcome with one issue."""
-    issue = {"severity": severity, "code": code, "diagnostics": diagnostics}
+    issue: dict[str, object] = {"severity": severity, "code": code, "diagnostics": diagnostics}
+    if expression:
+        issue["expression"] = [expression]
     return {"resourceType": "OperationOutcome", "issue": [issue]}
 
 
+def outcome_of(refusal: CloudfilmError) -> dict[str, object]:
+    """A refusal as an OperationOutcome."""
+    expression = getattr(refusal, "expression", "")
+    issue_type = getattr(refusal, "issue_type", ISSUE_TYPES[refusal.kind])
+    return outcome("error", issue_type, str(refusal), expression)
+
+
 def refuse(refusal: CloudfilmError) -> Response:
-    """A refusal in the words of FHIR."""
-    body = outcome("error", getattr(refusal, "issue_type", ISSUE_TYPES[refusal.kind]), str(refusal))
-    answer = Response(json.dumps(body, ensure_ascii=False), STATUS[refusal.kind], mimetype=JSON)
+    """A refusal in the words of FHIR, as XML for a client that takes nothing else."""
+    text = json.dumps(outcome_of(refusal), ensure_ascii=False)
+    accepted = f"{request.args.get('_format', '')} {request.headers.get('Accept', '')}"
+    if "xml" in accepted and "json" not in accepted and "*/*" not in accepted:
+        body: str | bytes = to_xml(parse_document(text))
+        answer = Response(body, STATUS[refusal.kind], mimetype=XML)
+    else:
+        answer = Response(text, STATUS[refusal.kind], mimetype=JSON)
     return with_challenge(answer, refusal)

@@ -2,12 +2,14 @@
 
 from flask import Blueprint
 
+from fhir_server.interactions.bundle import process_bundle
 from fhir_server.interactions.create import create_resource
-from fhir_server.interactions.delete import delete_resource
-from fhir_server.interactions.history import history_of_resource
+from fhir_server.interactions.delete import delete_matching, delete_resource
+from fhir_server.interactions.history import history_of_everything, history_of_resource, history_of_type
+from fhir_server.interactions.patch import patch_matching, patch_resource
 from fhir_server.interactions.read import read_resource, vread_resource
-from fhir_server.interactions.search import search_type
-from fhir_server.interactions.update import update_resource
+from fhir_server.interactions.search import search_compartment, search_everything, search_type
+from fhir_server.interactions.update import update_matching, update_resource
 from fhir_server.metadata import metadata
 from fhir_server.operations.ihe_pix import cross_reference_patient
 from fhir_server.operations.match import match_patient
@@ -29,17 +31,29 @@ blp.register_error_handler(CloudfilmError, refuse)
 
 TYPE = "/<resource_type>"
 INSTANCE = TYPE + "/<logical_id>"
+COMPARTMENT = "/<compartment>/<logical_id>/<resource_type>"
 
 INTERACTIONS = (  # R4 3.1.0
     ("GET", "/metadata", metadata),
+    ("GET", "/", search_everything),
+    ("POST", "/_search", search_everything),
+    ("POST", "/", process_bundle),
+    ("GET", "/_history", history_of_everything),
     ("GET", TYPE, search_type),
     ("POST", TYPE + "/_search", search_type),
     ("POST", TYPE, create_resource),
+    ("PUT", TYPE, update_matching),
+    ("PATCH", TYPE, patch_matching),
+    ("DELETE", TYPE, delete_matching),
+    ("GET", TYPE + "/_history", history_of_type),
     ("GET", INSTANCE, read_resource),
     ("PUT", INSTANCE, update_resource),
+    ("PATCH", INSTANCE, patch_resource),
     ("DELETE", INSTANCE, delete_resource),
     ("GET", INSTANCE + "/_history", history_of_resource),
     ("GET", INSTANCE + "/_history/<version>", vread_resource),
+    ("GET", COMPARTMENT, search_compartment),
+    ("POST", COMPARTMENT + "/_search", search_compartment),
 )
 
 OPERATIONS = (  # R4 3.2.0: on the system, on a type (TYPE for every one), or on an instance

@@ -88,11 +88,22 @@ _RECORD_ON_POSTGRESQL = insert(table_of(ChangeRow)).values(txid=text("pg_current
 
 def record_change(session: Session, clock: Clock, kind: str, subject: str, **data: Any) -> None:
     """Add to the feed within the caller's transaction."""
+    record_changes(session, clock, ((kind, subject, data),))
+
+
+def record_changes(
+    session: Session, clock: Clock, changes: Sequence[tuple[str, str, dict[str, Any]]]
+) -> None:
+    """Add several (kind, subject, data) to the feed, in one statement."""
     connection = session.connection()
-    connection.execute(
-        _RECORD_ON_POSTGRESQL if connection.dialect.name == "postgresql" else _RECORD,
-        {"kind": kind, "subject": subject, "data": json.dumps(data, ensure_ascii=False), "at": clock.now()},
-    )
+    now = clock.now()
+    rows = [
+        {"kind": kind, "subject": subject, "data": json.dumps(data, ensure_ascii=False), "at": now}
+        for kind, subject, data in changes
+    ]
+    if rows:
+        on_postgresql = connection.dialect.name == "postgresql"
+        connection.execute(_RECORD_ON_POSTGRESQL if on_postgresql else _RECORD, rows)
 
 
 def read_changes(session: Session, after: tuple[int, int], most: int) -> Sequence[ChangeRow]:

@@ -60,6 +60,14 @@ class WebSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FhirSettings:
+    """The FHIR server."""
+
+    max_body_bytes: int = 67108864  # the largest resource or bundle
+    max_entries: int = 5000  # entries of a batch or transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DimseSettings:
     """The DIMSE application entity."""
 
@@ -156,6 +164,7 @@ class Settings:
     blobs: BlobsSettings = field(default_factory=BlobsSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    fhir: FhirSettings = field(default_factory=FhirSettings)
     dimse: DimseSettings = field(default_factory=DimseSettings)
     mllp: MllpSettings = field(default_factory=MllpSettings)
     access: AccessSettings = field(default_factory=AccessSettings)

@@ -41,15 +41,30 @@ MOST_DEPTH = 64
 
 def parse_document(text: bytes | str) -> dict[str, Any]:
     """Read a resource. Decimals become `Written`. Raises InvalidDocument."""
-    try:
-        parsed = json.loads(text, parse_float=Written, parse_constant=_no_constant, object_pairs_hook=_unique)
-    except (ValueError, RecursionError, UnicodeDecodeError):
-        raise InvalidDocument("it is not JSON") from None
+    parsed = parse_json(text)
     if not isinstance(parsed, dict) or not isinstance(parsed.get("resourceType"), str):
         raise InvalidDocument("it has no resourceType")
-    if _depth(parsed) > MOST_DEPTH:
-        raise InvalidDocument("it is nested too deeply")
     return parsed
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Read JSON that keeps numbers as they are written. Raises InvalidDocument.
+
+    What no database and no other system could hold is refused here: a NUL, half of a surrogate pair.
+    """
+    try:
+        parsed = json.loads(
+            text, parse_float=Written, parse_int=_integer, parse_constant=_no_constant,
+            object_pairs_hook=_unique,
+        )  # fmt: skip
+    except (ValueError, RecursionError, UnicodeDecodeError):
+        raise InvalidDocument("it is not JSON") from None
+    _examine(parsed, 0)
+    return parsed
+
+
+def _integer(text: str) -> Any:
+    return Written(text) if text == "-0" or len(text) > 18 else int(text)
 
 
 def _no_constant(name: str) -> Any:
@@ -63,14 +78,26 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _depth(value: Any, at: int = 0) -> int:
-    if at > MOST_DEPTH:
-        return at
-    if isinstance(value, dict):
-        return max((_depth(each, at + 1) for each in value.values()), default=at)
-    if isinstance(value, list):
-        return max((_depth(each, at + 1) for each in value), default=at)
-    return at
+def _examine(value: Any, depth: int) -> None:
+    if depth > MOST_DEPTH:
+        raise InvalidDocument("it is nested too deeply")
+    if isinstance(value, str):
+        if not value.isascii() or "\x00" in value:
+            _examine_text(value)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if not key.isascii() or "\x00" in key:
+                _examine_text(key)
+            if not isinstance(each, int):
+                _examine(each, depth + 1)
+    elif isinstance(value, list):
+        for each in value:
+            _examine(each, depth + 1)
+
+
+def _examine_text(text: str) -> None:
+    if "\x00" in text or any("\ud800" <= each <= "\udfff" for each in text):
+        raise InvalidDocument("a text holds a character that is none")
 
 
 def document_text(document: dict[str, Any]) -> str:
@@ -94,6 +121,12 @@ def with_meta(
 def instant(at: datetime) -> str:
     """A FHIR instant in UTC with milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def pretty_text(document: dict[str, Any]) -> str:
+    """A document as JSON text for people."""
+    text = json.dumps(document, cls=_Encoder, ensure_ascii=False, indent=2)
+    return text.replace('"\\u0000', "").replace('\\u0000"', "")
 
 
 def plain(value: Any) -> Any:

@@ -3,14 +3,17 @@
 What a leaf becomes depends on the parameter's type and the leaf's own: one small function for each pair.
 """
 
+import math
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
-from pypinyin import lazy_pinyin
+from pypinyin import Style, lazy_pinyin
+from pypinyin import pinyin as readings
 from sqlalchemy import Table, delete, insert
 from sqlalchemy.orm import Session
 
@@ -20,32 +23,36 @@ from records.hashing import hash_of
 from records.model import (
     INDEX_TABLES,
     IndexCompartment,
+    IndexComposite,
     IndexDate,
     IndexNumber,
+    IndexPosition,
     IndexReference,
     IndexString,
     IndexToken,
     IndexUri,
 )
-from records.parameters import Parameter, parameters_of
-from records.paths import reference_type
+from records.parameters import Parameter, parameter_number, parameters_of
+from records.paths import Node, reference_type
+from records.units import UCUM, canonical_unit
 
-Row = dict[str, Any]
+Row = tuple[Any, ...]
+COLUMNS = {
+    table.name: tuple(column.name for column in table.columns if column.name != "resource_id")
+    for table in INDEX_TABLES
+}
 
 
 @dataclass(slots=True)
 class IndexRows:
     """The index rows of one document, by table, and the patients in whose compartments it is."""
 
-    rows: dict[str, list[Row]] = field(default_factory=dict)
+    rows: dict[str, dict[Row, None]] = field(default_factory=dict)
     patients: set[str] = field(default_factory=set)
 
-    def add(self, table: Table, parameter: Parameter, **values: Any) -> None:
-        """Add a row, unless the very same is there."""
-        row = {"parameter": parameter.number, **values}
-        rows = self.rows.setdefault(table.name, [])
-        if row not in rows:
-            rows.append(row)
+    def add(self, table: Table, parameter: Parameter, *values: Any) -> None:
+        """Add a row, its values in the order of the table's columns; the very same is there once."""
+        self.rows.setdefault(table.name, {})[(parameter.number, *values)] = None
 
 
 def index_rows(document: dict[str, Any]) -> IndexRows:
@@ -56,19 +63,29 @@ def index_rows(document: dict[str, Any]) -> IndexRows:
     nodes = [(document, resource_type)]
     compartment = compartment_codes(resource_type)
     for parameter in parameters_of(resource_type).values():
-        if parameter.path is None:
-            continue
-        add = ADDERS.get(parameter.type)
-        if add is None:
-            continue
-        leaves = parameter.path(nodes)
-        for value, type_ in leaves:
-            add(found, parameter, value, type_)
-        if parameter.code in compartment:
-            found.patients.update(_patients(leaves))
+        index_parameter(found, parameter, nodes, compartment)
     if resource_type == "Patient" and "id" in document:
         found.patients.add(str(document["id"]))
     return found
+
+
+def index_parameter(
+    found: IndexRows, parameter: Parameter, nodes: list[Node], compartment: frozenset[str] = frozenset()
+) -> None:
+    """Add the rows of one parameter."""
+    if parameter.path is None:
+        return
+    leaves = parameter.path(nodes)
+    if parameter.components:
+        _composite(found, parameter, nodes, leaves)
+        return
+    add = ADDERS.get(parameter.type)
+    if add is None:
+        return
+    for value, type_ in leaves:
+        add(found, parameter, value, type_)
+    if parameter.code in compartment:
+        found.patients.update(_patients(leaves))
 
 
 @lru_cache(maxsize=256)
@@ -82,23 +99,35 @@ def is_in_patient_compartment(resource_type: str) -> bool:
     return resource_type == "Patient" or bool(compartment_codes(resource_type))
 
 
-def _patients(leaves: Iterable[tuple[Any, str]]) -> Iterator[str]:
+def _patients(leaves: Iterable[Node]) -> Iterator[str]:
     for value, type_ in leaves:
         if type_ == "Reference" and isinstance(value, dict) and reference_type(value) == "Patient":
-            yield str(value.get("reference", "")).split("/_history/")[0].rpartition("/")[2]
+            yield str(value.get("reference", "")).split("/_history/")[0].rpartition("/")[2][:64]
 
 
-def store_index(session: Session, resource_id: int, found: IndexRows, replace: bool) -> None:
-    """Write the rows of a document, in place of the old ones when it has some."""
-    if replace:
+def store_index(session: Session, found: Mapping[int, IndexRows], replaced: Sequence[int]) -> None:
+    """Write the rows of some documents by `resource.id`, one insert for each table, however many they are.
+
+    replaced: the documents that have rows already, which go.
+    """
+    if replaced:
         for table in INDEX_TABLES:
-            session.execute(delete(table).where(table.c.resource_id == resource_id))
-    tables = {table.name: table for table in INDEX_TABLES}
-    for name, rows in found.rows.items():
+            session.execute(delete(table).where(table.c.resource_id.in_(replaced)))
+    for table in INDEX_TABLES:
+        columns = COLUMNS[table.name]
+        rows = [
+            dict(zip(columns, row, strict=True)) | {"resource_id": resource_id}
+            for resource_id, rows in found.items()
+            for row in rows.rows.get(table.name, ())
+        ]
         if rows:
-            session.execute(insert(tables[name]), [{**row, "resource_id": resource_id} for row in rows])
-    if found.patients:
-        members = [{"patient": patient, "resource_id": resource_id} for patient in sorted(found.patients)]
+            session.execute(insert(table), rows)
+    members = [
+        {"patient": patient, "resource_id": resource_id}
+        for resource_id, rows in found.items()
+        for patient in sorted(rows.patients)
+    ]
+    if members:
         session.execute(insert(IndexCompartment), members)
 
 
@@ -108,17 +137,31 @@ def fold(text: str) -> str:
     return " ".join("".join(each for each in plain if not unicodedata.combining(each)).casefold().split())
 
 
+def of_type_number(parameter: Parameter) -> int:
+    """The number under which identifiers stand with their type, for `:of-type`."""
+    return parameter_number(parameter.resource_type, f"{parameter.code}:of-type")
+
+
 def _token(found: IndexRows, parameter: Parameter, value: Any, type_: str) -> None:
     for system, code, text in _tokens(value, type_):
-        if code or system:
+        if code or system or text:
             found.add(
-                IndexToken,
-                parameter,
-                value=hash_of(system, code),
-                code=hash_of(code),
-                system=hash_of(system),
-                text=fold(text)[:200],
-            )
+                IndexToken, parameter, hash_of(system, code), hash_of(code), hash_of(system),
+                fold(text or code)[:200],
+            )  # fmt: skip
+    if type_ == "Identifier" and isinstance(value, dict):
+        _token_of_type(found, parameter, value)
+
+
+def _token_of_type(found: IndexRows, parameter: Parameter, value: dict[str, Any]) -> None:
+    """An identifier under the codes of its type (R4 3.1.1.4.5, `:of-type`)."""
+    kind = value.get("type")
+    codings = kind.get("coding") if isinstance(kind, dict) else None
+    for coding in codings if isinstance(codings, list) else ():
+        if isinstance(coding, dict) and value.get("value"):
+            parts = (str(coding.get("system", "")), str(coding.get("code", "")), str(value["value"]))
+            row = (of_type_number(parameter), hash_of(*parts), 0, 0, "")
+            found.rows.setdefault(IndexToken.name, {})[row] = None
 
 
 def _tokens(value: Any, type_: str) -> Iterator[tuple[str, str, str]]:
@@ -138,22 +181,41 @@ def _tokens(value: Any, type_: str) -> Iterator[tuple[str, str, str]]:
     elif isinstance(value, bool):
         yield "", str(value).lower(), ""
     elif isinstance(value, str):
-        yield "", "true" if type_ == "dateTime" else value, ""  # Patient.deceased: a date says yes
+        yield "", value, ""
 
 
 def _string(found: IndexRows, parameter: Parameter, value: Any, type_: str) -> None:
     for text in _texts(value, type_):
-        exact = " ".join(text.split())
-        found.add(IndexString, parameter, value=fold(exact)[:200], exact=exact[:200])
-        if parameter.code == "phonetic" or type_ == "HumanName":
-            sound = pinyin(exact)
-            if sound:
-                found.add(IndexString, parameter, value=sound[:200], exact=exact[:200])
+        exact = text[:200]
+        found.add(IndexString, parameter, fold(text)[:200], exact)
+        if type_ == "HumanName" or parameter.code in NAME_CODES:
+            for sound in _ways_to_ask(fold(text)[:32]):
+                found.add(IndexString, parameter, sound[:200], "")
 
 
-def pinyin(text: str) -> str:
-    """How a Chinese text sounds, written together; empty without Chinese characters."""
-    return "".join(lazy_pinyin(text, errors="ignore"))
+NAME_CODES = frozenset({"name", "family", "given", "phonetic"})
+
+
+def _ways_to_ask(name: str) -> Iterator[str]:
+    """How else a Chinese name is asked for: from a later character on, by pinyin and by its initials.
+
+    A surname that is read in several ways is found by each of them (单: shan, dan).
+    """
+    if not any("\u4e00" <= each <= "\u9fff" for each in name):
+        return
+    for at in range(1, len(name)):
+        if not name[at].isspace():
+            yield name[at:]
+    first = readings(name[0], style=Style.NORMAL, heteronym=True, errors="ignore")
+    rest = lazy_pinyin(name[1:], errors="ignore")
+    for sound in dict.fromkeys(first[0] if first else ("",)):
+        sounds = [sound, *rest] if sound else rest
+        if sounds:
+            yield "".join(sounds)
+            yield " ".join(sounds)
+    yield "".join(each[0] for each in lazy_pinyin(name, errors="ignore"))
+    if len(rest) > 1:
+        yield "".join(rest)
 
 
 NAME_PARTS = ("text", "family", "given", "prefix", "suffix")
@@ -173,7 +235,7 @@ def _texts(value: Any, type_: str) -> Iterator[str]:
 
 def _date(found: IndexRows, parameter: Parameter, value: Any, type_: str) -> None:
     for low, high in _intervals(value, type_):
-        found.add(IndexDate, parameter, low=low, high=high)
+        found.add(IndexDate, parameter, low, high)
 
 
 def _intervals(value: Any, type_: str) -> Iterator[tuple[int, int]]:
@@ -205,14 +267,19 @@ def _quantity(found: IndexRows, parameter: Parameter, value: Any, type_: str) ->
         names = {code, str(value.get("unit", ""))} - {""} or {""}
         for name in names:
             _number_row(found, parameter, amount, hash_of(system, name) if name == code else 0, hash_of(name))
+        canonical = canonical_unit(code) if system == UCUM else None
+        if canonical is not None:
+            _number_row(found, parameter, amount, hash_of("canonical", canonical[1]), 0, canonical[0])
     else:
         _number_row(found, parameter, value, 0, hash_of(""))
 
 
-def _number_row(found: IndexRows, parameter: Parameter, amount: Any, unit: int, code: int) -> None:
+def _number_row(
+    found: IndexRows, parameter: Parameter, amount: Any, unit: int, code: int, factor: float = 1
+) -> None:
     bounds = number_interval(str(amount)) if isinstance(amount, int | float | str | Decimal) else None
     if bounds is not None:
-        found.add(IndexNumber, parameter, low=bounds[0], high=bounds[1], unit=unit, code=code)
+        found.add(IndexNumber, parameter, bounds[0] * factor, bounds[1] * factor, unit, code)
 
 
 def number_interval(text: str) -> tuple[float, float] | None:
@@ -228,10 +295,9 @@ def number_interval(text: str) -> tuple[float, float] | None:
 
 
 def _reference(found: IndexRows, parameter: Parameter, value: Any, type_: str) -> None:
-    if isinstance(value, str):  # canonical and uri
-        found.add(
-            IndexReference, parameter, target=hash_of(value.partition("|")[0]), target_type="", identifier=0
-        )
+    if isinstance(value, str):  # canonical and uri, found with their version and without
+        for text in dict.fromkeys((value, value.partition("|")[0])):
+            found.add(IndexReference, parameter, hash_of(text), "", 0)
         return
     if not isinstance(value, dict):
         return
@@ -241,13 +307,8 @@ def _reference(found: IndexRows, parameter: Parameter, value: Any, type_: str) -
     if isinstance(identifier, dict) and identifier.get("value"):
         hashed = hash_of(str(identifier.get("system", "")), str(identifier["value"]))
     if literal or hashed:
-        found.add(
-            IndexReference,
-            parameter,
-            target=reference_hash(literal) if literal else 0,
-            target_type=reference_type(value)[:40],
-            identifier=hashed,
-        )
+        target = reference_hash(literal) if literal else 0
+        found.add(IndexReference, parameter, target, reference_type(value)[:40], hashed)
 
 
 def reference_hash(literal: str) -> int:
@@ -257,7 +318,53 @@ def reference_hash(literal: str) -> int:
 
 def _uri(found: IndexRows, parameter: Parameter, value: Any, _type: str) -> None:
     if isinstance(value, str) and value:
-        found.add(IndexUri, parameter, value=value[:500])
+        found.add(IndexUri, parameter, value[:500])
+
+
+def _position(found: IndexRows, parameter: Parameter, value: Any, _type: str) -> None:
+    if isinstance(value, dict):
+        try:
+            latitude, longitude = float(value["latitude"]), float(value["longitude"])
+        except (KeyError, TypeError, ValueError):
+            return
+        if abs(latitude) <= 90 and abs(longitude) <= 180:
+            found.add(IndexPosition, parameter, latitude, *on_sphere(latitude, longitude))
+
+
+def on_sphere(latitude: float, longitude: float) -> tuple[float, float, float]:
+    """A place on Earth as a point of a sphere of radius 1, so that distance is a sum of squares in SQL."""
+    phi, theta = math.radians(latitude), math.radians(longitude)
+    return math.cos(phi) * math.cos(theta), math.cos(phi) * math.sin(theta), math.sin(phi)
+
+
+MOST_COMBINATIONS = 400
+
+
+def _composite(found: IndexRows, parameter: Parameter, nodes: list[Node], bases: list[Node]) -> None:
+    """For each element that the values stand in together, every combination of them (R4 3.1.1.4.14)."""
+    for base in bases:
+        parts: list[list[Row]] = []
+        for component in parameter.components:
+            scratch = IndexRows()
+            for value, type_ in component.path(nodes if component.from_root else [base]):
+                ADDERS[component.parameter.type](scratch, component.parameter, value, type_)
+            parts.append([COMPOSED[table](row[1:]) for table, rows in scratch.rows.items() for row in rows])
+        for number, combination in enumerate(product(*parts)):
+            if number == MOST_COMBINATIONS:
+                break
+            first, second = combination[0], combination[1]
+            third = combination[2][4:6] if len(combination) > 2 else (0.0, 0.0)
+            found.add(IndexComposite, parameter, *first[:3], *second[:3], *second[3:8], *third)
+
+
+COMPOSED: dict[str, Callable[[Row], Row]] = {
+    # row of a table: target or code (3 hashes), text, low, high, unit, code of the unit
+    "index_token": lambda row: (row[0], row[1], row[2], "", 0.0, 0.0, 0, 0),
+    "index_reference": lambda row: (row[0], 0, 0, "", 0.0, 0.0, 0, 0),
+    "index_string": lambda row: (0, 0, 0, row[0], 0.0, 0.0, 0, 0),
+    "index_date": lambda row: (0, 0, 0, "", float(row[0]), float(row[1]), 0, 0),
+    "index_number": lambda row: (0, 0, 0, "", row[0], row[1], row[2], row[3]),
+}
 
 
 Adder = Callable[[IndexRows, Parameter, Any, str], None]
@@ -270,4 +377,5 @@ ADDERS: dict[str, Adder] = {
     "number": _quantity,
     "reference": _reference,
     "uri": _uri,
+    "special": _position,
 }

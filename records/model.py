@@ -63,10 +63,14 @@ class ResourceVersion(Base):
     """One version of a document, the present one included."""
 
     __tablename__ = "resource_version"
-    __table_args__ = (Index("ix_resource_version_at", "updated_at"),)
+    __table_args__ = (
+        Index("ix_resource_version_at", "updated_at", "resource_id", "version"),
+        Index("ix_resource_version_type", "type", "updated_at", "resource_id", "version"),
+    )
 
     resource_id: Mapped[int] = mapped_column(BigKey, ForeignKey("resource.id"), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str] = mapped_column(text_key(40))  # copied from the resource, for a type's history
     method: Mapped[str] = mapped_column(String(8))  # POST, PUT, PATCH, DELETE
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     body: Mapped[str] = mapped_column(Text, default="")
@@ -160,7 +164,9 @@ IndexComposite = Table(  # one row for each pair (or triple) of values that stan
     "index_composite",
     Base.metadata,
     _parameter(),
-    Column("first", BigInteger, nullable=False),  # of a token: hash of system and code; of a reference: target
+    Column(
+        "first", BigInteger, nullable=False
+    ),  # of a token: hash of system and code; of a reference: target
     Column("first_code", BigInteger, nullable=False),
     Column("first_system", BigInteger, nullable=False),
     Column("second", BigInteger, nullable=False),  # the same of a second token or reference, else 0

@@ -1,11 +1,13 @@
 """The search parameters of every resource type, from the standard's definitions, compiled when first used."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from records.definitions import definitions
-from records.paths import Path, UnsupportedPath, compile_path
+from records.paths import Node, Path, UnsupportedPath, compile_path
 
 EVERY_TYPE = ("Resource", "DomainResource")
 FROM_THE_ROW = {"_id": "token", "_lastUpdated": "date"}
@@ -14,6 +16,15 @@ FROM_THE_ROW = {"_id": "token", "_lastUpdated": "date"}
 NOT_INDEXED = frozenset(
     {"_content", "_filter", "_query", "_text", "_id", "_lastUpdated", "_list", "_has", "_type"}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One value of a composite parameter."""
+
+    parameter: "Parameter"  # the parameter that it is searched as
+    path: Path  # from the element that the values stand in together
+    from_root: bool = False  # or from the document itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,8 @@ class Parameter:
     expression: str
     targets: tuple[str, ...] = ()
     path: Path | None = None  # None: not made from the document
+    components: tuple[Component, ...] = ()
+    is_ready: bool = True  # False: documents that were there before it have no rows yet
 
 
 def parameter_number(resource_type: str, code: str) -> int:
@@ -35,38 +48,101 @@ def parameter_number(resource_type: str, code: str) -> int:
     return int.from_bytes(digest) & 0x7FFFFFFF
 
 
+def parameters_of(resource_type: str) -> Mapping[str, Parameter]:
+    """The parameters of a type by code: the standard's, and those that the site added."""
+    custom = _custom.get(resource_type)
+    return _standard(resource_type) if custom is None else custom
+
+
+_custom: dict[str, dict[str, Parameter]] = {}
+
+
+def set_custom(parameters: Iterable[Parameter]) -> None:
+    """Let these be all the parameters that the site added (`records.custom_parameters` reads them)."""
+    found: dict[str, dict[str, Parameter]] = {}
+    for parameter in parameters:
+        of_type = found.setdefault(parameter.resource_type, dict(_standard(parameter.resource_type)))
+        of_type[parameter.code] = parameter
+    _custom.clear()
+    _custom.update(found)
+
+
 @lru_cache(maxsize=256)
-def parameters_of(resource_type: str) -> dict[str, Parameter]:
-    """The parameters of a type by code."""
+def _standard(resource_type: str) -> dict[str, Parameter]:
     tables = definitions()["parameters"]
-    found = {}
+    found: dict[str, Parameter] = {}
+    composites: list[tuple[str, dict[str, Any]]] = []
     for base in (*EVERY_TYPE, resource_type):
         for code, row in tables.get(base, {}).items():
-            found[code] = _parameter(resource_type, code, row)
+            if row["type"] == "composite":
+                composites.append((code, row))
+            else:
+                found[code] = _parameter(resource_type, code, row)
+    for code, row in composites:
+        found[code] = _composite(resource_type, code, row, found)
     return found
 
 
-RESTATED = {("Patient", "deceased"): "Patient.deceased"}
-"""Expressions that say with `and` what the indexing of their leaf says already."""
+def is_standard(resource_type: str, code: str) -> bool:
+    """Whether R4 itself defines a parameter."""
+    return code in _standard(resource_type)
 
 
-def _parameter(resource_type: str, code: str, row: dict[str, object]) -> Parameter:
-    expression = RESTATED.get((resource_type, code), str(row["expression"]))
-    path = None
-    if code not in NOT_INDEXED and expression and row["type"] not in ("composite", "special"):
+def _is_deceased(nodes: list[Node]) -> list[Node]:
+    """`Patient.deceased.exists() and Patient.deceased != false`: without the element, false."""
+    document = nodes[0][0]
+    return [("deceasedDateTime" in document or document.get("deceasedBoolean") is True, "boolean")]
+
+
+COMPUTED: dict[tuple[str, str], Path] = {("Patient", "deceased"): _is_deceased}
+"""Expressions outside of the compiled part of FHIRPath."""
+
+
+def _parameter(resource_type: str, code: str, row: dict[str, Any]) -> Parameter:
+    path = COMPUTED.get((resource_type, code))
+    if path is None and code not in NOT_INDEXED and row["expression"]:
         try:
-            path = compile_path(expression, resource_type)
+            path = compile_path(row["expression"], resource_type)
         except UnsupportedPath:
             path = None
-    targets = row.get("target", [])
     return Parameter(
         resource_type,
         code,
-        str(row["type"]),
+        row["type"],
         parameter_number(resource_type, code),
-        expression,
-        tuple(str(target) for target in targets) if isinstance(targets, list) else (),
+        row["expression"],
+        tuple(row.get("target", ())),
         path,
+    )
+
+
+def custom_parameter(
+    resource_type: str, code: str, type_: str, expression: str, targets: tuple[str, ...], is_ready: bool
+) -> Parameter:
+    """A parameter of the site's own. Raises UnsupportedPath for an expression that cannot be compiled."""
+    path = compile_path(expression, resource_type)
+    number = parameter_number(resource_type, code)
+    return Parameter(resource_type, code, type_, number, expression, targets, path, is_ready=is_ready)
+
+
+def _composite(
+    resource_type: str, code: str, row: dict[str, Any], others: Mapping[str, Parameter]
+) -> Parameter:
+    components = []
+    for component_code, expression in row["components"]:
+        from_root = expression.startswith("%resource.")
+        path = compile_path(expression.removeprefix("%resource."), resource_type)
+        searched_as = others.get(component_code) or _parameter(resource_type, component_code, {})
+        components.append(Component(searched_as, path, from_root))
+    return Parameter(
+        resource_type,
+        code,
+        "composite",
+        parameter_number(resource_type, code),
+        row["expression"],
+        (),
+        compile_path(row["expression"], resource_type),
+        tuple(components),
     )
 
 

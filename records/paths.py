@@ -148,6 +148,8 @@ def _step(name: str) -> Path:
 
 
 def _of_type(type_name: str) -> Path:
+    if type_name == "DateTime":  # as some of the standard's own expressions write it
+        type_name = "dateTime"
     return lambda nodes: [node for node in nodes if node[1] == type_name]
 
 

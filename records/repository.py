@@ -4,26 +4,28 @@ Doors and rooms hand over a document and the Caller who brings it. Its versions,
 change and the audit entry are written in one transaction. R4 3.1 (RESTful API).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from access.audit import note, note_once
+from access.audit import Noted, note_all, note_once
 from access.caller import Action, Caller
 from access.site import keep_consent
-from kernel.changes import record_change
+from kernel.changes import record_changes
 from kernel.clock import new_id
+from kernel.database import table_of
 from kernel.errors import CloudfilmError, Kind
+from records.custom_parameters import follow_definition, know_custom_parameters
 from records.documents import document_text, plain, with_meta
 from records.hashing import hash_of
 from records.indexing import IndexRows, index_rows, store_index
-from records.model import Resource, ResourceVersion
+from records.model import IndexCompartment, Resource, ResourceVersion
 from records.parameters import resource_types
-from records.reach import within
+from records.reach import reach_of_types, within
 from records.room import Records
 
 
@@ -74,9 +76,27 @@ class VersionConflict(CloudfilmError):
         super().__init__(f"The present version is {present}; read it and try again.")
 
 
+class ExistsAlready(CloudfilmError):
+    """The resource is there, and the caller counted on that it is not (If-None-Match: *)."""
+
+    kind = Kind.PRECONDITION
+
+    def __init__(self, resource_type: str, logical_id: str) -> None:
+        super().__init__(f"{resource_type}/{logical_id} exists already.")
+
+
+class NamedTwice(CloudfilmError):
+    """The same resource changed twice in one transaction (R4 3.1.0.11.2)."""
+
+    kind = Kind.INVALID
+
+    def __init__(self, resource_type: str, logical_id: str) -> None:
+        super().__init__(f"{resource_type}/{logical_id} is changed by more than one entry.")
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One version of a document."""
+    """One version of a document; of a deletion, `body` is empty."""
 
     resource_type: str
     logical_id: str
@@ -84,6 +104,30 @@ class Stored:
     updated_at: datetime
     body: str
     is_new: bool = False
+    method: str = ""  # that made it, where it was asked for: POST, PUT, PATCH or DELETE
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """One change of a resource."""
+
+    resource_type: str
+    document: dict[str, Any] | None  # None: delete
+    logical_id: str = ""  # empty: a new one, with an id of ours
+    if_match: int | None = None  # the version that must be the present one
+    must_be_new: bool = False
+    method: str = "PUT"
+    institution: str = ""
+    id_is_ours: bool = False  # the id was made for it just now: nothing can be there under it
+
+
+_TABLE = table_of(Resource)
+_VERSIONS = table_of(ResourceVersion)
+_ROW = (
+    _TABLE.c.id, _TABLE.c.type, _TABLE.c.logical_id, _TABLE.c.self_hash, _TABLE.c.version, _TABLE.c.deleted,
+    _TABLE.c.updated_at, _TABLE.c.body,
+)  # fmt: skip
+ResourceRow = Row[tuple[int, str, str, int, int, bool, datetime, str]]
 
 
 def require_type(resource_type: str) -> None:
@@ -92,21 +136,44 @@ def require_type(resource_type: str) -> None:
         raise UnknownType(resource_type)
 
 
+_ONE = select(*_ROW).where(_TABLE.c.type == bindparam("of_type"), _TABLE.c.logical_id == bindparam("of_id"))
+
+
 def read(records: Records, caller: Caller, resource_type: str, logical_id: str) -> Stored:
     """The present version. Raises ResourceNotFound, ResourceGone or Forbidden."""
     require_type(resource_type)
     caller.require(Action(resource_type, "r"))
-    statement = select(Resource).where(Resource.type == resource_type, Resource.logical_id == logical_id)
     with records.database.snapshot() as session:
-        row = session.scalar(within(statement, caller.reach, resource_type))
-        if row is None:
-            raise ResourceNotFound(resource_type, logical_id)
+        row = _row(session, caller, resource_type, logical_id)
         if row.deleted:
             raise ResourceGone(resource_type, logical_id)
         stored = bodies(records, session, [row])
     if not stored:
         raise ResourceNotFound(resource_type, logical_id)
     note_read(records, caller, resource_type, logical_id)
+    return stored[0]
+
+
+def _row(session: Session, caller: Caller, resource_type: str, logical_id: str) -> ResourceRow:
+    statement = _ONE if caller.reach.is_everywhere else within(_ONE, caller.reach, resource_type)
+    row = session.connection().execute(statement, {"of_type": resource_type, "of_id": logical_id}).first()
+    if row is None:
+        raise ResourceNotFound(resource_type, logical_id)
+    return row
+
+
+def read_in(
+    records: Records, session: Session, caller: Caller, resource_type: str, logical_id: str
+) -> Stored:
+    """The present version as a transaction sees it. Raises ResourceNotFound, ResourceGone or Forbidden."""
+    require_type(resource_type)
+    caller.require(Action(resource_type, "r"))
+    row = _row(session, caller, resource_type, logical_id)
+    if row.deleted:
+        raise ResourceGone(resource_type, logical_id)
+    stored = bodies(records, session, [row])
+    if not stored:
+        raise ResourceNotFound(resource_type, logical_id)
     return stored[0]
 
 
@@ -118,18 +185,29 @@ def note_read(records: Records, caller: Caller, resource_type: str, logical_id: 
     )  # fmt: skip
 
 
-def bodies(records: Records, session: Session, rows: list[Resource]) -> list[Stored]:
+def rows_by_id(session: Session, ids: Sequence[int]) -> list[ResourceRow]:
+    """Rows in the order of their `resource.id`s; those that went meanwhile are left out."""
+    if not ids:
+        return []
+    rows = session.connection().execute(select(*_ROW).where(_TABLE.c.id.in_(ids), ~_TABLE.c.deleted))
+    found = {row.id: row for row in rows}
+    return [found[each] for each in ids if each in found]
+
+
+def bodies(records: Records, session: Session, rows: Sequence[ResourceRow]) -> list[Stored]:
     """The documents of rows in their order; what is drawn from elsewhere is drawn now, all of a type at
     once."""
-    drawn: dict[str, Mapping[str, str]] = {}
-    for type_ in {row.type for row in rows} & records.projections.keys():
+    drawn: dict[tuple[str, str], Stored] = {}
+    for type_ in {row.type for row in rows if not row.body} & records.projections.keys():
         ids = [row.logical_id for row in rows if row.type == type_]
-        drawn[type_] = records.projections[type_].draw(session, ids)
+        for logical_id, each in records.projections[type_].draw(session, ids).items():
+            drawn[type_, logical_id] = Stored(type_, logical_id, each.version, each.updated_at, each.body)
     found = []
     for row in rows:
-        body = drawn[row.type].get(row.logical_id, "") if row.type in drawn else row.body
-        if body:
-            found.append(Stored(row.type, row.logical_id, row.version, row.updated_at, body))
+        if row.body:
+            found.append(Stored(row.type, row.logical_id, row.version, row.updated_at, row.body))
+        elif (row.type, row.logical_id) in drawn:
+            found.append(drawn[row.type, row.logical_id])
     return found
 
 
@@ -141,138 +219,257 @@ def write(
     *,
     logical_id: str = "",
     if_match: int | None = None,
+    must_be_new: bool = False,
     method: str = "PUT",
     institution: str = "",
 ) -> Stored:
     """Create a document, or make a new version of it, within the caller's transaction.
 
     logical_id: empty for a new one with an id of ours. if_match: the version that must be the present one.
-    Raises UnknownType, DrawnElsewhere, VersionConflict, ResourceNotFound (outside of the reach) or Forbidden.
+    Raises UnknownType, DrawnElsewhere, VersionConflict, ExistsAlready, ResourceNotFound (outside of the
+    reach) or Forbidden.
     """
-    resource_type = str(document["resourceType"])
-    require_type(resource_type)
-    if resource_type in records.projections:
-        raise DrawnElsewhere(resource_type)
-    logical_id = logical_id or new_id()
-    row = session.scalar(
-        select(Resource)
-        .where(Resource.type == resource_type, Resource.logical_id == logical_id)
-        .with_for_update()
+    writing = Writing(
+        str(document["resourceType"]), document, logical_id, if_match, must_be_new, method, institution
     )
-    caller.require(Action(resource_type, "c" if row is None or row.deleted else "u"))
-    if if_match is not None and (row is None or row.version != if_match):
-        raise VersionConflict(row.version if row else 0)
-    if row is not None:
-        require_reach(session, caller, resource_type, row.id)
-    now = records.clock.now()
-    version = row.version + 1 if row else 1
-    complete = with_meta(document, logical_id, version, now)
-    body = document_text(complete)
-    if row is None:
-        owner = institution or caller.principal.institution or records.institution
-        resource_id = _insert(
-            session, resource_type, logical_id, owner, caller.principal.department, now, body
-        )
-    else:
-        resource_id = row.id
-        session.execute(
-            update(Resource)
-            .where(Resource.id == resource_id)
-            .values(version=version, deleted=False, updated_at=now, body=body)
-        )
-    _keep_version(session, resource_id, version, method, now, body)
-    store_index(session, resource_id, index_rows(plain(complete)), replace=row is not None)
-    require_reach(session, caller, resource_type, resource_id)
-    if resource_type == "Consent":  # it holds from the commit on, for tokens that are out there too
-        keep_consent(now, session, logical_id, plain(complete))
-    kind = "resource-created" if row is None else "resource-updated"
-    record_change(session, records.clock, kind, f"{resource_type}/{logical_id}", version=version)
-    verb = "create" if row is None else "update"
-    note(session, records.clock, caller, f"{verb} {resource_type}", f"{resource_type}/{logical_id}")
-    return Stored(resource_type, logical_id, version, now, body, is_new=row is None)
-
-
-def _insert(
-    session: Session,
-    resource_type: str,
-    logical_id: str,
-    institution: str,
-    department: str,
-    at: datetime,
-    body: str,
-) -> int:
-    return int(
-        session.execute(
-            insert(Resource)
-            .values(
-                type=resource_type,
-                logical_id=logical_id,
-                self_hash=hash_of(f"{resource_type}/{logical_id}"),
-                version=1,
-                deleted=False,
-                institution=institution,
-                department=department,
-                updated_at=at,
-                body=body,
-            )
-            .returning(Resource.id)
-        ).scalar_one()
-    )
-
-
-def _keep_version(
-    session: Session, resource_id: int, version: int, method: str, at: datetime, body: str
-) -> None:
-    session.execute(
-        insert(ResourceVersion).values(
-            resource_id=resource_id, version=version, method=method, updated_at=at, body=body
-        )
-    )
-
-
-def require_reach(session: Session, caller: Caller, resource_type: str, resource_id: int) -> None:
-    """A caller changes only what it may know of, and what it makes must lie within its reach."""
-    if caller.reach.is_everywhere:
-        return
-    statement = within(select(Resource.id).where(Resource.id == resource_id), caller.reach, resource_type)
-    if session.execute(statement).first() is None:
-        raise ResourceNotFound(resource_type, "the resource")
+    return cast(Stored, write_all(records, session, caller, (writing,))[0])  # only a deletion gives None
 
 
 def remove(
-    records: Records, session: Session, caller: Caller, resource_type: str, logical_id: str
+    records: Records,
+    session: Session,
+    caller: Caller,
+    resource_type: str,
+    logical_id: str,
+    if_match: int | None = None,
 ) -> int | None:
     """Delete a document within the caller's transaction; its history stays (R4 3.1.0.7).
 
     Returns the version that says so, or None when there was nothing to delete.
     """
-    require_type(resource_type)
-    caller.require(Action(resource_type, "d"))
-    if resource_type in records.projections:
-        raise DrawnElsewhere(resource_type)
-    row = session.scalar(
-        select(Resource)
-        .where(Resource.type == resource_type, Resource.logical_id == logical_id)
-        .with_for_update()
+    writing = Writing(resource_type, None, logical_id, if_match, method="DELETE")
+    stored = write_all(records, session, caller, (writing,))[0]
+    return stored.version if stored else None
+
+
+@dataclass(slots=True)
+class _Planned:
+    """A change with what it meets and what it makes."""
+
+    writing: Writing
+    logical_id: str
+    row: Any = None  # as it stands, if at all
+    stored: Stored | None = None
+    resource_id: int = 0
+    index: IndexRows = field(default_factory=IndexRows)
+    plain: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.writing.resource_type}/{self.logical_id}"
+
+    @property
+    def verb(self) -> str:
+        if self.writing.document is None:
+            return "delete"
+        return "create" if self.row is None or self.row.deleted else "update"
+
+
+def write_all(
+    records: Records, session: Session, caller: Caller, writings: Sequence[Writing]
+) -> list[Stored | None]:
+    """Make several changes within the caller's transaction: one statement for each table, however many.
+
+    Returns what each made, in their order; None for the deletion of what is not there. Rows are locked in
+    the order of their names, so that two such calls never wait for each other. Raises as `write`, and
+    NamedTwice.
+    """
+    know_custom_parameters(records.database, session)
+    for each in writings:
+        require_type(each.resource_type)
+        if each.resource_type in records.projections and each.resource_type in DRAWN_ONLY:
+            caller.require(Action(each.resource_type, VERBS.get(each.method, "u")))
+            raise DrawnElsewhere(each.resource_type)
+    planned = [_Planned(each, each.logical_id or new_id()) for each in writings]
+    _meet(records, session, planned)
+    changing = [each for each in planned if each.verb != "delete" or (each.row and not each.row.deleted)]
+    for each in planned:
+        caller.require(Action(each.writing.resource_type, each.verb[0]))
+    for each in changing:
+        _check(records, each)
+    _require_reach(session, caller, [each for each in changing if each.row is not None])
+    if changing:
+        _store(records, session, caller, changing)
+    return [each.stored for each in planned]
+
+
+VERBS = {"POST": "c", "DELETE": "d"}
+
+DRAWN_ONLY = frozenset({"ImagingStudy", "AuditEvent"})
+"""Types of which there are no stored documents at all: every one is drawn."""
+
+
+def _meet(records: Records, session: Session, planned: Sequence[_Planned]) -> None:
+    """Lock the rows that the changes meet."""
+    seen: set[tuple[str, str]] = set()
+    for each in planned:
+        name = (each.writing.resource_type, each.logical_id)
+        if name in seen:
+            raise NamedTwice(*name)
+        if each.writing.logical_id and not each.writing.id_is_ours:
+            seen.add(name)
+    named = sorted(seen)
+    found = _locked(session, named)
+    absent = [name for name in named if name not in found]
+    if absent and not records.database.is_sqlite:  # two creators of one name: the second waits for the first
+        for type_, logical_id in absent:
+            session.execute(select(func.pg_advisory_xact_lock(hash_of(f"{type_}/{logical_id}"))))
+        found |= _locked(session, absent)
+    for each in planned:
+        each.row = found.get((each.writing.resource_type, each.logical_id))
+
+
+def _locked(session: Session, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:
+    if not names:
+        return {}
+    statement = select(*_ROW).order_by(_TABLE.c.type, _TABLE.c.logical_id).with_for_update()
+    if len(names) == 1:
+        statement = statement.where(_TABLE.c.type == names[0][0], _TABLE.c.logical_id == names[0][1])
+    else:
+        statement = statement.where(tuple_(_TABLE.c.type, _TABLE.c.logical_id).in_(names))
+    return {(row.type, row.logical_id): row for row in session.connection().execute(statement)}
+
+
+def lock(session: Session, resource_type: str, logical_id: str) -> None:
+    """Let nobody else change a document until the transaction ends."""
+    _locked(session, [(resource_type, logical_id)])
+
+
+def _check(records: Records, each: _Planned) -> None:
+    row, writing = each.row, each.writing
+    if writing.if_match is not None and (row is None or row.deleted or row.version != writing.if_match):
+        raise VersionConflict(row.version if row else 0)
+    if row is not None and not row.deleted:
+        if writing.must_be_new:
+            raise ExistsAlready(writing.resource_type, each.logical_id)
+        if not row.body and writing.resource_type in records.projections:
+            raise DrawnElsewhere(writing.resource_type)
+
+
+def _require_reach(session: Session, caller: Caller, planned: Sequence[_Planned]) -> None:
+    """A caller changes only what it may know of, and what it makes must lie within its reach."""
+    if caller.reach.is_everywhere or not planned:
+        return
+    ids = {(each.resource_id or each.row.id): each for each in planned}
+    types = {each.writing.resource_type for each in planned}
+    seen = session.scalars(
+        select(_TABLE.c.id).where(_TABLE.c.id.in_(ids), reach_of_types(caller.reach, types, _TABLE.c))
+    ).all()
+    for resource_id, each in ids.items():
+        if resource_id not in seen and not (each.row is not None and each.row.deleted):
+            raise ResourceNotFound(each.writing.resource_type, each.logical_id)
+
+
+def _store(records: Records, session: Session, caller: Caller, planned: Sequence[_Planned]) -> None:
+    now = records.clock.now()
+    for each in planned:
+        version, body = each.row.version + 1 if each.row else 1, ""
+        if each.writing.document is not None:
+            complete = with_meta(each.writing.document, each.logical_id, version, now)
+            body, each.plain = document_text(complete), plain(complete)
+            each.index = index_rows(each.plain)
+        each.stored = Stored(
+            each.writing.resource_type, each.logical_id, version, now, body, each.verb == "create"
+        )
+    owner = caller.principal.institution or records.institution
+    _insert_rows(session, [each for each in planned if each.row is None], owner, caller.principal.department)
+    _update_rows(session, [each for each in planned if each.row is not None])
+    session.connection().execute(
+        insert(_VERSIONS),
+        [
+            {
+                "resource_id": each.resource_id, "type": each.writing.resource_type,
+                "version": each.stored.version, "method": each.writing.method, "updated_at": now,
+                "body": each.stored.body,
+            }
+            for each in planned
+            if each.stored
+        ],
+    )  # fmt: skip
+    replaced = [each.resource_id for each in planned if each.row is not None and not each.row.deleted]
+    store_index(session, {each.resource_id: each.index for each in planned}, replaced)
+    _require_reach(session, caller, [each for each in planned if each.writing.document is not None])
+    for each in planned:
+        if each.writing.resource_type == "Consent":  # it holds from the commit on, for tokens out there too
+            keep_consent(now, session, each.logical_id, each.plain)
+        elif each.writing.resource_type == "SearchParameter":
+            follow_definition(records, session, each.logical_id, each.plain)
+    record_changes(
+        session, records.clock,
+        [(f"resource-{each.verb}d", each.name, {"version": each.stored.version})
+         for each in planned if each.stored],
+    )  # fmt: skip
+    note_all(session, records.clock, caller, [_noted(each) for each in planned])
+
+
+def _noted(each: _Planned) -> Noted:
+    """The entry of a change; where it is about one patient, with the patient."""
+    patients = each.index.patients
+    return Noted(
+        f"{each.verb} {each.writing.resource_type}", each.name,
+        patient_id=next(iter(patients)) if len(patients) == 1 else "",
+    )  # fmt: skip
+
+
+def _insert_rows(session: Session, planned: Sequence[_Planned], owner: str, department: str) -> None:
+    if not planned:
+        return
+    rows = [
+        {
+            "type": each.writing.resource_type,
+            "logical_id": each.logical_id,
+            "self_hash": hash_of(each.name),
+            "version": 1,
+            "deleted": each.writing.document is None,
+            "institution": each.writing.institution or owner,
+            "department": department,
+            "updated_at": each.stored.updated_at,
+            "body": each.stored.body,
+        }
+        for each in planned
+        if each.stored
+    ]
+    made = session.connection().execute(
+        insert(_TABLE).returning(_TABLE.c.id, _TABLE.c.type, _TABLE.c.logical_id), rows
     )
-    if row is None or row.deleted:
-        return None
-    require_reach(session, caller, resource_type, row.id)
-    now, version = records.clock.now(), row.version + 1
-    session.execute(
-        update(Resource)
-        .where(Resource.id == row.id)
-        .values(version=version, deleted=True, updated_at=now, body="")
+    ids = {(row.type, row.logical_id): row.id for row in made}
+    for each in planned:
+        each.resource_id = ids[each.writing.resource_type, each.logical_id]
+
+
+_UPDATE = (
+    update(_TABLE)
+    .where(_TABLE.c.id == bindparam("of_row"))
+    .values(
+        version=bindparam("new_version"), deleted=bindparam("is_deleted"), updated_at=bindparam("at"),
+        body=bindparam("new_body"),
     )
-    _keep_version(session, row.id, version, "DELETE", now, "")
-    store_index(session, row.id, IndexRows(), replace=True)
-    if resource_type == "Consent":
-        keep_consent(now, session, logical_id, None)
-    record_change(
-        session, records.clock, "resource-deleted", f"{resource_type}/{logical_id}", version=version
-    )
-    note(session, records.clock, caller, f"delete {resource_type}", f"{resource_type}/{logical_id}")
-    return version
+)  # fmt: skip
+
+
+def _update_rows(session: Session, planned: Sequence[_Planned]) -> None:
+    for each in planned:
+        each.resource_id = each.row.id
+    rows = [
+        {
+            "of_row": each.resource_id, "new_version": each.stored.version, "at": each.stored.updated_at,
+            "is_deleted": each.writing.document is None, "new_body": each.stored.body,
+        }
+        for each in planned
+        if each.stored
+    ]  # fmt: skip
+    if rows:
+        session.connection().execute(_UPDATE, rows)
 
 
 def index_projected(
@@ -284,68 +481,117 @@ def index_projected(
     department: str,
     version: int,
     updated_at: datetime,
+    keeps_version: bool = False,
 ) -> None:
-    """Keep the search index of a document that is drawn from elsewhere; its body is not stored."""
-    resource_type, logical_id = str(document["resourceType"]), str(document["id"])
-    row = session.scalar(
-        select(Resource)
-        .where(Resource.type == resource_type, Resource.logical_id == logical_id)
-        .with_for_update()
-    )
-    if row is None:
-        resource_id = _insert(session, resource_type, logical_id, institution, department, updated_at, "")
-    else:
-        resource_id = row.id
-        session.execute(
-            update(Resource)
-            .where(Resource.id == resource_id)
-            .values(
-                version=version,
-                deleted=False,
-                updated_at=updated_at,
-                institution=institution,
-                department=department,
-            )
-        )
-    store_index(session, resource_id, index_rows(document), replace=row is not None)
-    kind = "resource-created" if row is None else "resource-updated"
-    record_change(session, records.clock, kind, f"{resource_type}/{logical_id}", version=version)
+    """Keep the search index of a document that is drawn from elsewhere; its body is drawn when it is read.
 
-
-def history(
-    records: Records, caller: Caller, resource_type: str, logical_id: str
-) -> list[tuple[str, Stored]]:
-    """Every version, the newest first, each with the method that made it; a deletion has no body.
-
-    Raises ResourceNotFound or Forbidden.
+    keeps_version: the document as it is now is also a version of its history.
     """
-    require_type(resource_type)
-    caller.require(Action(resource_type, "r"))
-    statement = select(Resource).where(Resource.type == resource_type, Resource.logical_id == logical_id)
-    with records.database.snapshot() as session:
-        row = session.scalar(within(statement, caller.reach, resource_type))
-        if row is None:
-            raise ResourceNotFound(resource_type, logical_id)
-        if resource_type in records.projections:
-            return [("PUT", stored) for stored in bodies(records, session, [row])]
-        versions = session.scalars(
-            select(ResourceVersion)
-            .where(ResourceVersion.resource_id == row.id)
-            .order_by(ResourceVersion.version.desc())
-        ).all()
-    return [
-        (each.method, Stored(resource_type, logical_id, each.version, each.updated_at, each.body))
-        for each in versions
-    ]
+    index_all_projected(
+        records, session, [Projected(document, institution, department, version, updated_at, keeps_version)]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """A document that is drawn from elsewhere, as it is now."""
+
+    document: dict[str, Any]
+    institution: str
+    department: str
+    version: int
+    updated_at: datetime
+    keeps_version: bool = False  # it is also a version of its history
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Type and id."""
+        return str(self.document["resourceType"]), str(self.document["id"])
+
+
+def index_all_projected(records: Records, session: Session, all_: Sequence[Projected]) -> None:
+    """Keep the search index of documents that are drawn from elsewhere."""
+    know_custom_parameters(records.database, session)
+    known = _locked(session, sorted(each.name for each in all_))
+    ids = {name: row.id for name, row in known.items()}
+    for each in all_:
+        values = {
+            "version": each.version, "deleted": False, "updated_at": each.updated_at,
+            "institution": each.institution, "department": each.department,
+        }  # fmt: skip
+        if each.name in known:
+            session.execute(update(_TABLE).where(_TABLE.c.id == ids[each.name]).values(**values))
+        else:
+            type_, logical_id = each.name
+            made = {"type": type_, "logical_id": logical_id, "self_hash": hash_of(f"{type_}/{logical_id}")}
+            statement = insert(_TABLE).values(body="", **made, **values).returning(_TABLE.c.id)
+            ids[each.name] = session.execute(statement).scalar_one()
+    found = {ids[each.name]: index_rows(each.document) for each in all_}
+    store_index(session, found, [row.id for row in known.values()])
+    _keep_projected(session, ids, [each for each in all_ if each.keeps_version])
+    record_changes(
+        session, records.clock,
+        [(f"resource-{'updated' if each.name in known else 'created'}", "/".join(each.name),
+          {"version": each.version}) for each in all_],
+    )  # fmt: skip
+
+
+def _keep_projected(session: Session, ids: dict[tuple[str, str], int], all_: Sequence[Projected]) -> None:
+    for each in all_:
+        resource_id = ids[each.name]
+        last = session.scalar(
+            select(func.max(_VERSIONS.c.version)).where(_VERSIONS.c.resource_id == resource_id)
+        )
+        if last is None or last < each.version:
+            session.execute(
+                insert(_VERSIONS).values(
+                    resource_id=resource_id, type=each.name[0], version=each.version,
+                    method="POST" if last is None else "PUT", updated_at=each.updated_at,
+                    body=document_text(each.document),
+                )
+            )  # fmt: skip
+
+
+def forget_projected(session: Session, resource_type: str, logical_id: str) -> None:
+    """Remove the search index and history of a document whose home has lost it."""
+    found = session.scalar(
+        select(_TABLE.c.id).where(_TABLE.c.type == resource_type, _TABLE.c.logical_id == logical_id)
+    )
+    if found is not None:
+        store_index(session, {}, [found])
+        session.execute(_VERSIONS.delete().where(_VERSIONS.c.resource_id == found))
+        session.execute(_TABLE.delete().where(_TABLE.c.id == found))
+
+
+def patients_of(session: Session, resource_id: int) -> list[str]:
+    """Logical ids of the patients in whose compartment a document is."""
+    statement = select(IndexCompartment.c.patient).where(IndexCompartment.c.resource_id == resource_id)
+    return list(session.scalars(statement))
 
 
 def read_version(
     records: Records, caller: Caller, resource_type: str, logical_id: str, version: int
 ) -> Stored:
     """One version. Raises ResourceNotFound, ResourceGone or Forbidden."""
-    for method, stored in history(records, caller, resource_type, logical_id):
-        if stored.version == version:
-            if method == "DELETE":
-                raise ResourceGone(resource_type, logical_id)
-            return stored
-    raise ResourceNotFound(resource_type, f"{logical_id}/_history/{version}")
+    require_type(resource_type)
+    caller.require(Action(resource_type, "r"))
+    with records.database.snapshot() as session:
+        row = _row(session, caller, resource_type, logical_id)
+        found = (
+            session.connection()
+            .execute(
+                select(_VERSIONS.c.method, _VERSIONS.c.updated_at, _VERSIONS.c.body).where(
+                    _VERSIONS.c.resource_id == row.id, _VERSIONS.c.version == version
+                )
+            )
+            .first()
+        )
+        present = [] if found else bodies(records, session, [row])
+    if found is None and present and present[0].version == version:  # drawn, and not yet at rest
+        return present[0]
+    if found is None:
+        raise ResourceNotFound(resource_type, f"{logical_id}/_history/{version}")
+    if found.method == "DELETE":
+        raise ResourceGone(resource_type, logical_id)
+    note_read(records, caller, resource_type, logical_id)
+    return Stored(resource_type, logical_id, version, found.updated_at, found.body, method=found.method)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy.orm import Session
@@ -13,11 +14,20 @@ from kernel.database import Database
 from records.concepts import Concepts, NoConcepts
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A document that was drawn just now, as JSON text with its `meta`."""
+
+    version: int
+    updated_at: datetime
+    body: str
+
+
 class Projection(Protocol):
     """Draws documents whose facts have their home elsewhere."""
 
-    def draw(self, session: Session, logical_ids: Sequence[str]) -> Mapping[str, str]:
-        """The documents of some ids, as JSON text without `meta`; what is not there is left out."""
+    def draw(self, session: Session, logical_ids: Sequence[str]) -> Mapping[str, Drawn]:
+        """The documents of some ids; what is not there is left out."""
         ...
 
 

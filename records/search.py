@@ -1,30 +1,27 @@
 """Search: the one way to find clinical documents (R4 3.1.1, Search).
 
-A parsed `Search` becomes one SQL statement: each parameter a semi-join on an index table, so nothing is
-found twice
-and a page stops at its size. The reach is added here and only here. Counting is done only when it is
-asked for.
+A parsed `Search` becomes predicates (`records.predicates`). The one with the fewest documents drives the
+statement, and the others are asked at each of its rows; where all are broad, rows are walked in the order of
+the page until it is full. Either way nothing is found twice, and a page costs what it shows. The reach is
+added here and only here. Counting is done only when it is asked for.
 """
 
-import base64
-import hmac
 import json
-import re
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from hashlib import sha256
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Table, and_, exists, false, func, not_, or_, select, true
 from sqlalchemy.orm import Session
 
 from access.audit import note_once
 from access.caller import Action, Caller
-from kernel.errors import CloudfilmError, Kind
-from records.dates import EPOCH, interval
-from records.hashing import hash_of
-from records.indexing import fold, number_interval, reference_hash
+from kernel.database import table_of
+from records.cursor import Cursor, close_cursor, open_cursor
+from records.custom_parameters import know_custom_parameters
+from records.definitions import definitions, forms
 from records.model import (
     IndexDate,
     IndexNumber,
@@ -34,61 +31,19 @@ from records.model import (
     IndexUri,
     Resource,
 )
-from records.parameters import Parameter, parameters_of, resource_types
-from records.reach import within
-from records.repository import Stored, bodies, require_type
+from records.parameters import parameters_of, resource_types
+from records.predicates import Asking, Own, Predicate, Rows, in_compartment, predicate_of
+from records.query import Criterion, InvalidSearch, Search, find_parameter, parse_search
+from records.reach import reach_of_types
+from records.repository import ResourceRow, Stored, bodies, rows_by_id
 from records.room import Records
 
-AFTER_ALL = "\U0010ffff"
-MOST_ROWS, DEFAULT_ROWS, MOST_INCLUDED, MOST_DEPTH = 1000, 20, 1000, 8
+__all__ = ["Criterion", "InvalidSearch", "Search", "SearchResult", "find_ids", "parse_search", "search"]
 
-RESULT_PARAMETERS = frozenset(
-    {
-        "_count",
-        "_sort",
-        "_total",
-        "_include",
-        "_revinclude",
-        "_summary",
-        "_elements",
-        "_format",
-        "_pretty",
-        "_cursor",
-    }
-)
-
-
-class InvalidSearch(CloudfilmError):
-    """A parameter that is not known, or a value that does not follow its type."""
-
-    kind = Kind.INVALID
-
-    def __init__(self, parameter: str, reason: str) -> None:
-        super().__init__(f"The search parameter {parameter[:80]!r} cannot be used: {reason}.")
-        self.parameter = parameter
-
-
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    """One parameter of a search; the values are alternatives."""
-
-    name: str  # as written, with its modifier or chain
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What is looked for, and how it is to be answered."""
-
-    resource_type: str
-    criteria: tuple[Criterion, ...] = ()
-    count: int = DEFAULT_ROWS
-    sort: tuple[str, ...] = ()
-    includes: tuple[str, ...] = ()  # Type:code[:Target], with `:iterate` in front where asked
-    reverse_includes: tuple[str, ...] = ()
-    total: str = "none"  # none, estimate or accurate
-    cursor: str = ""
-    ignored: tuple[str, ...] = ()  # parameters left out, when the client is lenient
+FEW = 2000  # a set of at most so many documents is gone through; a larger one is walked until a page is full
+ESTIMATED_TO = 20_000
+MOST_INCLUDED, MOST_ROUNDS = 1000, 8
+BROAD_FOR_S, MOST_BROAD = 60.0, 5000  # how long a predicate is known to be broad, and of how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,216 +53,46 @@ class SearchResult:
     matches: tuple[Stored, ...]
     included: tuple[Stored, ...] = ()
     next_cursor: str = ""
+    previous_cursor: str = ""
     total: int | None = None
     search: Search = field(default_factory=lambda: Search(""))
+    left_out: bool = False  # more was to be included than one answer holds
 
 
-def parse_search(
-    resource_type: str, arguments: Iterable[tuple[str, str]], *, lenient: bool = False
-) -> Search:
-    """Read the parameters of a search.
-
-    Raises UnknownType, or InvalidSearch for what is not known; with `lenient` that is left out and named
-    instead.
-    """
-    require_type(resource_type)
-    search = Search(resource_type)
-    criteria: list[Criterion] = []
-    ignored: list[str] = []
-    for name, value in arguments:
-        base, _, modifier = name.partition(":")
-        if base in RESULT_PARAMETERS:
-            search = _with_result_parameter(search, base, modifier, value)
-            continue
-        try:
-            if value == "":
-                continue  # a parameter without a value asks for nothing (R4 3.1.1.4.19)
-            check_name(resource_type, name)
-            criteria.append(Criterion(name, tuple(split_values(value))))
-        except InvalidSearch:
-            if not lenient:
-                raise
-            ignored.append(name)
-    return replace(search, criteria=tuple(criteria), ignored=tuple(ignored))
+_TABLE = table_of(Resource)
 
 
-def _with_result_parameter(search: Search, name: str, modifier: str, value: str) -> Search:
-    if name == "_count":
-        if not re.fullmatch(r"\d{1,6}", value):
-            raise InvalidSearch(name, "write a whole number")
-        return replace(search, count=min(int(value), MOST_ROWS))
-    if name == "_sort":
-        return replace(search, sort=tuple(part for part in value.split(",") if part))
-    if name == "_total":
-        if value not in ("none", "estimate", "accurate"):
-            raise InvalidSearch(name, "write none, estimate or accurate")
-        return replace(search, total=value)
-    if name == "_cursor":
-        return replace(search, cursor=value)
-    prefix = "iterate:" if modifier in ("iterate", "recurse") else ""
-    if name in ("_include", "_revinclude"):
-        _check_include(name, value)
-    if name == "_include":
-        return replace(search, includes=(*search.includes, prefix + value))
-    if name == "_revinclude":
-        return replace(search, reverse_includes=(*search.reverse_includes, prefix + value))
-    return search
+@dataclass(frozen=True, slots=True)
+class _SortKey:
+    """One key of the order: a column of the row itself, or the best value of an index."""
 
+    descending: bool
+    own: str = ""  # name of the column of the row
+    table: Table | None = None
+    column: str = ""
+    number: int = 0
 
-def _check_include(name: str, value: str) -> None:
-    type_, _, rest = value.partition(":")
-    code = rest.partition(":")[0]
-    if type_ not in resource_types() or (code != "*" and code not in parameters_of(type_)):
-        raise InvalidSearch(name, "write Type:parameter or Type:parameter:Target")
-
-
-def split_values(text: str) -> Iterable[str]:
-    """The alternatives of a value: separated by commas that have no backslash before them (R4 3.1.1.4.1)."""
-    for part in re.split(r"(?<!\\),", text):
-        yield re.sub(r"\\([,|$\\])", r"\1", part) if "\\" in part else part
-
-
-def check_name(resource_type: str, name: str, depth: int = 0) -> None:
-    """Raise InvalidSearch unless a name, with its chain and modifier, means something for a type."""
-    if depth > MOST_DEPTH:
-        raise InvalidSearch(name, "the chain is too long")
-    if name.startswith("_has:"):
-        parts = name.split(":", 3)
-        if len(parts) < 4 or parts[1] not in resource_types():
-            raise InvalidSearch(name, "write _has:Type:reference:parameter")
-        _parameter(parts[1], parts[2], "reference")
-        check_name(parts[1], parts[3], depth + 1)
-        return
-    head, dot, rest = name.partition(".")
-    code, _, modifier = head.partition(":")
-    if dot:
-        parameter = _parameter(resource_type, code, "reference")
-        for target in _targets(parameter, modifier):
-            try:
-                check_name(target, rest, depth + 1)
-            except InvalidSearch:
-                continue
-            return
-        raise InvalidSearch(name, f"none of its targets has {rest!r}")
-    parameter = _parameter(resource_type, code)
-    if parameter.type in ("composite", "special") or (
-        parameter.path is None and code not in ("_id", "_lastUpdated")
-    ):
-        raise InvalidSearch(name, "it is not supported")
-    goes_with = MODIFIERS[parameter.type] | {"missing", ""}
-    names_a_target = parameter.type == "reference" and modifier in resource_types()
-    if modifier not in goes_with and not names_a_target:
-        raise InvalidSearch(name, f"the modifier {modifier!r} does not go with it")
-
-
-MODIFIERS = {
-    "token": frozenset({"not", "text"}),
-    "string": frozenset({"exact", "contains"}),
-    "uri": frozenset({"below", "above"}),
-    "reference": frozenset({"identifier"}),
-    "date": frozenset[str](),
-    "number": frozenset[str](),
-    "quantity": frozenset[str](),
-}
-
-
-def _parameter(resource_type: str, code: str, type_: str = "") -> Parameter:
-    parameter = parameters_of(resource_type).get(code)
-    if parameter is None or (type_ and parameter.type != type_):
-        raise InvalidSearch(code, f"{resource_type} has no such {type_ or 'parameter'}")
-    return parameter
-
-
-def _targets(parameter: Parameter, modifier: str) -> Sequence[str]:
-    if modifier:
-        if modifier not in parameter.targets:
-            raise InvalidSearch(f"{parameter.code}:{modifier}", "it does not refer to that type")
-        return (modifier,)
-    return parameter.targets
-
-
-def search(records: Records, caller: Caller, wanted: Search) -> SearchResult:
-    """Find a page of documents. Raises InvalidSearch or Forbidden."""
-    caller.require(Action(wanted.resource_type, "s"))
-    with records.database.snapshot() as session:
-        conditions = [_criterion(wanted.resource_type, each, caller) for each in wanted.criteria]
-        statement = select(Resource).where(
-            Resource.type == wanted.resource_type, Resource.deleted.is_(False), *conditions
+    def value(self, resource: Any) -> ColumnElement[Any]:
+        """The value at a row of the resource table or of an alias; NULL where there is none."""
+        if self.own:
+            return resource[self.own]  # type: ignore[no-any-return]
+        rows = self.index().alias()
+        column = rows.c[self.column]
+        best = func.max(column) if self.descending else func.min(column)
+        return (
+            select(best)
+            .where(rows.c.resource_id == resource.id, rows.c.parameter == self.number)
+            .scalar_subquery()
         )
-        statement = within(statement, caller.reach, wanted.resource_type)
-        total = None
-        if wanted.total in ("accurate", "estimate") or wanted.count == 0:
-            total = session.scalar(select(func.count()).select_from(statement.order_by(None).subquery()))
-        rows, next_cursor = _page(records, session, statement, wanted) if wanted.count else ([], "")
-        matches = bodies(records, session, rows)
-        included = _included(records, session, caller, wanted, rows)
-    note_once(records.database, records.recently, records.clock, caller, f"search {wanted.resource_type}", "")
-    return SearchResult(tuple(matches), tuple(included), next_cursor, total, wanted)
+
+    def index(self) -> Table:
+        """The index that holds it."""
+        if self.table is None:
+            raise LookupError(self.own)
+        return self.table
 
 
-def _page(
-    records: Records, session: Session, statement: Select[Any], wanted: Search
-) -> tuple[list[Resource], str]:
-    """One page by keyset: the cursor holds the last row's sort values and id, signed."""
-    keys = [_sort_key(wanted.resource_type, part) for part in wanted.sort]
-    columns = [column for column, _ in keys]
-    statement = select(Resource, *columns).where(
-        statement.whereclause if statement.whereclause is not None else true()
-    )
-    if wanted.cursor:
-        values, last_id = _open_cursor(records, wanted)
-        statement = statement.where(_after(keys, values, last_id))
-    order = [
-        ordered
-        for column, descending in keys
-        for ordered in (column.is_(None), column.desc() if descending else column.asc())
-    ]
-    rows = session.execute(statement.order_by(*order, Resource.id).limit(wanted.count + 1)).all()
-    page = rows[: wanted.count]
-    if len(rows) <= wanted.count or not page:
-        return [row[0] for row in page], ""
-    return [row[0] for row in page], _close_cursor(records, wanted, list(page[-1][1:]), page[-1][0].id)
-
-
-def _after(
-    keys: list[tuple[ColumnElement[Any], bool]], values: list[Any], last_id: int
-) -> ColumnElement[bool]:
-    """Rows that come after the last one: greater at the first key that differs; missing values come last."""
-    alternatives: list[ColumnElement[bool]] = []
-    same: list[ColumnElement[bool]] = []
-    for (column, descending), value in zip(keys, values, strict=True):
-        if value is None:
-            same.append(column.is_(None))
-            continue
-        further = column < value if descending else column > value
-        alternatives.append(and_(*same, or_(further, column.is_(None))))
-        same.append(column == value)
-    alternatives.append(and_(*same, Resource.id > last_id))
-    return or_(*alternatives)
-
-
-def _sort_key(resource_type: str, part: str) -> tuple[ColumnElement[Any], bool]:
-    descending, code = part.startswith("-"), part.removeprefix("-")
-    if code == "_id":
-        return Resource.logical_id.expression, descending
-    if code == "_lastUpdated":
-        return Resource.updated_at.expression, descending
-    parameter = _parameter(resource_type, code)
-    if parameter.type not in SORTED_BY or parameter.path is None:
-        raise InvalidSearch(f"_sort={code}", "it cannot be sorted by")
-    table, low, high = SORTED_BY[parameter.type]
-    column = table.c[high if descending else low]
-    best = func.max(column) if descending else func.min(column)
-    value = (
-        select(best)
-        .where(table.c.resource_id == Resource.id, table.c.parameter == parameter.number)
-        .correlate(Resource)
-        .scalar_subquery()
-    )
-    return value, descending
-
-
-SORTED_BY: dict[str, tuple[Table, str, str]] = {
+SORTED_BY: dict[str, tuple[Table, str, str]] = {  # the column that is least, and the one that is greatest
     "string": (IndexString, "value", "value"),
     "date": (IndexDate, "low", "high"),
     "token": (IndexToken, "text", "text"),
@@ -315,321 +100,420 @@ SORTED_BY: dict[str, tuple[Table, str, str]] = {
     "number": (IndexNumber, "low", "high"),
     "quantity": (IndexNumber, "low", "high"),
 }
+OWN_KEYS = {"_id": "logical_id", "_lastUpdated": "updated_at"}
 
 
-def _close_cursor(records: Records, wanted: Search, values: list[Any], last_id: int) -> str:
-    plain = [value.isoformat() if hasattr(value, "isoformat") else value for value in values]
-    text = json.dumps([last_id, plain]).encode()
-    return base64.urlsafe_b64encode(_signature(records, wanted, text) + text).decode().rstrip("=")
+def _sort_key(resource_type: str, part: str) -> _SortKey:
+    descending, code = part.startswith("-"), part.removeprefix("-")
+    if code in OWN_KEYS:
+        return _SortKey(descending, OWN_KEYS[code])
+    parameter = find_parameter(resource_type, code)
+    table, low, high = SORTED_BY[parameter.type]
+    return _SortKey(descending, table=table, column=high if descending else low, number=parameter.number)
 
 
-def _open_cursor(records: Records, wanted: Search) -> tuple[list[Any], int]:
-    try:
-        raw = base64.urlsafe_b64decode(wanted.cursor + "=" * (-len(wanted.cursor) % 4))
-        signature, text = raw[:16], raw[16:]
-        if not hmac.compare_digest(signature, _signature(records, wanted, text)):
-            raise ValueError
-        last_id, values = json.loads(text)
-    except ValueError:
-        raise InvalidSearch("_cursor", "it is not one of this search's") from None
-    for at, part in enumerate(wanted.sort):
-        if part.removeprefix("-") == "_lastUpdated" and values[at]:
-            values[at] = datetime.fromisoformat(values[at])
-    return values, last_id
+def search(records: Records, caller: Caller, wanted: Search) -> SearchResult:
+    """Find a page of documents. Raises InvalidSearch, InvalidCursor or Forbidden."""
+    with records.database.snapshot() as session:
+        result = search_in(records, session, caller, wanted)
+    what = wanted.resource_type or "every type"
+    note_once(records.database, records.recently, records.clock, caller, f"search {what}", "")
+    return result
 
 
-def _signature(records: Records, wanted: Search, text: bytes) -> bytes:
-    """Binds a cursor to its search: the same criteria and order."""
-    asked = json.dumps(
-        [wanted.resource_type, [(each.name, each.values) for each in wanted.criteria], wanted.sort]
-    )
-    return hmac.new(records.keys.signing_key, asked.encode() + text, sha256).digest()[:16]
-
-
-def _criterion(
-    resource_type: str, criterion: Criterion, caller: Caller, depth: int = 0
-) -> ColumnElement[bool]:
-    name = criterion.name
-    check_name(resource_type, name, depth)
-    if name.startswith("_has:"):
-        return _has(criterion, caller, depth)
-    head, dot, rest = name.partition(".")
-    code, _, modifier = head.partition(":")
-    parameter = _parameter(resource_type, code)
-    if dot:
-        return _chain(parameter, modifier, Criterion(rest, criterion.values), caller, depth)
-    if modifier == "missing":
-        return _missing(parameter, criterion)
-    if code == "_id":
-        return Resource.logical_id.in_(criterion.values)
-    if code == "_lastUpdated":
-        return or_(false(), *(_updated(value) for value in criterion.values))
-    table, match = MATCHERS[parameter.type]
-    if modifier == "not":
-        return not_(_rows(parameter, table, [match(value, "", parameter) for value in criterion.values]))
-    return _rows(parameter, table, [match(value, modifier, parameter) for value in criterion.values])
-
-
-def _rows(parameter: Parameter, table: Table, alternatives: list[ColumnElement[bool]]) -> ColumnElement[bool]:
-    return Resource.id.in_(
-        select(table.c.resource_id).where(table.c.parameter == parameter.number, or_(false(), *alternatives))
+def search_in(records: Records, session: Session, caller: Caller, wanted: Search) -> SearchResult:
+    """Find a page of documents as a transaction sees them."""
+    know_custom_parameters(records.database, session)
+    looking = _looking(records, session, caller, wanted)
+    total = looking.total(wanted.total) if wanted.total != "none" or wanted.count == 0 else None
+    if not wanted.count:
+        return SearchResult((), total=total, search=wanted)
+    bound_to = _bound_to(wanted)
+    cursor = open_cursor(records.keys, bound_to, wanted.cursor) if wanted.cursor else None
+    page, goes_on = looking.page(wanted.count, cursor)
+    backwards = cursor is not None and cursor.backwards
+    following, previous = "", ""
+    if page and (goes_on or backwards):
+        following = close_cursor(records.keys, bound_to, Cursor(page[-1]))
+    if page and (cursor is not None if not backwards else goes_on):
+        previous = close_cursor(records.keys, bound_to, Cursor(page[0], backwards=True))
+    rows = rows_by_id(session, [values[-1] for values in page])
+    included, left_out = _included(records, session, caller, wanted, rows)
+    return SearchResult(
+        tuple(bodies(records, session, rows)),
+        tuple(bodies(records, session, included)),
+        following,
+        previous,
+        total,
+        wanted,
+        left_out,
     )
 
 
-def _missing(parameter: Parameter, criterion: Criterion) -> ColumnElement[bool]:
-    if criterion.values not in (("true",), ("false",)):
-        raise InvalidSearch(criterion.name, "write true or false")
-    if parameter.code in ("_id", "_lastUpdated"):
-        return false() if criterion.values == ("true",) else true()
-    table = MATCHERS[parameter.type][0]
-    present = exists().where(table.c.resource_id == Resource.id, table.c.parameter == parameter.number)
-    return not_(present) if criterion.values == ("true",) else present
+def find_ids(
+    records: Records, session: Session, caller: Caller, wanted: Search, most: int
+) -> list[tuple[int, str]]:
+    """Ids of the first documents that are found, as a transaction sees them: `resource.id`, logical id."""
+    know_custom_parameters(records.database, session)
+    page, _ = _looking(records, session, caller, replace(wanted, sort=())).page(most, None)
+    return [(row.id, row.logical_id) for row in rows_by_id(session, [values[-1] for values in page])]
 
 
-def _chain(
-    parameter: Parameter, modifier: str, criterion: Criterion, caller: Caller, depth: int
-) -> ColumnElement[bool]:
-    """Documents that refer to one which is found by the rest of the chain, within the same reach (R4
-    3.1.1.4.16)."""
-    alternatives: list[ColumnElement[bool]] = []
-    for target in _targets(parameter, modifier):
-        if not caller.may(Action(target, "s")):
-            continue
-        try:
-            inner = _criterion(target, criterion, caller, depth + 1)
-        except InvalidSearch:
-            continue
-        found = select(Resource.self_hash).where(Resource.type == target, Resource.deleted.is_(False), inner)
-        found = within(found, caller.reach, target)
-        alternatives.append(IndexReference.c.target.in_(found))
-    return _rows(parameter, IndexReference, alternatives)
+def _bound_to(wanted: Search) -> str:
+    return json.dumps(
+        [
+            wanted.resource_type, wanted.types, wanted.compartment, wanted.sort,
+            [(each.name, each.values) for each in wanted.criteria],
+        ]
+    )  # fmt: skip
 
 
-def _has(criterion: Criterion, caller: Caller, depth: int) -> ColumnElement[bool]:
-    """Documents that one of another type refers to, which is found by the rest (R4 3.1.1.4.17)."""
-    _, type_, code, rest = criterion.name.split(":", 3)
-    caller.require(Action(type_, "s"))
-    parameter = _parameter(type_, code, "reference")
-    inner = _criterion(type_, Criterion(rest, criterion.values), caller, depth + 1)
-    found = within(
-        select(Resource.id).where(Resource.type == type_, Resource.deleted.is_(False), inner),
-        caller.reach,
-        type_,
-    )
-    targets = select(IndexReference.c.target).where(
-        IndexReference.c.parameter == parameter.number, IndexReference.c.resource_id.in_(found)
-    )
-    return Resource.self_hash.in_(targets)
+def _looking(records: Records, session: Session, caller: Caller, wanted: Search) -> "_Looking":
+    if wanted.resource_type:
+        caller.require(Action(wanted.resource_type, "s"))
+    asked = wanted.types or tuple(sorted(resource_types()))
+    types = tuple(type_ for type_ in asked if caller.may(Action(type_, "s")))
+    if not types:
+        caller.require(Action(asked[0], "s"))
+    asking = Asking(records, session, caller)
+    predicates = [(each, predicate_of(asking, types, each)) for each in wanted.criteria]
+    merged = _merged(types, predicates)
+    if wanted.compartment[0]:
+        belongs = in_compartment(types, wanted.compartment, compartment_parameters)
+        merged.append((f"in {'/'.join(wanted.compartment)} {types}", belongs))
+    keys = tuple(_sort_key(wanted.resource_type, part) for part in wanted.sort)
+    return _Looking(session, caller, types, merged, keys, str(records.database.url))
 
 
-def _match_token(value: str, modifier: str, _parameter: Parameter) -> ColumnElement[bool]:
-    if modifier == "text":
-        folded = fold(value)
-        return and_(IndexToken.c.text >= folded, IndexToken.c.text < folded + AFTER_ALL)
-    system, bar, code = value.partition("|")
-    if not bar:
-        return IndexToken.c.code == hash_of(value)
-    if not code:
-        return IndexToken.c.system == hash_of(system)
-    return IndexToken.c.value == hash_of(system, code)
+def compartment_parameters(compartment: str, resource_type: str) -> Iterable[str]:
+    """Codes of the parameters that put a type into a compartment."""
+    found: list[str] = forms()["compartments"].get(compartment, {}).get(resource_type, [])
+    return [code for code in found if code in parameters_of(resource_type)]
 
 
-def _match_string(value: str, modifier: str, _parameter: Parameter) -> ColumnElement[bool]:
-    if modifier == "exact":
-        return IndexString.c.exact == value
-    folded = fold(value)
-    if modifier == "contains":
-        escaped = folded.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        return IndexString.c.value.like(f"%{escaped}%", escape="\\")
-    return and_(IndexString.c.value >= folded, IndexString.c.value < folded + AFTER_ALL)
+def _merged(
+    types: Sequence[str], predicates: list[tuple[Criterion, Predicate]]
+) -> list[tuple[str, Predicate]]:
+    """Both ends of a span as one predicate: `date=ge..&date=lt..` is a range of one index.
+
+    Only where a document has at most one value; with several, each end may be met by another one.
+    """
+    merged: list[tuple[str, Predicate]] = []
+    spans: dict[str, list[Any]] = {}
+    for criterion, predicate in predicates:
+        key = f"{types} {criterion.name}={criterion.values}"
+        is_span = isinstance(predicate, Rows) and predicate.table is IndexDate and not predicate.negated
+        is_one = is_span and len(types) == 1 and _has_one_value(types[0], criterion.name)
+        if is_one or (isinstance(predicate, Own) and criterion.name == "_lastUpdated"):
+            spans.setdefault(criterion.name, []).append((key, predicate))
+        else:
+            merged.append((key, predicate))
+    for found in spans.values():
+        key, first = " ".join(key for key, _ in found), found[0][1]
+        if len(found) > 1:
+            matches = [predicate.match for _, predicate in found]
+            first = replace(first, match=lambda columns, m=matches: and_(*(each(columns) for each in m)))
+        merged.append((key, first))
+    return merged
 
 
-PREFIX = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[\d-])")
+@lru_cache(maxsize=4096)
+def _has_one_value(resource_type: str, code: str) -> bool:
+    """Whether a document has at most one value of a parameter: a plain path of single elements."""
+    parameter = parameters_of(resource_type).get(code)
+    paths = [] if parameter is None else parameter.expression.split("|")
+    own = [path.strip() for path in paths if path.strip().startswith(f"{resource_type}.")]
+    if len(own) != 1 or not own[0].replace(".", "").isalnum():
+        return False
+    elements, at = definitions()["elements"], resource_type
+    for name in own[0].split(".")[1:]:
+        at = f"{at}.{name}"
+        element = elements.get(at) or elements.get(f"{at}[x]")
+        if element is None or "max" in element:
+            return False
+    return True
 
 
-def _prefixed(value: str) -> tuple[str, str]:
-    match = PREFIX.match(value)
-    return (match[1], value[2:]) if match else ("eq", value)
+_broad_until: dict[tuple[str, str], float] = {}
+"""Predicates that were found to hold for many documents, and until when that is believed."""
 
 
-DAY = 86_400_000
+@dataclass(frozen=True, slots=True)
+class _Looking:
+    """A search that is being run."""
 
+    session: Session
+    caller: Caller
+    types: tuple[str, ...]
+    predicates: list[tuple[str, Predicate]]
+    keys: tuple[_SortKey, ...]
+    database: str
 
-def _match_date(value: str, _modifier: str, parameter: Parameter) -> ColumnElement[bool]:
-    """R4 3.1.1.4.6: the row's interval against the value's."""
-    prefix, text = _prefixed(value)
-    low, high = _interval(parameter.code, text)
-    return COMPARED[prefix](IndexDate.c.low, IndexDate.c.high, low, high, max(DAY, (high - low) // 10))
+    def page(self, count: int, cursor: Cursor | None) -> tuple[list[tuple[Any, ...]], bool]:
+        """Sort values and id of each row of a page, and whether it goes on beyond."""
+        driver = self._fewest()
+        if driver is not None:
+            found = self._from_rows(count + 1, cursor, driver)
+        elif not self.keys and (streaming := self._streaming()) is not None:
+            found = self._from_index(count + 1, cursor, streaming)
+        elif len(self.keys) == 1 and not self.keys[0].own:
+            found = self._from_sort_index(count + 1, cursor)
+        else:
+            found = self._from_rows(count + 1, cursor, None)
+        page, goes_on = found[:count], len(found) > count
+        if cursor is not None and cursor.backwards:
+            page.reverse()
+        return page, goes_on
 
+    def total(self, how: str) -> int:
+        """How many there are; an estimate counts to some thousands only."""
+        driver = self._fewest()
+        statement = select(_TABLE.c.id).where(*self._conditions(_TABLE.c, driver))
+        if how == "estimate":
+            statement = statement.limit(ESTIMATED_TO)
+        return self.session.scalar(select(func.count()).select_from(statement.subquery())) or 0
 
-def _interval(code: str, text: str) -> tuple[int, int]:
-    try:
-        return interval(text)
-    except (ValueError, OverflowError):
-        raise InvalidSearch(code, "write a date as 2024-01-31, or 2024-01, or with a time") from None
+    def _fewest(self) -> Predicate | None:
+        """The predicate that holds for the fewest documents, when these are few."""
+        if len(self.predicates) == 1 and not self.keys and self.predicates[0][1].streams:
+            return None  # its index gives the page as it is
+        best: tuple[int, Predicate] | None = None
+        for key, predicate in sorted(self.predicates, key=lambda each: not each[1].streams):
+            count = self._count(key, predicate, FEW if best is None else best[0])
+            if count is not None and (best is None or count < best[0]):
+                best = (count, predicate)
+                if count <= 50:
+                    break
+        return best[1] if best else None
 
+    def _count(self, key: str, predicate: Predicate, most: int) -> int | None:
+        """How many documents a predicate holds for; None for more than `most`, or when it is no set."""
+        remembered, now = (self.database, key), time.monotonic()
+        if most == FEW and _broad_until.get(remembered, 0) > now:
+            return None
+        ids = predicate.ids()
+        if ids is None:
+            return None
+        count = self.session.scalar(select(func.count()).select_from(ids.limit(most + 1).subquery())) or 0
+        if count <= most:
+            return count
+        if most == FEW:
+            if len(_broad_until) >= MOST_BROAD:
+                _broad_until.clear()
+            _broad_until[remembered] = now + BROAD_FOR_S
+        return None
 
-def _updated(value: str) -> ColumnElement[bool]:
-    prefix, text = _prefixed(value)
-    low, high = (EPOCH + timedelta(milliseconds=each) for each in _interval("_lastUpdated", text))
-    column: Any = Resource.updated_at
-    end = high + timedelta(milliseconds=1)
-    conditions: dict[str, ColumnElement[bool]] = {
-        "eq": and_(column >= low, column < end),
-        "ne": or_(column < low, column >= end),
-        "gt": column >= end,
-        "sa": column >= end,
-        "lt": column < low,
-        "eb": column < low,
-        "ge": column >= low,
-        "le": column < end,
-        "ap": and_(column >= low - timedelta(days=1), column < end + timedelta(days=1)),
-    }
-    return conditions[prefix]
+    def _streaming(self) -> Rows | None:
+        found = (each for _, each in self.predicates if isinstance(each, Rows) and each.streams)
+        return next(found, None)
 
+    def _conditions(self, resource: Any, driver: Predicate | None) -> list[ColumnElement[bool]]:
+        """All that must hold at a row of the resource table."""
+        conditions = [~resource.deleted]
+        if len(self.types) < len(resource_types()) or not self.caller.reach.is_everywhere:
+            conditions.append(reach_of_types(self.caller.reach, self.types, resource))
+        for _, predicate in self.predicates:
+            ids = predicate.ids() if predicate is driver else None
+            if ids is not None:
+                conditions.append(resource.id.in_(ids))
+            elif isinstance(predicate, Own):
+                conditions.append(predicate.match(resource))
+            else:
+                conditions.append(predicate.at(resource.id))
+        return conditions
 
-Compared = Callable[[Any, Any, Any, Any, Any], ColumnElement[bool]]
+    def _from_rows(self, most: int, cursor: Cursor | None, driver: Predicate | None) -> list[tuple[Any, ...]]:
+        """From the few rows of a driver, or along the resource table in the order of the page."""
+        values = [key.value(_TABLE.c) for key in self.keys]
+        statement = select(*values, _TABLE.c.id).where(*self._conditions(_TABLE.c, driver))
+        return self._ordered(statement, values, _TABLE.c.id, most, cursor)
 
-COMPARED: dict[str, Compared] = {
-    "eq": lambda low, high, first, last, _: and_(low >= first, low <= last, high <= last),
-    "ne": lambda low, high, first, last, _: or_(low < first, high > last),
-    "gt": lambda low, high, first, last, _: high > last,
-    "lt": lambda low, high, first, last, _: low < first,
-    "ge": lambda low, high, first, last, _: or_(high > last, and_(low >= first, high <= last)),
-    "le": lambda low, high, first, last, _: or_(low < first, and_(low >= first, high <= last)),
-    "sa": lambda low, high, first, last, _: low > last,
-    "eb": lambda low, high, first, last, _: high < first,
-    "ap": lambda low, high, first, last, slack: and_(low <= last + slack, high >= first - slack),
-}
+    def _ordered(
+        self, statement: Any, values: list[ColumnElement[Any]], key: Any, most: int, cursor: Cursor | None
+    ) -> list[tuple[Any, ...]]:
+        backwards = cursor is not None and cursor.backwards
+        ascending = [each.descending is backwards for each in self.keys]
+        is_own = [bool(each.own) for each in self.keys]
+        if cursor is not None:
+            statement = statement.where(_beyond(values, ascending, is_own, key, cursor))
+        order = []
+        for value, upwards, never_null in zip(values, ascending, is_own, strict=True):
+            if not never_null:
+                order.append(value.is_(None).desc() if backwards else value.is_(None))
+            order.append(value.asc() if upwards else value.desc())
+        order.append(key.desc() if backwards else key.asc())
+        rows = self.session.connection().execute(statement.order_by(*order).limit(most))
+        return [tuple(row) for row in rows]
 
+    def _at_index(self, key: ColumnElement[int], without: Predicate | None) -> list[ColumnElement[bool]]:
+        """All that must hold at a row of an index, beside the predicate that it stands for."""
+        conditions = [each.at(key) for _, each in self.predicates if each is not without]
+        if not self.caller.reach.is_everywhere:
+            own = _TABLE.alias()
+            reach = reach_of_types(self.caller.reach, self.types, own.c)
+            conditions.append(exists().where(own.c.id == key, reach))
+        return conditions
 
-def _match_number(value: str, _modifier: str, parameter: Parameter) -> ColumnElement[bool]:
-    parts = value.split("|")
-    prefix, text = _prefixed(parts[0])
-    bounds = number_interval(text)
-    if bounds is None:
-        raise InvalidSearch(parameter.code, "write a number, or number|system|code")
-    low, high = bounds
-    amount = (low + high) / 2
-    slack = abs(amount) / 10
-    middle = (
-        IndexNumber.c.low + IndexNumber.c.high
-    ) / 2  # the number itself; the row has its precision's interval
-    condition = {
-        "eq": and_(IndexNumber.c.low < high, middle >= low, middle < high),
-        "ne": or_(middle < low, middle >= high),
-        "ap": and_(IndexNumber.c.low <= amount + slack, IndexNumber.c.high >= amount - slack),
-        "gt": IndexNumber.c.high > amount,
-        "ge": IndexNumber.c.high >= amount,
-        "lt": IndexNumber.c.low < amount,
-        "le": IndexNumber.c.low <= amount,
-        "sa": IndexNumber.c.low > amount,
-        "eb": IndexNumber.c.high < amount,
-    }[prefix]
-    if len(parts) == 3 and parts[1]:
-        return and_(condition, IndexNumber.c.unit == hash_of(parts[1], parts[2]))
-    if len(parts) == 3 and parts[2]:
-        return and_(condition, IndexNumber.c.code == hash_of(parts[2]))
-    return condition
+    def _from_index(self, most: int, cursor: Cursor | None, driver: Rows) -> list[tuple[Any, ...]]:
+        """Along the index of one value, which holds documents in the order of their ids."""
+        rows = driver.table.alias()
+        key = rows.c.resource_id
+        is_it = and_(rows.c.parameter == driver.numbers[0], driver.match(rows.c))
+        statement = select(key).distinct().where(is_it, *self._at_index(key, driver))
+        return self._ordered(statement, [], key, most, cursor)
 
+    def _from_sort_index(self, most: int, cursor: Cursor | None) -> list[tuple[Any, ...]]:
+        """Along the index of the one sort key; then (or before, going back) what has no value of it."""
+        backwards = cursor is not None and cursor.backwards
+        has_value = cursor is None or cursor.values[0] is not None
+        parts = [self._with_value, self._without_value]
+        if backwards:
+            parts.reverse()
+        if has_value is backwards:
+            parts = parts[1:]
+        found: list[tuple[Any, ...]] = []
+        for part in parts:
+            if len(found) < most:
+                at = cursor if cursor is not None and part is parts[0] and not found else None
+                found += part(most - len(found), at, backwards)
+        return found
 
-def _match_reference(value: str, modifier: str, parameter: Parameter) -> ColumnElement[bool]:
-    if modifier == "identifier":
-        system, _, code = value.rpartition("|")
-        return IndexReference.c.identifier == hash_of(system, code)
-    if "/" in value or "://" in value or value.startswith("urn:"):
-        return IndexReference.c.target == reference_hash(value.partition("/_history/")[0])
-    targets = (modifier,) if modifier else parameter.targets or tuple(resource_types())
-    return IndexReference.c.target.in_([reference_hash(f"{target}/{value}") for target in targets])
-
-
-def _match_uri(value: str, modifier: str, _parameter: Parameter) -> ColumnElement[bool]:
-    if modifier == "below":
-        return or_(
-            IndexUri.c.value == value,
-            and_(IndexUri.c.value >= value + "/", IndexUri.c.value < value + "/" + AFTER_ALL),
+    def _with_value(self, most: int, cursor: Cursor | None, backwards: bool) -> list[tuple[Any, ...]]:
+        (sort,) = self.keys
+        rows, other = sort.index().alias(), sort.index().alias()
+        value, key = rows.c[sort.column], rows.c.resource_id
+        better = other.c[sort.column] > value if sort.descending else other.c[sort.column] < value
+        is_best = not_(exists().where(other.c.resource_id == key, other.c.parameter == sort.number, better))
+        statement = (
+            select(value, key)
+            .distinct()
+            .where(rows.c.parameter == sort.number, is_best, *self._at_index(key, None))
         )
-    if modifier == "above":
-        parts = value.split("/")
-        return IndexUri.c.value.in_(["/".join(parts[:at]) for at in range(3, len(parts) + 1)] or [value])
-    return IndexUri.c.value == value
+        if cursor is not None and cursor.values[0] is None:
+            cursor = None
+        upwards = sort.descending is backwards
+        if cursor is not None:
+            statement = statement.where(_beyond([value], [upwards], [True], key, cursor))
+        order = (value.asc() if upwards else value.desc(), key.desc() if backwards else key.asc())
+        rows_found = self.session.connection().execute(statement.order_by(*order).limit(most))
+        return [tuple(row) for row in rows_found]
+
+    def _without_value(self, most: int, cursor: Cursor | None, backwards: bool) -> list[tuple[Any, ...]]:
+        (sort,) = self.keys
+        rows = sort.index().alias()
+        present = exists().where(rows.c.resource_id == _TABLE.c.id, rows.c.parameter == sort.number)
+        statement = select(_TABLE.c.id).where(*self._conditions(_TABLE.c, None), not_(present))
+        if cursor is not None and cursor.values[0] is None:
+            last = cursor.values[-1]
+            statement = statement.where(_TABLE.c.id < last if backwards else _TABLE.c.id > last)
+        order = _TABLE.c.id.desc() if backwards else _TABLE.c.id.asc()
+        found = self.session.connection().execute(statement.order_by(order).limit(most))
+        return [(None, row[0]) for row in found]
 
 
-Matcher = Callable[[str, str, Parameter], ColumnElement[bool]]
-
-MATCHERS: dict[str, tuple[Table, Matcher]] = {
-    "token": (IndexToken, _match_token),
-    "string": (IndexString, _match_string),
-    "date": (IndexDate, _match_date),
-    "number": (IndexNumber, _match_number),
-    "quantity": (IndexNumber, _match_number),
-    "reference": (IndexReference, _match_reference),
-    "uri": (IndexUri, _match_uri),
-}
+def _beyond(
+    values: list[ColumnElement[Any]],
+    ascending: list[bool],
+    is_own: list[bool],
+    key: ColumnElement[int],
+    cursor: Cursor,
+) -> ColumnElement[bool]:
+    """Rows after the cursor in the order of the page (before it, going back). Missing values come last."""
+    alternatives: list[ColumnElement[bool]] = []
+    same: list[ColumnElement[bool]] = []
+    for value, upwards, never_null, last in zip(values, ascending, is_own, cursor.values, strict=False):
+        if last is None:
+            if cursor.backwards:
+                alternatives.append(and_(*same, value.is_not(None)))
+            same.append(value.is_(None))
+            continue
+        further = value > last if upwards else value < last
+        if not never_null and not cursor.backwards:
+            further = or_(further, value.is_(None))
+        alternatives.append(and_(*same, further))
+        same.append(value == last)
+    last_id = cursor.values[-1]
+    alternatives.append(and_(true(), *same, key < last_id if cursor.backwards else key > last_id))
+    return or_(false(), *alternatives)
 
 
 def _included(
-    records: Records, session: Session, caller: Caller, wanted: Search, rows: list[Resource]
-) -> list[Stored]:
-    """What the matches refer to, and what refers to them: one query for each parameter and round (R4
-    3.1.1.5.4)."""
-    found: dict[int, Resource] = {}
+    records: Records, session: Session, caller: Caller, wanted: Search, rows: Sequence[ResourceRow]
+) -> tuple[list[ResourceRow], bool]:
+    """What the matches refer to and what refers to them, each once, and whether there was too much.
+
+    One query for each direction and round; `:iterate` goes on from what was included (R4 3.1.1.5.4).
+    """
     known = {row.id for row in rows}
-    fresh = rows
-    rounds = 0
-    while fresh and rounds < MOST_DEPTH and len(found) < MOST_INCLUDED:
-        more: dict[int, Resource] = {}
-        for text, forward in (
-            *((include, True) for include in wanted.includes),
-            *((include, False) for include in wanted.reverse_includes),
-        ):
-            iterates = text.startswith("iterate:")
-            if rounds and not iterates:
-                continue
-            for row in _follow(session, caller, text.removeprefix("iterate:"), forward, fresh):
-                if row.id not in known:
-                    known.add(row.id)
-                    more[row.id] = row
-        found |= more
+    found: list[ResourceRow] = []
+    fresh, left_out = list(rows), False
+    for round_ in range(MOST_ROUNDS):
+        if not fresh or not (wanted.includes or wanted.reverse_includes):
+            break
+        more: dict[int, ResourceRow] = {}
+        for texts, forward in ((wanted.includes, True), (wanted.reverse_includes, False)):
+            followed = [
+                text.removeprefix("iterate:") for text in texts if not round_ or text.startswith("iterate:")
+            ]
+            ids = _followed(session, caller, followed, forward, fresh) if followed else []
+            left_out |= len(ids) > MOST_INCLUDED
+            new = [each for each in ids[:MOST_INCLUDED] if each not in known]
+            for row in _reachable(session, caller, rows_by_id(session, new)):
+                known.add(row.id)
+                more[row.id] = row
         fresh = list(more.values())
-        rounds += 1
-    return bodies(records, session, list(found.values())[:MOST_INCLUDED])
+        found += fresh
+        if len(found) > MOST_INCLUDED:
+            return found[:MOST_INCLUDED], True
+    return found, left_out
 
 
-def _follow(
-    session: Session, caller: Caller, text: str, forward: bool, rows: list[Resource]
-) -> list[Resource]:
-    type_, _, rest = text.partition(":")
-    code, _, target = rest.partition(":")
-    table = IndexReference
-    numbers = [
-        parameter.number
-        for parameter in parameters_of(type_).values()
-        if parameter.type == "reference" and code in ("*", parameter.code)
-    ]
+def _followed(
+    session: Session, caller: Caller, texts: list[str], forward: bool, rows: list[ResourceRow]
+) -> list[int]:
+    """Ids of what some rows lead to along parameters (Type:code:Target), or of what leads to them."""
+    index = IndexReference.alias()
+    own = _TABLE.alias()
+    alternatives = []
+    types = sorted({row.type for row in rows})
+    for text in texts:
+        type_, _, rest = text.partition(":")
+        code, _, target = rest.partition(":")
+        sources = types if forward and type_ == "*" else sorted(resource_types()) if type_ == "*" else [type_]
+        numbers = [
+            parameter.number
+            for source in sources
+            for parameter in parameters_of(source).values()
+            if parameter.type == "reference" and code in ("", "*", parameter.code)
+        ]
+        condition = index.c.parameter.in_(numbers)
+        if target and forward:
+            condition = and_(condition, own.c.type == target)
+        elif target and not any(row.type == target for row in rows):
+            continue
+        alternatives.append(condition)
+    if not alternatives:
+        return []
     if forward:
-        ids = [row.id for row in rows if row.type == type_]
-        hashes = select(table.c.target).where(table.c.resource_id.in_(ids), table.c.parameter.in_(numbers))
-        statement = select(Resource).where(Resource.self_hash.in_(hashes))
-    else:
-        hashes_of_rows = [row.self_hash for row in rows]
-        referring = select(table.c.resource_id).where(
-            table.c.target.in_(hashes_of_rows), table.c.parameter.in_(numbers)
+        statement = select(own.c.id).where(
+            index.c.resource_id.in_([row.id for row in rows]), own.c.self_hash == index.c.target
         )
-        statement = select(Resource).where(Resource.id.in_(referring), Resource.type == type_)
-    if target:
-        statement = statement.where(Resource.type == target)
-    found = session.scalars(statement.where(Resource.deleted.is_(False)).limit(MOST_INCLUDED)).all()
-    return _reachable(session, caller, list(found))
+    else:
+        statement = select(own.c.id).where(
+            index.c.target.in_([row.self_hash for row in rows]), own.c.id == index.c.resource_id
+        )
+    statement = statement.where(or_(*alternatives), ~own.c.deleted).distinct().order_by(own.c.id)
+    return list(session.scalars(statement.limit(MOST_INCLUDED + 1)))
 
 
-def _reachable(session: Session, caller: Caller, rows: list[Resource]) -> list[Resource]:
+def _reachable(session: Session, caller: Caller, rows: list[ResourceRow]) -> list[ResourceRow]:
     """Those of some rows that the caller may read: what is included obeys the same rules as what is found."""
-    kept: set[int] = set()
-    for type_ in {row.type for row in rows}:
-        if caller.may(Action(type_, "r")):
-            ids = [row.id for row in rows if row.type == type_]
-            kept |= set(
-                session.scalars(within(select(Resource.id).where(Resource.id.in_(ids)), caller.reach, type_))
-            )
+    rows = [row for row in rows if caller.may(Action(row.type, "r"))]
+    if caller.reach.is_everywhere or not rows:
+        return rows
+    types = {row.type for row in rows}
+    statement = select(_TABLE.c.id).where(
+        _TABLE.c.id.in_([row.id for row in rows]), reach_of_types(caller.reach, types, _TABLE.c)
+    )
+    kept = set(session.scalars(statement))
     return [row for row in rows if row.id in kept]

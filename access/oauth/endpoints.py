@@ -190,7 +190,8 @@ CORS_PATHS = ("/fhir", "/dicomweb", "/oauth/token", "/oauth/userinfo", "/oauth/r
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
     "Access-Control-Allow-Headers": (
-        "Authorization, Content-Type, Accept, If-Match, If-None-Match, Prefer, Range"
+        "Authorization, Content-Type, Accept, If-Match, If-None-Match, If-None-Exist, If-Modified-Since, "
+        "Prefer, Range"
     ),
     "Access-Control-Max-Age": "600",
 }

@@ -4,22 +4,30 @@ from flask import Response
 
 from access.bearer import current_caller
 from access.caller import Door
+from fhir_server.interactions.binary import native_answer, wants_native
 from fhir_server.negotiate import require_json, resource_answer
 from kernel.http import room
-from records.repository import ResourceNotFound, read, read_version
+from records.repository import ResourceNotFound, Stored, read, read_version
 from records.room import Records
 
 
 def read_resource(resource_type: str, logical_id: str) -> Response:
-    """The present version."""
-    require_json()
-    return resource_answer(read(room(Records), current_caller(Door.FHIR), resource_type, logical_id))
+    """The present version; 304 when the client has it (If-None-Match, If-Modified-Since)."""
+    return _answer(resource_type, read(room(Records), current_caller(Door.FHIR), resource_type, logical_id))
 
 
 def vread_resource(resource_type: str, logical_id: str, version: str) -> Response:
     """One version."""
-    require_json()
-    if not version.isdigit():
+    if not (version.isascii() and version.isdigit() and len(version) < 10):
         raise ResourceNotFound(resource_type, f"{logical_id}/_history/{version[:20]}")
     caller = current_caller(Door.FHIR)
-    return resource_answer(read_version(room(Records), caller, resource_type, logical_id, int(version)))
+    return _answer(
+        resource_type, read_version(room(Records), caller, resource_type, logical_id, int(version))
+    )
+
+
+def _answer(resource_type: str, stored: Stored) -> Response:
+    if resource_type == "Binary" and wants_native():
+        return native_answer(stored)
+    require_json()
+    return resource_answer(stored)

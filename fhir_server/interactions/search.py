@@ -1,4 +1,4 @@
-"""FHIR search on a type, by GET and by POST (R4 3.1.1)."""
+"""FHIR search by GET and by POST: of a type, of everything, of a compartment (R4 3.1.1)."""
 
 from urllib.parse import urlencode
 
@@ -6,45 +6,97 @@ from flask import Response, request
 
 from access.bearer import current_caller
 from access.caller import Door
-from fhir_server.bundles import Entry, bundle_answer
-from fhir_server.negotiate import fhir_base, prefers, require_json
+from fhir_server.bundles import MATCH, Entry, bundle_answer
+from fhir_server.negotiate import fhir_base, prefers, require_json, shown
 from fhir_server.outcomes import outcome
+from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
+from records.definitions import forms
 from records.documents import document_text
+from records.query import parse_search
 from records.room import Records
-from records.search import SearchResult, parse_search, search
+from records.search import SearchResult, search
+
+
+class NoCompartment(CloudfilmError):
+    """A type that makes no compartment (R4 3.1.1.2)."""
+
+    kind = Kind.NOT_FOUND
+
+    def __init__(self, resource_type: str) -> None:
+        super().__init__(f"{resource_type[:64]!r} makes no compartment.")
 
 
 def search_type(resource_type: str) -> Response:
-    """Find documents of a type. What is not known is refused, unless the client prefers
-    `handling=lenient`."""
+    """Find documents of a type."""
+    return _search(resource_type, f"/{resource_type}")
+
+
+def search_everything() -> Response:
+    """Find documents of several types, or of all."""
+    return _search("", "/")
+
+
+def search_compartment(compartment: str, logical_id: str, resource_type: str) -> Response:
+    """Find what belongs to a patient, an encounter, a practitioner, a device; of a type, or `*` for all."""
+    if compartment not in forms()["compartments"]:
+        raise NoCompartment(compartment)
+    type_ = "" if resource_type == "*" else resource_type
+    return _search(type_, f"/{compartment}/{logical_id}/{resource_type}", (compartment, logical_id))
+
+
+def _search(resource_type: str, path: str, compartment: tuple[str, str] = ("", "")) -> Response:
+    """What is not known is refused, unless the client prefers `handling=lenient`."""
     require_json()
     arguments = [*request.args.items(multi=True), *request.form.items(multi=True)]
-    wanted = parse_search(resource_type, arguments, lenient=prefers("handling") == "lenient")
+    wanted = parse_search(
+        resource_type,
+        [(name, _own(value)) for name, value in arguments],
+        lenient=prefers("handling") == "lenient",
+        compartment=compartment,
+    )
     result = search(room(Records), current_caller(Door.FHIR), wanted)
-    return bundle_answer("searchset", _entries(result), _links(result, arguments), result.total)
+    return bundle_answer("searchset", _entries(result), _links(result, path, arguments), result.total)
+
+
+def _own(value: str) -> str:
+    """A value with references to this server as they are kept: `Patient/1`."""
+    return value.replace(f"{fhir_base()}/", "") if "://" in value else value
+
+
+INCLUDE: dict[str, object] = {"mode": "include"}
 
 
 def _entries(result: SearchResult) -> list[Entry]:
     base = fhir_base()
     entries = [
-        Entry(f"{base}/{stored.resource_type}/{stored.logical_id}", stored.body, {"mode": mode})
-        for mode, page in (("match", result.matches), ("include", result.included))
+        Entry(f"{base}/{stored.resource_type}/{stored.logical_id}", shown(stored), mode)
+        for mode, page in ((MATCH, result.matches), (INCLUDE, result.included))
         for stored in page
     ]
+    told = []
     if result.search.ignored:
-        names = ", ".join(result.search.ignored)
-        told = outcome("warning", "not-supported", f"These parameters were ignored: {names}")
-        entries.append(Entry("", document_text(told), {"mode": "outcome"}))
+        told.append(f"These parameters were ignored: {', '.join(result.search.ignored)}")
+    if result.left_out:
+        told.append("More was to be included than one answer holds; ask with a smaller _count.")
+    for text in told:
+        warning = document_text(outcome("warning", "not-supported", text))
+        entries.append(Entry("", warning, {"mode": "outcome"}))
     return entries
 
 
-def _links(result: SearchResult, arguments: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Where this page is found again, without what was ignored, and where the next one is."""
-    url = f"{fhir_base()}/{result.search.resource_type}"
+def _links(result: SearchResult, path: str, arguments: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Where this page is found again, without what was ignored, and where the others are."""
+    url = fhir_base() + path.rstrip("/")
     kept = [(name, value) for name, value in arguments if name not in result.search.ignored]
-    links = [("self", f"{url}?{urlencode(kept)}" if kept else url)]
+    first = [(name, value) for name, value in kept if name != "_cursor"]
+    links = [("self", _at(url, kept)), ("first", _at(url, first))]
+    if result.previous_cursor:
+        links.append(("previous", _at(url, [*first, ("_cursor", result.previous_cursor)])))
     if result.next_cursor:
-        following = [(name, value) for name, value in kept if name != "_cursor"]
-        links.append(("next", f"{url}?{urlencode([*following, ('_cursor', result.next_cursor)])}"))
+        links.append(("next", _at(url, [*first, ("_cursor", result.next_cursor)])))
     return links
+
+
+def _at(url: str, arguments: list[tuple[str, str]]) -> str:
+    return f"{url}?{urlencode(arguments)}" if arguments else url

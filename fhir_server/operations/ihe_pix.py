@@ -7,14 +7,13 @@ from flask import Response, request
 
 from access.bearer import current_caller
 from access.caller import Door
-from fhir_server.negotiate import fhir_base, require_json
+from fhir_server.negotiate import document_answer, fhir_base, request_document, require_json
 from fhir_server.outcomes import JSON, outcome
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
 from mpi.matching import UnknownDomain, cross_reference
 from mpi.patient_document import system_of
 from mpi.room import Mpi
-from records.documents import parse_document
 
 
 class InvalidSource(CloudfilmError):
@@ -46,7 +45,7 @@ def cross_reference_patient() -> Response:
         parameters.append({"name": "targetIdentifier", "valueIdentifier": identifier})
         parameters.append({"name": "targetId", "valueReference": reference})
     answer = {"resourceType": "Parameters", **({"parameter": parameters} if parameters else {})}
-    return Response(json.dumps(answer, ensure_ascii=False), mimetype=JSON)
+    return document_answer(answer)
 
 
 def _from_url() -> tuple[str, tuple[str, ...]]:
@@ -57,7 +56,7 @@ def _from_url() -> tuple[str, tuple[str, ...]]:
 
 
 def _from_body() -> tuple[str, tuple[str, ...]]:
-    given = parse_document(request.get_data()).get("parameter", [])
+    given = request_document().get("parameter", [])
     sources, targets = [], []
     for each in given if isinstance(given, list) else []:
         if each.get("name") == "sourceIdentifier":

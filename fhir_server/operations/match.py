@@ -2,18 +2,17 @@
 
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
 from access.bearer import current_caller
 from access.caller import Door
 from fhir_server.bundles import Entry, bundle_answer
-from fhir_server.negotiate import fhir_base, require_json, require_json_body
+from fhir_server.negotiate import fhir_base, request_document, require_json
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
 from mpi.matching import match
 from mpi.patient_document import demographics_of_patient
 from mpi.room import Mpi
-from records.documents import parse_document
 from records.repository import ResourceNotFound, read
 from records.room import Records
 
@@ -33,9 +32,8 @@ class InvalidMatch(CloudfilmError):
 def match_patient() -> Response:
     """Patients that may be the one described, the likeliest first, each with its score and grade."""
     require_json()
-    require_json_body()
     caller, records = current_caller(Door.FHIR), room(Records)
-    patient, count, only_certain = _parameters(parse_document(request.get_data()))
+    patient, count, only_certain = _parameters(request_document())
     said = demographics_of_patient(patient, {}, caller.principal.institution or records.institution)
     entries = []
     for found in match(room(Mpi), caller, said, count, only_certain):

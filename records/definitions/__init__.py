@@ -11,11 +11,20 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).parent / "r4.json.gz"
+FORMS = Path(__file__).parent / "forms.json.gz"
 
 
 @lru_cache(maxsize=1)
 def definitions() -> dict[str, Any]:
     """`parameters`, `elements` and `compartments`; see `build.py` for their shapes."""
     with gzip.open(FILE, "rb") as file:
+        loaded: dict[str, Any] = json.load(file)
+    return loaded
+
+
+@lru_cache(maxsize=1)
+def forms() -> dict[str, Any]:
+    """`order`, `summary` and `compartments`: what other forms of a document than JSON as it is take."""
+    with gzip.open(FORMS, "rb") as file:
         loaded: dict[str, Any] = json.load(file)
     return loaded

@@ -3,7 +3,10 @@
     npm pack hl7.fhir.r4.examples@4.0.1 && tar xzf hl7.fhir.r4.examples-4.0.1.tgz
     python -m records.definitions.build package
 
+Beside it stands forms.json.gz: the order of elements in XML, the elements of a summary, all compartments.
+
 parameters    type: {code: {type, expression, target?, components?: [[code of parameter, expression]]}}
+
 elements      path without the root's own cardinality: {types, max, min, binding?}; `value[x]` as in the
 standard compartments  Patient: {type: [codes of the parameters that put it into the compartment]}
 """
@@ -14,8 +17,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from records.definitions import FILE
+from records.definitions import FILE, FORMS
 
+COMPARTMENTS = {
+    "Device": "device",
+    "Encounter": "encounter",
+    "Patient": "patient",
+    "Practitioner": "practitioner",
+    "RelatedPerson": "relatedPerson",
+}
 BASES = ("Resource", "DomainResource")
 
 
@@ -28,6 +38,16 @@ def main(package: Path) -> None:
     }
     text = json.dumps(packed, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
     FILE.write_bytes(gzip.compress(text, 9, mtime=0))
+    forms = {
+        "order": order(package),
+        "summary": summary(package),
+        "compartments": {
+            name: compartment(package / f"CompartmentDefinition-{file}.json")
+            for name, file in COMPARTMENTS.items()
+        },
+    }
+    text = json.dumps(forms, ensure_ascii=False, separators=(",", ":")).encode()
+    FORMS.write_bytes(gzip.compress(text, 9, mtime=0))
 
 
 def _load(package: Path, kind: str) -> list[dict[str, Any]]:
@@ -76,6 +96,35 @@ def elements(package: Path) -> dict[str, dict[str, Any]]:
                 row["binding"] = element["binding"].get("valueSet", "").partition("|")[0]
             found[path] = row
     return found
+
+
+def _base_definitions(package: Path) -> list[dict[str, Any]]:
+    return [
+        each
+        for each in _load(package, "StructureDefinition")
+        if each.get("derivation") != "constraint" and each["kind"] != "logical"
+    ]
+
+
+def order(package: Path) -> dict[str, list[str]]:
+    """Names of the children of every type and backbone element, in the order that XML has them."""
+    found: dict[str, list[str]] = {}
+    for each in _base_definitions(package):
+        for element in each["snapshot"]["element"]:
+            parent, dot, name = element["path"].rpartition(".")
+            if dot:
+                found.setdefault(parent, []).append(name)
+    return found
+
+
+def summary(package: Path) -> list[str]:
+    """Paths of the elements that a summary holds."""
+    return [
+        element["path"]
+        for each in _base_definitions(package)
+        for element in each["snapshot"]["element"]
+        if element.get("isSummary") and "." in element["path"]
+    ]
 
 
 def _type(part: dict[str, Any]) -> str:

@@ -1,0 +1,60 @@
+"""Conditional interactions: the one document that a search finds, for whoever is going to change it.
+
+Two clients that make the same conditional request at once take turns, so that the second sees what the first
+made: on SQLite there is one writer, on PostgreSQL they wait at a lock on the criteria. R4 3.1.0.8.1,
+3.1.0.4.3.
+"""
+
+from collections.abc import Iterable
+from urllib.parse import parse_qsl
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from access.caller import Caller
+from kernel.errors import CloudfilmError, Kind
+from records.hashing import hash_of
+from records.query import InvalidSearch, parse_search
+from records.room import Records
+from records.search import find_ids
+
+
+class SeveralMatch(CloudfilmError):
+    """Criteria that more than one resource meets."""
+
+    kind = Kind.PRECONDITION
+
+    def __init__(self, resource_type: str) -> None:
+        super().__init__(f"More than one {resource_type} meets the criteria; make them more selective.")
+
+
+def criteria_of(text: str) -> list[tuple[str, str]]:
+    """The parameters of a query string, with or without a type and `?` in front."""
+    return parse_qsl(text.rpartition("?")[2], keep_blank_values=True)
+
+
+def lock_criteria(records: Records, session: Session, criteria: Iterable[str]) -> None:
+    """Take turns with everybody who goes by the same criteria, until the transaction ends."""
+    if not records.database.is_sqlite:
+        for each in sorted({hash_of("criteria", text) for text in criteria}):
+            session.execute(select(func.pg_advisory_xact_lock(each)))
+
+
+def find_one(
+    records: Records,
+    session: Session,
+    caller: Caller,
+    resource_type: str,
+    criteria: list[tuple[str, str]],
+) -> str | None:
+    """The logical id of what meets the criteria; None for nothing.
+
+    Raises SeveralMatch, or InvalidSearch for criteria that do not select anything.
+    """
+    wanted = parse_search(resource_type, criteria)
+    if not wanted.criteria:
+        raise InvalidSearch("?", "a condition needs at least one search parameter")
+    found = find_ids(records, session, caller, wanted, 2)
+    if len(found) > 1:
+        raise SeveralMatch(resource_type)
+    return found[0][1] if found else None

@@ -1,0 +1,717 @@
+"""Search criteria as predicates on documents, each of which SQL can ask in two ways.
+
+As a set (`ids`): which documents does it hold for, by an index on the value. At one document (`at`): does it
+hold for this one, by an index on the document. `records.search` drives a statement from the smallest set and
+asks the others at each row of it, so that a page costs what it shows and not what the archive holds.
+Standards: R4 3.1.1.4 (parameters), 3.1.1.4.10 (token) to 3.1.1.4.17 (_has).
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, not_, or_, select, true
+from sqlalchemy.orm import Session
+
+from access.caller import Action, Caller
+from kernel.database import table_of
+from records.dates import EPOCH, interval
+from records.hashing import hash_of
+from records.indexing import (
+    fold,
+    number_interval,
+    of_type_number,
+    on_sphere,
+    reference_hash,
+)
+from records.model import (
+    IndexCompartment,
+    IndexComposite,
+    IndexDate,
+    IndexNumber,
+    IndexPosition,
+    IndexReference,
+    IndexString,
+    IndexToken,
+    IndexUri,
+    IndexWord,
+    Resource,
+)
+from records.parameters import Component, Parameter, parameter_number, resource_types
+from records.query import (
+    Criterion,
+    InvalidSearch,
+    NotYetIndexed,
+    check_name,
+    find_parameter,
+    split_values,
+    targets_of,
+    unescaped,
+)
+from records.reach import reach_of_type
+from records.room import Records
+from records.units import UCUM, canonical_unit
+from records.words import words_of
+
+AFTER_ALL = "\U0010ffff"
+RESOURCE = table_of(Resource)
+MOST_CODES = 30000
+
+Match = Callable[[Any], ColumnElement[bool]]  # from the columns of a table, or of an alias, to a condition
+
+
+class Predicate(Protocol):
+    """A condition on documents."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether its set comes in the order of documents by itself: an equality on one index."""
+        ...
+
+    def ids(self) -> Select[Any] | None:
+        """The `resource.id`s for which it holds; None when that is no set to begin with."""
+        ...
+
+    def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
+        """Whether it holds for the document with this `resource.id`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """There is (or with `negated`, there is not) an index row that matches."""
+
+    table: Table
+    numbers: tuple[int, ...]  # of the parameter in each type that is searched; empty: the table has none
+    match: Match
+    streams: bool = False
+    negated: bool = False
+
+    def _where(self, columns: Any) -> ColumnElement[bool]:
+        if not self.numbers:
+            return self.match(columns)
+        number = columns.parameter
+        is_it = number == self.numbers[0] if len(self.numbers) == 1 else number.in_(self.numbers)
+        return and_(is_it, self.match(columns))
+
+    def ids(self) -> Select[Any] | None:
+        """The documents of the rows."""
+        rows = self.table.alias()
+        return None if self.negated else select(rows.c.resource_id).where(self._where(rows.c))
+
+    def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
+        """A row of this document."""
+        rows = self.table.alias()
+        found = exists().where(rows.c.resource_id == key, self._where(rows.c))
+        return not_(found) if self.negated else found
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A condition on the document's own row."""
+
+    match: Match
+    streams: bool = False
+
+    def ids(self) -> Select[Any] | None:
+        """The rows."""
+        rows = RESOURCE.alias()
+        return select(rows.c.id.label("resource_id")).where(self.match(rows.c))
+
+    def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
+        """This row."""
+        rows = RESOURCE.alias()
+        return exists().where(rows.c.id == key, self.match(rows.c))
+
+
+@dataclass(frozen=True, slots=True)
+class Chained:
+    """The document refers to one for which another predicate holds (R4 3.1.1.4.16)."""
+
+    number: int
+    targets: tuple[tuple[Predicate, Match], ...]  # what holds there, and its type and reach
+    streams: bool = False
+
+    def ids(self) -> Select[Any] | None:
+        """Documents that refer to one of the set."""
+        sets = [(predicate.ids(), match) for predicate, match in self.targets]
+        rows = IndexReference.alias()
+        found = []
+        for ids, match in sets:
+            if ids is None:
+                return None
+            target = RESOURCE.alias()
+            found.append(
+                rows.c.target.in_(select(target.c.self_hash).where(target.c.id.in_(ids), match(target.c)))
+            )
+        return select(rows.c.resource_id).where(rows.c.parameter == self.number, or_(false(), *found))
+
+    def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
+        """A reference of this document that leads to one."""
+        rows = IndexReference.alias()
+        found = []
+        for predicate, match in self.targets:
+            target = RESOURCE.alias()
+            found.append(
+                exists().where(
+                    target.c.self_hash == rows.c.target, match(target.c), predicate.at(target.c.id)
+                )
+            )
+        return exists().where(
+            rows.c.resource_id == key, rows.c.parameter == self.number, or_(false(), *found)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Referred:
+    """A document for which another predicate holds refers to this one (R4 3.1.1.4.17, _has)."""
+
+    number: int
+    inner: Predicate
+    match: Match  # type and reach of what refers
+    streams: bool = False
+
+    def ids(self) -> Select[Any] | None:
+        """Documents that one of the set refers to."""
+        inner = self.inner.ids()
+        if inner is None:
+            return None
+        rows, referring, own = IndexReference.alias(), RESOURCE.alias(), RESOURCE.alias()
+        sources = select(referring.c.id).where(referring.c.id.in_(inner), self.match(referring.c))
+        targets = select(rows.c.target).where(
+            rows.c.parameter == self.number, rows.c.resource_id.in_(sources)
+        )
+        return select(own.c.id.label("resource_id")).where(own.c.self_hash.in_(targets), ~own.c.deleted)
+
+    def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
+        """A reference to this document from one."""
+        rows, referring, own = IndexReference.alias(), RESOURCE.alias(), RESOURCE.alias()
+        holds = exists().where(
+            referring.c.id == rows.c.resource_id, self.match(referring.c), self.inner.at(referring.c.id)
+        )
+        return exists().where(
+            own.c.id == key,
+            exists().where(rows.c.parameter == self.number, rows.c.target == own.c.self_hash, holds),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """All of several predicates."""
+
+    parts: tuple[Predicate, ...]
+    streams: bool = False
+
+    def ids(self) -> Select[Any] | None:
+        """The first part's set in which the others hold."""
+        first = next((ids for part in self.parts if (ids := part.ids()) is not None), None)
+        if first is None:
+            return None
+        rows = RESOURCE.alias()
+        return select(rows.c.id.label("resource_id")).where(rows.c.id.in_(first), self.at(rows.c.id))
+
+    def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
+        """Each of them here."""
+        return and_(true(), *(part.at(key) for part in self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """At least one of several predicates."""
+
+    parts: tuple[Predicate, ...]
+    streams: bool = False
+
+    def ids(self) -> Select[Any] | None:
+        """The sets together."""
+        sets = [part.ids() for part in self.parts]
+        if not sets or any(ids is None for ids in sets):
+            return None
+        rows = RESOURCE.alias()
+        return select(rows.c.id.label("resource_id")).where(
+            or_(*(rows.c.id.in_(ids) for ids in sets if ids is not None))
+        )
+
+    def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
+        """One of them here."""
+        return or_(false(), *(part.at(key) for part in self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """What another predicate does not hold for."""
+
+    part: Predicate
+    streams: bool = False
+
+    def ids(self) -> Select[Any] | None:
+        """No set to begin with."""
+        return None
+
+    def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
+        """Not here."""
+        return not_(self.part.at(key))
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who searches, and where: what turning criteria into predicates takes."""
+
+    records: Records
+    session: Session
+    caller: Caller
+
+    def lives(self, resource_type: str) -> Match:
+        """Rows of a type that are there and within the caller's reach."""
+        return lambda columns: and_(
+            columns.type == resource_type,
+            ~columns.deleted,
+            *reach_of_type(self.caller.reach, resource_type, columns),
+        )
+
+
+def predicate_of(asking: Asking, types: Sequence[str], criterion: Criterion, depth: int = 0) -> Predicate:
+    """The predicate of one criterion on documents of some types. Raises InvalidSearch or Forbidden."""
+    name = criterion.name
+    for type_ in types if len(types) < 8 else ("Resource",):
+        check_name(type_, name, depth)
+    if name.startswith("_has:"):
+        return _referred(asking, criterion, depth)
+    head, dot, rest = name.partition(".")
+    code, _, modifier = head.partition(":")
+    if code in ELSEWHERE:
+        return ELSEWHERE[code](asking, types, criterion)
+    if dot:
+        if len(types) > 1:
+            raise InvalidSearch(name, "a chain begins at one type")
+        parameter = find_parameter(types[0], code)
+        return _chained(asking, parameter, modifier, Criterion(rest, criterion.values), depth)
+    parameters = [find_parameter(type_, code) for type_ in types]
+    if any(not parameter.is_ready for parameter in parameters):
+        raise NotYetIndexed(code)
+    parameter = parameters[0]
+    numbers = tuple(each.number for each in parameters)
+    if modifier == "missing":
+        return Rows(TABLES[parameter.type], numbers, lambda _: true(), negated=_flag(criterion))
+    if modifier == "of-type":
+        numbers = tuple(of_type_number(each) for each in parameters)
+    match = MATCHERS[parameter.type]
+    matches = [match(value, modifier, parameter, asking) for value in criterion.values]
+    return Rows(
+        TABLES[parameter.type],
+        numbers,
+        lambda columns: or_(false(), *(each(columns) for each in matches)),
+        streams=len(matches) == len(numbers) == 1 and _is_equality(parameter, modifier, criterion.values[0]),
+        negated=modifier in ("not", "not-in"),
+    )
+
+
+def _is_equality(parameter: Parameter, modifier: str, value: str) -> bool:
+    """Whether the index gives the rows of one value in the order of documents."""
+    if modifier in ("text", "contains", "in", "not-in", "not", "above", "below", "exact"):
+        return False
+    if parameter.type == "token":
+        return not value.endswith("|")
+    return parameter.type == "uri" or (parameter.type == "reference" and ("/" in value or modifier != ""))
+
+
+def _flag(criterion: Criterion) -> bool:
+    if criterion.values not in (("true",), ("false",)):
+        raise InvalidSearch(criterion.name, "write true or false")
+    return criterion.values == ("true",)
+
+
+def _chained(
+    asking: Asking, parameter: Parameter, modifier: str, criterion: Criterion, depth: int
+) -> Predicate:
+    found: list[tuple[Predicate, Match]] = []
+    for target in targets_of(parameter, modifier):
+        try:
+            check_name(target, criterion.name, depth + 1)
+        except InvalidSearch:
+            continue
+        if not asking.caller.may(Action(target, "s")):
+            continue
+        inner = predicate_of(asking, (target,), criterion, depth + 1)
+        found.append((inner, asking.lives(target)))
+    return Chained(parameter.number, tuple(found))
+
+
+def _referred(asking: Asking, criterion: Criterion, depth: int) -> Predicate:
+    _, type_, code, rest = criterion.name.split(":", 3)
+    asking.caller.require(Action(type_, "s"))
+    parameter = find_parameter(type_, code, "reference")
+    inner = predicate_of(asking, (type_,), Criterion(rest, criterion.values), depth + 1)
+    return Referred(parameter.number, inner, asking.lives(type_))
+
+
+def in_compartment(
+    types: Sequence[str], compartment: tuple[str, str], codes: Callable[[str, str], Iterable[str]]
+) -> Predicate:
+    """Documents of some types that belong to a compartment (R4 3.1.1.2)."""
+    of_type, logical_id = compartment
+    if of_type == "Patient":
+        return Rows(IndexCompartment, (), lambda columns: columns.patient == logical_id)
+    numbers = tuple(parameter_number(type_, code) for type_ in types for code in codes(of_type, type_))
+    target = hash_of(f"{of_type}/{logical_id}")
+    itself = Own(lambda columns: and_(columns.type == of_type, columns.logical_id == logical_id))
+    if not numbers:
+        return itself
+    members = Rows(IndexReference, numbers, lambda columns: columns.target == target)
+    return Some((members, itself)) if of_type in types else members
+
+
+def _by_id(_asking: Asking, types: Sequence[str], criterion: Criterion) -> Predicate:
+    if criterion.name.endswith(":missing"):
+        missing = _flag(criterion)
+        return Own(lambda _: false() if missing else true())
+    values = tuple(unescaped(value) for value in criterion.values)
+    return Own(lambda columns: and_(columns.type.in_(types), columns.logical_id.in_(values)))
+
+
+def _by_update(_asking: Asking, types: Sequence[str], criterion: Criterion) -> Predicate:
+    if criterion.name.endswith(":missing"):
+        missing = _flag(criterion)
+        return Own(lambda _: false() if missing else true())
+    matches = [_updated(value) for value in criterion.values]
+    return Own(lambda columns: and_(columns.type.in_(types), or_(*(match(columns) for match in matches))))
+
+
+def _updated(value: str) -> Match:
+    prefix, text = prefixed(value)
+    low, high = (EPOCH + timedelta(milliseconds=each) for each in date_interval("_lastUpdated", text))
+    end = high + timedelta(milliseconds=1)
+
+    def match(columns: Any) -> ColumnElement[bool]:
+        column = columns.updated_at
+        conditions: dict[str, Callable[[], ColumnElement[bool]]] = {
+            "eq": lambda: and_(column >= low, column < end),
+            "ne": lambda: or_(column < low, column >= end),
+            "gt": lambda: column >= end,
+            "sa": lambda: column >= end,
+            "lt": lambda: column < low,
+            "eb": lambda: column < low,
+            "ge": lambda: column >= low,
+            "le": lambda: column < end,
+            "ap": lambda: and_(column >= low - timedelta(days=1), column < end + timedelta(days=1)),
+        }
+        return conditions[prefix]()
+
+    return match
+
+
+def _by_words(_asking: Asking, _types: Sequence[str], criterion: Criterion) -> Predicate:
+    """_text and _content: every word; `OR` between groups of words (R4 3.1.1.4.2)."""
+    narrative = criterion.name == "_text"
+
+    def row(word: str) -> Predicate:
+        def match(columns: Any) -> ColumnElement[bool]:
+            is_word: ColumnElement[bool] = columns.word == word
+            if word[-1] < "\u2e80":  # a word of letters is found by its beginning
+                is_word = and_(columns.word >= word, columns.word < word + AFTER_ALL)
+            return and_(is_word, columns.in_narrative) if narrative else is_word
+
+        return Rows(IndexWord, (), match)
+
+    groups = [
+        Every(tuple(row(word) for word in words_of(group)))
+        for group in re.split(r"\s+OR\s+|,", criterion.values[0])
+        if words_of(group)
+    ]
+    if not groups:
+        raise InvalidSearch(criterion.name, "write at least one word")
+    return groups[0] if len(groups) == 1 else Some(tuple(groups))
+
+
+def _by_list(asking: Asking, _types: Sequence[str], criterion: Criterion) -> Predicate:
+    """What a List names (R4 3.1.1.4.8)."""
+    if any(value.startswith("$") for value in criterion.values):
+        raise InvalidSearch("_list", "functional lists are not known; name a List by its id")
+    asking.caller.require(Action("List", "s"))
+    lists = Own(lambda columns: and_(columns.type == "List", columns.logical_id.in_(criterion.values)))
+    return Referred(parameter_number("List", "item"), lists, asking.lives("List"))
+
+
+def _by_filter(asking: Asking, types: Sequence[str], criterion: Criterion) -> Predicate:
+    from records.filter_expression import parse_filter  # it is written in terms of this module
+
+    return parse_filter(criterion.values[0]).predicate(asking, types)
+
+
+ELSEWHERE: dict[str, Callable[[Asking, Sequence[str], Criterion], Predicate]] = {
+    "_id": _by_id,
+    "_lastUpdated": _by_update,
+    "_text": _by_words,
+    "_content": _by_words,
+    "_list": _by_list,
+    "_filter": _by_filter,
+}
+
+
+def _match_token(value: str, modifier: str, parameter: Parameter, asking: Asking) -> Match:
+    if modifier == "text":
+        return starts_with("text", fold(unescaped(value)))
+    if modifier == "of-type":
+        parts = [unescaped(part) for part in split_values(value, "|")]
+        if len(parts) != 3 or not parts[2]:
+            raise InvalidSearch(parameter.code, "write system|code|value")
+        hashed = hash_of(*parts)
+        return lambda columns: columns.value == hashed
+    if modifier in ("in", "not-in"):
+        return _one_of(parameter, asking.records.concepts.members(asking.session, unescaped(value)))
+    parts = [unescaped(part) for part in split_values(value, "|")]
+    if len(parts) > 2:
+        raise InvalidSearch(parameter.code, "write code, system|code, |code or system|")
+    if modifier in ("below", "above"):
+        system, code = parts if len(parts) == 2 else ("", parts[0])
+        concepts = asking.records.concepts
+        found = (concepts.below if modifier == "below" else concepts.above)(asking.session, system, code)
+        return _one_of(parameter, found)
+    if len(parts) == 1:
+        hashed = hash_of(parts[0])
+        return lambda columns: columns.code == hashed
+    if not parts[1]:
+        hashed = hash_of(parts[0])
+        return lambda columns: columns.system == hashed
+    hashed = hash_of(*parts)
+    return lambda columns: columns.value == hashed
+
+
+def _one_of(parameter: Parameter, concepts: Iterable[tuple[str, str]]) -> Match:
+    """One of many codes; an element of type `code` has no system, which its value set implies."""
+    hashes: set[int] = set()
+    for system, code in concepts:
+        hashes |= {hash_of(system, code), hash_of("", code)}
+        if len(hashes) > MOST_CODES:
+            raise InvalidSearch(parameter.code, f"the value set has more than {MOST_CODES // 2} codes")
+    found = sorted(hashes)
+    return lambda columns: columns.value.in_(found)
+
+
+def starts_with(column: str, text: str) -> Match:
+    """A text column that begins with a text, as a range of its index."""
+
+    def match(columns: Any) -> ColumnElement[bool]:
+        return and_(getattr(columns, column) >= text, getattr(columns, column) < text + AFTER_ALL)
+
+    return match
+
+
+def like(column: str, text: str, before: str = "%", after: str = "%") -> Match:
+    """A text column that holds a text."""
+    escaped = before + re.sub(r"([\\%_])", r"\\\1", text) + after
+    return lambda columns: getattr(columns, column).like(escaped, escape="\\")
+
+
+def _match_string(value: str, modifier: str, _parameter: Parameter, _asking: Asking) -> Match:
+    text = unescaped(value)
+    if modifier == "exact":
+        begins = starts_with("value", fold(text)[:200])  # the index; then the text itself
+        return lambda columns: and_(begins(columns), columns.exact == text[:200])
+    if modifier == "contains":
+        return like("value", fold(text))
+    return starts_with("value", fold(text)[:200])
+
+
+PREFIX = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[\d.+-])")
+
+
+def prefixed(value: str) -> tuple[str, str]:
+    """The prefix of an ordered value, `eq` without one, and the value."""
+    match = PREFIX.match(value)
+    return (match[1], value[2:]) if match else ("eq", value)
+
+
+DAY = 86_400_000
+
+
+def _match_date(value: str, _modifier: str, parameter: Parameter, _asking: Asking) -> Match:
+    """R4 3.1.1.4.6: the row's interval against the value's."""
+    prefix, text = prefixed(value)
+    low, high = date_interval(parameter.code, text)
+    slack = max(DAY, (high - low) // 10)
+    return lambda columns: COMPARED[prefix](columns.low, columns.high, low, high, slack)
+
+
+def date_interval(code: str, text: str) -> tuple[int, int]:
+    """The first and last millisecond of a date that is searched for. Raises InvalidSearch."""
+    try:
+        return interval(re.sub(r" (\d\d:?\d\d)$", r"+\1", text))  # a + that a client did not escape
+    except (ValueError, OverflowError):
+        raise InvalidSearch(code, "write a date as 2024-01-31, or 2024-01, or with a time") from None
+
+
+Compared = Callable[[Any, Any, Any, Any, Any], ColumnElement[bool]]
+
+COMPARED: dict[str, Compared] = {
+    # the outer bounds of ge and le follow from what stands inside, and let an index be used
+    "eq": lambda low, high, first, last, _: and_(low >= first, low <= last, high <= last),
+    "ne": lambda low, high, first, last, _: or_(low < first, high > last),
+    "gt": lambda low, high, first, last, _: high > last,
+    "lt": lambda low, high, first, last, _: low < first,
+    "ge": lambda low, high, first, last, _: and_(high >= first, or_(high > last, low >= first)),
+    "le": lambda low, high, first, last, _: and_(low <= last, or_(low < first, high <= last)),
+    "sa": lambda low, high, first, last, _: low > last,
+    "eb": lambda low, high, first, last, _: high < first,
+    "ap": lambda low, high, first, last, slack: and_(low <= last + slack, high >= first - slack),
+}
+
+
+def _match_number(value: str, _modifier: str, parameter: Parameter, _asking: Asking) -> Match:
+    parts = [unescaped(part) for part in split_values(value, "|")]
+    prefix, text = prefixed(parts[0])
+    bounds = number_interval(text)
+    if bounds is None or len(parts) > 3 or len(parts) == 2:
+        raise InvalidSearch(parameter.code, "write a number, or number|system|code")
+    if len(parts) == 1 or not parts[2]:
+        return lambda columns: _compared_number(columns, prefix, bounds, 1)
+    if not parts[1]:
+        hashed = hash_of(parts[2])
+        return lambda columns: and_(_compared_number(columns, prefix, bounds, 1), columns.code == hashed)
+    hashed = hash_of(parts[1], parts[2])
+    canonical = canonical_unit(parts[2]) if parts[1] == UCUM else None
+    if canonical is None:
+        return lambda columns: and_(_compared_number(columns, prefix, bounds, 1), columns.unit == hashed)
+    factor, unit = canonical
+    in_canonical = hash_of("canonical", unit)
+    return lambda columns: and_(
+        _compared_number(columns, prefix, bounds, factor), columns.unit == in_canonical
+    )
+
+
+def _compared_number(
+    columns: Any, prefix: str, bounds: tuple[float, float], factor: float
+) -> ColumnElement[bool]:
+    """R4 3.1.1.4.7: eq and ne by the written precision, the others by the number itself."""
+    low, high = bounds[0] * factor, bounds[1] * factor
+    amount = (low + high) / 2
+    slack = abs(amount) / 10
+    near = abs(amount) * 1e-12  # what floating point may differ by
+    middle = (columns.low + columns.high) / 2  # the number itself; the row has its precision's interval
+    conditions: dict[str, Callable[[], ColumnElement[bool]]] = {
+        "eq": lambda: and_(columns.low < high, columns.high >= low, middle >= low - near, middle < high),
+        "ne": lambda: or_(middle < low - near, middle >= high),
+        "ap": lambda: and_(columns.low <= amount + slack, columns.high >= amount - slack),
+        "gt": lambda: and_(columns.high > amount, middle > amount + near),
+        "sa": lambda: and_(columns.high > amount, middle > amount + near),
+        "ge": lambda: and_(columns.high >= amount - near, middle >= amount - near),
+        "lt": lambda: and_(columns.low < amount, middle < amount - near),
+        "eb": lambda: and_(columns.low < amount, middle < amount - near),
+        "le": lambda: and_(columns.low <= amount + near, middle <= amount + near),
+    }
+    return conditions[prefix]()
+
+
+def _match_reference(value: str, modifier: str, parameter: Parameter, _asking: Asking) -> Match:
+    if modifier == "identifier":
+        parts = [unescaped(part) for part in split_values(value, "|")]
+        system, code = parts if len(parts) == 2 else ("", parts[0])
+        hashed = hash_of(system, code)
+        return lambda columns: columns.identifier == hashed
+    text = unescaped(value)
+    if "/" in text or "://" in text or text.startswith("urn:"):
+        target = reference_hash(text.partition("/_history/")[0])
+        return lambda columns: columns.target == target
+    targets = (modifier,) if modifier else parameter.targets or tuple(resource_types())
+    hashes = [reference_hash(f"{each}/{text}") for each in targets]
+    if len(hashes) == 1:
+        return lambda columns: columns.target == hashes[0]
+    return lambda columns: columns.target.in_(hashes)
+
+
+def _match_uri(value: str, modifier: str, _parameter: Parameter, _asking: Asking) -> Match:
+    text = unescaped(value)
+    if modifier == "below":
+        under = starts_with("value", text.rstrip("/") + "/")
+        return lambda columns: or_(columns.value == text, under(columns))
+    if modifier == "above":
+        parts = text.split("/")
+        above = ["/".join(parts[:at]) for at in range(3, len(parts) + 1)] or [text]
+        return lambda columns: columns.value.in_(above)
+    return lambda columns: columns.value == text
+
+
+EARTH_KM = 6371.0088  # mean radius
+KILOMETRES = {"km": 1.0, "m": 0.001, "mi": 1.609344, "[mi_i]": 1.609344, "[mi_us]": 1.609347219, "": 1.0}
+
+
+def _match_near(value: str, _modifier: str, parameter: Parameter, _asking: Asking) -> Match:
+    """latitude|longitude|distance|units (R4 Location, near): within 10 km where no distance is given."""
+    parts = value.split("|")
+    try:
+        latitude, longitude = float(parts[0]), float(parts[1])
+        distance = float(parts[2]) if len(parts) > 2 and parts[2] else 10.0
+        distance *= KILOMETRES[parts[3] if len(parts) > 3 else ""]
+        if not (abs(latitude) <= 90 and abs(longitude) <= 180 and 0 <= distance <= 21000):
+            raise ValueError
+    except (ValueError, IndexError, KeyError):
+        raise InvalidSearch(parameter.code, "write latitude|longitude|distance|km") from None
+    x, y, z = on_sphere(latitude, longitude)
+    chord = (2 * math.sin(min(distance / EARTH_KM / 2, math.pi / 2))) ** 2
+    band = math.degrees(distance / EARTH_KM)
+    return lambda columns: and_(
+        columns.latitude.between(latitude - band, latitude + band),
+        (columns.x - x) * (columns.x - x) + (columns.y - y) * (columns.y - y)
+        + (columns.z - z) * (columns.z - z) <= chord,
+    )  # fmt: skip
+
+
+def _match_composite(value: str, _modifier: str, parameter: Parameter, asking: Asking) -> Match:
+    parts = list(split_values(value, "$"))
+    if len(parts) != len(parameter.components):
+        raise InvalidSearch(parameter.code, f"write {len(parameter.components)} values with $ between them")
+    matches = [
+        MATCHERS[component.parameter.type](part, "", component.parameter, asking)
+        for part, component in zip(parts, parameter.components, strict=True)
+    ]
+    return lambda columns: and_(
+        *(match(_part_of(columns, at, parameter.components[at])) for at, match in enumerate(matches))
+    )
+
+
+def _part_of(columns: Any, at: int, component: Component) -> Any:
+    """The columns of one value of a composite row, under the names that they have in its own table."""
+    kind = component.parameter.type
+    if kind == "token":
+        first = ("first", "second")[at]
+        names = {"value": first, "code": f"{first}_code", "system": f"{first}_system"}
+    elif kind == "reference":
+        names = {"target": ("first", "second")[at]}
+    elif kind == "string":
+        names = {"value": "text"}
+    elif at == 2:
+        names = {"low": "third_low", "high": "third_high"}
+    else:
+        names = {"low": "low", "high": "high", "unit": "unit", "code": "unit_code"}
+    return SimpleNamespace(**{name: columns[column] for name, column in names.items()})
+
+
+Matcher = Callable[[str, str, Parameter, Asking], Match]
+
+MATCHERS: dict[str, Matcher] = {
+    "token": _match_token,
+    "string": _match_string,
+    "date": _match_date,
+    "number": _match_number,
+    "quantity": _match_number,
+    "reference": _match_reference,
+    "uri": _match_uri,
+    "composite": _match_composite,
+    "special": _match_near,
+}
+
+TABLES = {
+    "token": IndexToken,
+    "string": IndexString,
+    "date": IndexDate,
+    "number": IndexNumber,
+    "quantity": IndexNumber,
+    "reference": IndexReference,
+    "uri": IndexUri,
+    "composite": IndexComposite,
+    "special": IndexPosition,
+}

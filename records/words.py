@@ -1,0 +1,102 @@
+"""Full text: the words of a document, for `_text` (its narrative) and `_content` (all of it).
+
+Letters make words; of Chinese, every character and every two that stand together is a word, so that any part
+of a text is found without a dictionary. The rows are made by a follower of the change feed: a write does not
+wait for them, and they are there a moment later. R4 3.1.1.4.2.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from html import unescape
+from typing import Any
+
+import orjson
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+
+from kernel.changes import Change
+from kernel.database import table_of
+from records.indexing import fold
+from records.model import IndexWord, Resource
+
+MOST_WORDS, MOST_LETTERS, MOST_CHARACTERS = 5000, 64, 200_000
+IDEOGRAPHS = "\u3400-\u9fff\uf900-\ufaff"
+PIECE = re.compile(rf"[{IDEOGRAPHS}]+|[^\W_{IDEOGRAPHS}]+(?:[.-][^\W_{IDEOGRAPHS}]+)*")
+TAG = re.compile(r"<[^>]*>")
+NOT_CONTENT = frozenset({"resourceType", "div", "data", "versionId", "lastUpdated"})
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words that a text asks for: of three Chinese characters, the two pairs."""
+    return tuple(dict.fromkeys(_words(text, alone=False)))
+
+
+def _words(text: str, alone: bool) -> Iterator[str]:
+    for piece in PIECE.findall(fold(text[:MOST_CHARACTERS])):
+        if piece[0] < "\u2e80":
+            yield piece[:MOST_LETTERS]
+            continue
+        if alone or len(piece) == 1:
+            yield from piece
+        yield from (piece[at : at + 2] for at in range(len(piece) - 1))
+
+
+def narrative_of(document: dict[str, Any]) -> str:
+    """The narrative without its markup."""
+    text = document.get("text")
+    div = text.get("div") if isinstance(text, dict) else None
+    return unescape(TAG.sub(" ", div)) if isinstance(div, str) else ""
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if key not in NOT_CONTENT:
+                yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, str):
+        yield value
+
+
+def word_rows(document: dict[str, Any]) -> dict[str, bool]:
+    """Each word of a document, and whether it stands in the narrative."""
+    found: dict[str, bool] = dict.fromkeys(_words(narrative_of(document), alone=True), True)
+    for text in _texts(document):
+        for word in _words(text, alone=True):
+            found.setdefault(word, False)
+            if len(found) >= MOST_WORDS:
+                return found
+    return found
+
+
+def index_words(session: Session, resource_id: int, body: str) -> None:
+    """Put a document's words in place of those it had."""
+    session.execute(delete(IndexWord).where(IndexWord.c.resource_id == resource_id))
+    if body:
+        rows = [
+            {"resource_id": resource_id, "word": word, "in_narrative": in_narrative}
+            for word, in_narrative in word_rows(orjson.loads(body)).items()
+        ]
+        if rows:
+            session.execute(insert(IndexWord), rows)
+
+
+def follow_words(session: Session, change: Change) -> None:
+    """Keep the words of a document that was written or deleted: subscribed to the change feed."""
+    type_, _, logical_id = change.subject.partition("/")
+    table = table_of(Resource)
+    row = session.execute(
+        select(table.c.id, table.c.body, table.c.version).where(
+            table.c.type == type_, table.c.logical_id == logical_id
+        )
+    ).first()
+    if row is not None and row.version == change.data.get("version", row.version):
+        index_words(session, row.id, row.body)
+
+
+def reindex_words(session: Session, rows: Sequence[tuple[int, str]]) -> None:
+    """Make the words of some documents again."""
+    for resource_id, body in rows:
+        index_words(session, resource_id, body)
