@@ -19,6 +19,7 @@ from cloudfilm.commands import (
     import_files,
     mpi,
     node,
+    records,
     serve,
     site,
     study,
@@ -47,6 +48,7 @@ COMMANDS: tuple[click.Command, ...] = (
     hl7.hl7,
     mpi.mpi,
     terminology.terminology,
+    records.records,
     doctor.doctor,
 )
 

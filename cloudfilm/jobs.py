@@ -12,8 +12,18 @@ from archive.workitems import forget_workitems
 from cloudfilm.rooms import Rooms
 from hl7_listener.outbound import deliver
 from kernel.jobs import Job, declared
+from records.custom_parameters import drop_rows, index_documents
 
-FUNCTIONS = (rest_study, sweep_strays, deliver, seal_audit, send_audit, forget_workitems)
+FUNCTIONS = (
+    rest_study,
+    sweep_strays,
+    deliver,
+    seal_audit,
+    send_audit,
+    forget_workitems,
+    index_documents,
+    drop_rows,
+)
 
 JOBS: Mapping[str, Job] = {declared(function).name: declared(function) for function in FUNCTIONS}
 

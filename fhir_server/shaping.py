@@ -1,6 +1,7 @@
 """How much of a document is shown, and in which form: _summary, _elements, _pretty, JSON or XML.
 
-R4 3.1.1.5.8 and 3.1.1.5.9. What is cut is tagged SUBSETTED, so that nobody takes it for the whole and writes it back.
+What is cut is tagged SUBSETTED, so that nobody takes it for the whole and writes it back.
+R4 3.1.1.5.8 and 3.1.1.5.9.
 """
 
 from functools import lru_cache

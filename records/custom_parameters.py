@@ -16,8 +16,8 @@ from kernel.database import Database
 from kernel.errors import CloudfilmError, Kind
 from kernel.jobs import enqueue, job
 from records.documents import parse_document, plain
-from records.indexing import COLUMNS, INDEX_TABLES, IndexRows, index_parameter, index_rows, store_index
-from records.model import CustomParameter, Resource
+from records.indexing import COLUMNS, IndexRows, index_parameter, index_rows, store_index
+from records.model import INDEX_TABLES, CustomParameter, Resource
 from records.parameters import (
     Parameter,
     custom_parameter,

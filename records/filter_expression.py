@@ -5,6 +5,7 @@ subject.identifier eq "urn:x|1"                                          a chain
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,7 +34,7 @@ MOST_TOKENS, MOST_DEPTH = 256, 16
 class Expression(Protocol):
     """A part of a filter."""
 
-    def predicate(self, asking: Asking, types: tuple[str, ...]) -> Predicate:
+    def predicate(self, asking: Asking, types: Sequence[str]) -> Predicate:
         """What it means for documents of some types. Raises InvalidSearch."""
         ...
 
@@ -46,7 +47,7 @@ class Comparison:
     operator: str
     value: str
 
-    def predicate(self, asking: Asking, types: tuple[str, ...]) -> Predicate:
+    def predicate(self, asking: Asking, types: Sequence[str]) -> Predicate:
         """The same as a search parameter, with a modifier or a prefix in place of the operator."""
         if self.operator in ("ew", "po"):
             return _by_rows(self, types[0])
@@ -62,7 +63,7 @@ class Joined:
     operator: str
     parts: tuple[Expression, ...] = field(default=())
 
-    def predicate(self, asking: Asking, types: tuple[str, ...]) -> Predicate:
+    def predicate(self, asking: Asking, types: Sequence[str]) -> Predicate:
         """All of them, or one of them, or not."""
         parts = tuple(part.predicate(asking, types) for part in self.parts)
         if self.operator == "not":

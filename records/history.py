@@ -50,9 +50,8 @@ def history(records: Records, caller: Caller, wanted: Wanted) -> HistoryPage:
         caller.require(Action(wanted.resource_type, "r"))
         types = {wanted.resource_type}
     else:
+        caller.require(Action("*", "r"))
         types = {type_ for type_ in resource_types() if caller.may(Action(type_, "r"))}
-        if not types:
-            caller.require(Action("*", "r"))
     bound_to = f"history {wanted.resource_type}/{wanted.logical_id} {wanted.since} {wanted.at}"
     statement = (
         select(
@@ -75,9 +74,10 @@ def history(records: Records, caller: Caller, wanted: Wanted) -> HistoryPage:
         cursor = open_cursor(records.keys, bound_to, wanted.cursor)
         statement = statement.where(_before(cursor))
     with records.database.snapshot() as session:
+        row_id = 0
         if wanted.logical_id:
             row = session.execute(
-                select(_ROWS.c.id, _ROWS.c.version).where(
+                select(_ROWS.c.id).where(
                     _ROWS.c.type == wanted.resource_type,
                     _ROWS.c.logical_id == wanted.logical_id,
                     reach_of_types(caller.reach, types, _ROWS.c),
@@ -85,14 +85,15 @@ def history(records: Records, caller: Caller, wanted: Wanted) -> HistoryPage:
             ).first()
             if row is None:
                 raise ResourceNotFound(wanted.resource_type, wanted.logical_id)
-            statement = statement.where(_VERSIONS.c.resource_id == row.id)
+            row_id = row.id
+            statement = statement.where(_VERSIONS.c.resource_id == row_id)
         found = session.connection().execute(statement, {"most": wanted.count + 1}).all()
         versions = [
             Stored(each.type, each.logical_id, each.version, each.updated_at, each.body, method=each.method)
             for each in found[: wanted.count]
         ]
         if wanted.logical_id and not wanted.cursor and wanted.resource_type in records.projections:
-            present = bodies(records, session, rows_by_id(session, [row.id]))
+            present = bodies(records, session, rows_by_id(session, [row_id]))
             if present and (not versions or versions[0].version < present[0].version):
                 versions.insert(0, present[0])  # drawn, and not yet at rest
     subject = "/".join(part for part in (wanted.resource_type, wanted.logical_id) if part)

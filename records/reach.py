@@ -34,7 +34,7 @@ def reach_of_type(reach: Reach, resource_type: str, resource: Any) -> list[Colum
 def reach_of_types(reach: Reach, types: Iterable[str], resource: Any) -> ColumnElement[bool]:
     """The types' rows that a reach holds; types with the same conditions stand together."""
     if reach.is_everywhere:
-        return resource.type.in_(sorted(types))
+        return and_(resource.type.in_(sorted(types)))
     return or_(
         false(),
         *(and_(resource.type == type_, *reach_of_type(reach, type_, resource)) for type_ in sorted(types)),

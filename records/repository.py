@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Row, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import bindparam, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from access.audit import Noted, note_all, note_once
@@ -127,7 +127,7 @@ _ROW = (
     _TABLE.c.id, _TABLE.c.type, _TABLE.c.logical_id, _TABLE.c.self_hash, _TABLE.c.version, _TABLE.c.deleted,
     _TABLE.c.updated_at, _TABLE.c.body,
 )  # fmt: skip
-ResourceRow = Row[tuple[int, str, str, int, int, bool, datetime, str]]
+ResourceRow = Any  # a row of these columns
 
 
 def require_type(resource_type: str) -> None:
@@ -293,10 +293,10 @@ def write_all(
     planned = [_Planned(each, each.logical_id or new_id()) for each in writings]
     _meet(records, session, planned)
     changing = [each for each in planned if each.verb != "delete" or (each.row and not each.row.deleted)]
-    for each in planned:
-        caller.require(Action(each.writing.resource_type, each.verb[0]))
-    for each in changing:
-        _check(records, each)
+    for meeting in planned:
+        caller.require(Action(meeting.writing.resource_type, meeting.verb[0]))
+    for meeting in changing:
+        _check(records, meeting)
     _require_reach(session, caller, [each for each in changing if each.row is not None])
     if changing:
         _store(records, session, caller, changing)

@@ -171,10 +171,13 @@ def _bound_to(wanted: Search) -> str:
 def _looking(records: Records, session: Session, caller: Caller, wanted: Search) -> "_Looking":
     if wanted.resource_type:
         caller.require(Action(wanted.resource_type, "s"))
-    asked = wanted.types or tuple(sorted(resource_types()))
-    types = tuple(type_ for type_ in asked if caller.may(Action(type_, "s")))
-    if not types:
-        caller.require(Action(asked[0], "s"))
+    elif not wanted.types:  # who may not search every type says which ones: `_type`
+        caller.require(Action("*", "s"))
+    for type_ in wanted.types:
+        caller.require(Action(type_, "s"))
+    types = wanted.types or tuple(
+        type_ for type_ in sorted(resource_types()) if caller.may(Action(type_, "s"))
+    )
     asking = Asking(records, session, caller)
     predicates = [(each, predicate_of(asking, types, each)) for each in wanted.criteria]
     merged = _merged(types, predicates)
@@ -486,7 +489,7 @@ def _followed(
             for parameter in parameters_of(source).values()
             if parameter.type == "reference" and code in ("", "*", parameter.code)
         ]
-        condition = index.c.parameter.in_(numbers)
+        condition: ColumnElement[bool] = index.c.parameter.in_(numbers)
         if target and forward:
             condition = and_(condition, own.c.type == target)
         elif target and not any(row.type == target for row in rows):

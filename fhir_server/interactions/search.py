@@ -39,6 +39,7 @@ def search_everything() -> Response:
 
 def search_compartment(compartment: str, logical_id: str, resource_type: str) -> Response:
     """Find what belongs to a patient, an encounter, a practitioner, a device; of a type, or `*` for all."""
+    current_caller(Door.FHIR)
     if compartment not in forms()["compartments"]:
         raise NoCompartment(compartment)
     type_ = "" if resource_type == "*" else resource_type

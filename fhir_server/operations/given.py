@@ -4,9 +4,9 @@ from typing import Any
 
 from flask import request
 
-from fhir_server.negotiate import require_json, require_json_body
+from fhir_server.negotiate import request_document, require_json
 from kernel.errors import CloudfilmError, Kind
-from records.documents import parse_document, plain
+from records.documents import plain
 
 
 class InvalidParameter(CloudfilmError):
@@ -106,8 +106,7 @@ def given() -> Given:
         for name, value in request.form.items(multi=True):
             values.setdefault(name, []).append({"valueString": value})
         return Given(values)
-    require_json_body()
-    document = plain(parse_document(request.get_data()))
+    document = plain(request_document())
     if document["resourceType"] == "Parameters":
         for name, found in _by_name(document.get("parameter")).items():
             values.setdefault(name, []).extend(found)

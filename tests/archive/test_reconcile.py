@@ -75,7 +75,7 @@ def test_a_header_that_agrees_with_its_order_is_bound_to_it(
     with rooms.database.snapshot() as session:
         study = session.scalars(select(Study)).one()
         drawn = rooms.records.projections["ImagingStudy"].draw(session, [study.logical_id])
-    assert json.loads(drawn[study.logical_id])["basedOn"][0]["reference"].startswith("ServiceRequest/")
+    assert json.loads(drawn[study.logical_id].body)["basedOn"][0]["reference"].startswith("ServiceRequest/")
 
 
 def test_a_small_difference_is_noted_and_bound(rooms: Rooms, operator: Caller) -> None:

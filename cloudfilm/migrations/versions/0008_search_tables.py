@@ -1,13 +1,15 @@
-"""0003 search tables: composite, position and word indexes, custom parameters; versions know their type.
+"""0008 search tables: composite, position and word indexes, custom parameters; versions know their type.
 
 Older code cannot run beside it. `cloudfilm records reindex` makes the new rows of older documents.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003_search_tables"
-down_revision = "0002_site_documents"
+revision = "0008_search_tables"
+down_revision = "0007_workitems"
 branch_labels = None
 depends_on = None
 
@@ -25,7 +27,7 @@ def _text(length: int) -> sa.String:
     return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
 
 
-def _column(name: str, type_: sa.types.TypeEngine[object]) -> sa.Column[object]:
+def _column(name: str, type_: Any) -> sa.Column[Any]:
     return sa.Column(name, type_, nullable=False)
 
 
@@ -45,8 +47,8 @@ def upgrade() -> None:
     """Add what search needs, and give every version the type of its resource."""
     op.add_column("resource_version", sa.Column("type", _text(40), nullable=False, server_default=""))
     op.execute("UPDATE resource_version SET type = (SELECT r.type FROM resource r WHERE r.id = resource_id)")
-    with op.batch_alter_table("resource_version") as table:
-        table.alter_column("type", server_default=None)
+    with op.batch_alter_table("resource_version") as versions:
+        versions.alter_column("type", server_default=None)
     op.drop_index("ix_resource_version_at", "resource_version")
     op.create_index("ix_resource_version_at", "resource_version", ["updated_at", "resource_id", "version"])
     op.create_index(
@@ -116,8 +118,8 @@ def downgrade() -> None:
     op.drop_index("ix_resource_version_type", "resource_version")
     op.drop_index("ix_resource_version_at", "resource_version")
     op.create_index("ix_resource_version_at", "resource_version", ["updated_at"])
-    with op.batch_alter_table("resource_version") as table:
-        table.drop_column("type")
+    with op.batch_alter_table("resource_version") as versions:
+        versions.drop_column("type")
     for table in ("custom_parameter", "index_word", "index_position", "index_composite"):
         op.drop_table(table)
     for name, table, _ in INDEXES:

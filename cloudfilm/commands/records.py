@@ -1,0 +1,42 @@
+"""`cloudfilm records`: clinical documents and their search index, from the shell."""
+
+from typing import Any
+
+import click
+from sqlalchemy import select
+
+from kernel.database import table_of
+from records.custom_parameters import reindex
+from records.model import Resource
+from records.words import reindex_words
+
+PAGE = 200
+
+
+@click.group()
+def records() -> None:
+    """Look after the clinical documents."""
+
+
+@records.command("reindex")
+@click.option("--after", default=0, show_default=True, help="Go on after this row, as it was printed.")
+@click.pass_obj
+def reindex_(context: Any, after: int) -> None:
+    """Make the search index of every stored document again, while the server runs.
+
+    For after an upgrade that says so. When it is stopped, it goes on with --after.
+    """
+    room = context.rooms.records
+    table, done = table_of(Resource), 0
+    while True:
+        last = reindex(room, after, PAGE)
+        if not last:
+            break
+        with room.database.transaction() as session:
+            rows = session.execute(
+                select(table.c.id, table.c.body).where(table.c.id > after, table.c.id <= last)
+            ).all()
+            reindex_words(session, [(row.id, row.body) for row in rows])
+        after, done = last, done + len(rows)
+        click.echo(f"{done} documents, up to row {after}")
+    click.echo("The search index is complete.")
