@@ -1,4 +1,4 @@
-"""0008 search tables: composite, position and word indexes, custom parameters; versions know their type.
+"""0009 search tables: composite, position and word indexes, custom parameters; versions know their type.
 
 Older code cannot run beside it. `cloudfilm records reindex` makes the new rows of older documents.
 """
@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008_search_tables"
-down_revision = "0007_workitems"
+revision = "0009_search_tables"
+down_revision = "0008_audit_algorithm"
 branch_labels = None
 depends_on = None
 
