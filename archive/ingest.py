@@ -343,7 +343,10 @@ def _hold(archive: Archive, session: Session, caller: Caller, arrival: _Arrival,
             resolution="",
         )
     )
-    record_change(session, archive.clock, "instance-held", header.sop_instance_uid, reason=reason)
+    record_change(
+        session, archive.clock, "instance-held", header.sop_instance_uid, reason=reason,
+        study=header.study_instance_uid,
+    )  # fmt: skip
     note(session, archive.clock, caller, "hold ImagingStudy", header.study_instance_uid, detail=reason)
     return _receipt(arrival, Outcome.HELD, reason)
 

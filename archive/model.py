@@ -29,6 +29,7 @@ class Study(Base):
         Index("ix_study_recent", "study_date", "study_time", "id"),
         Index("ix_study_institution", "institution", "study_date"),
         Index("ix_study_changed", "changed_at"),
+        Index("ix_study_tier", "tier", "created_at"),
     )
 
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
@@ -59,6 +60,7 @@ class Study(Base):
     number_of_series: Mapped[int] = mapped_column(default=0)
     number_of_instances: Mapped[int] = mapped_column(default=0)
     size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    tier: Mapped[str] = mapped_column(String(16), default="", server_default="")  # see archive.storage_policy
     attributes: Mapped[bytes] = mapped_column(
         LargeBinary
     )  # DICOM JSON of the default answer; \x01 is the base URL

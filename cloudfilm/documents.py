@@ -4,10 +4,12 @@ them."""
 import access.federation
 import access.rules
 import archive.scheduling
+import archive.storage_policy
 from access.document_kind import DocumentKind
 
 DOCUMENTS: tuple[DocumentKind, ...] = (
     access.rules.RULES,
     access.federation.FEDERATION,
     archive.scheduling.SCHEDULING,
+    archive.storage_policy.STORAGE_POLICY,
 )

@@ -6,20 +6,28 @@ Readiness tells the truth: the database answers, the schema is the one this code
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 
 from flask import Blueprint, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from archive.blobs.store import StorageUnavailable
+from archive.copies import copy_study
 from archive.model import Hold
 from archive.room import Archive
+from archive.scrub import DamagedObject
+from cloudfilm.backup_model import BackupRun
 from cloudfilm.migrate import expected_revision, schema_revision
+from cloudfilm.rooms import Rooms
+from cloudfilm.subscribers import subscribers
+from kernel.changes import unread_changes
 from kernel.database import DatabaseUnavailable
 from kernel.http import room
-from kernel.jobs import JobRow
+from kernel.jobs import JobRow, declared
 from kernel.metrics import HTTP_REQUESTS, HTTP_SECONDS, exposition
 
 blp = Blueprint("health", __name__)
@@ -84,7 +92,7 @@ def _storage(archive: Archive) -> Iterator[str]:
 def metrics() -> Response:
     """Figures of this host's processes, and of the archive, for Prometheus."""
     registry = CollectorRegistry()
-    registry.register(_ArchiveFigures(room(Archive)))
+    registry.register(_ArchiveFigures(room(Rooms)))
     return Response(exposition() + generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -94,8 +102,8 @@ class _ArchiveFigures(Collector):
     _held: tuple[float, list[Metric]] | None = None
     _lock = threading.Lock()
 
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
 
     def collect(self) -> Iterator[Metric]:
         with self._lock:
@@ -106,30 +114,67 @@ class _ArchiveFigures(Collector):
         yield from held[1]
 
     def _figures(self) -> list[Metric]:
-        counted = {
-            "cloudfilm_held": (
-                "Objects held for review",
-                select(func.count(Hold.id)).where(Hold.resolved_at.is_(None)),
-            ),
-            "cloudfilm_jobs_waiting": (
-                "Jobs that wait or run",
-                select(func.count(JobRow.id)).where(~JobRow.dead),
-            ),
-            "cloudfilm_jobs_dead": ("Jobs given up", select(func.count(JobRow.id)).where(JobRow.dead)),
-        }
         figures: list[Metric] = []
+        up = GaugeMetricFamily("cloudfilm_database_up", "Whether the database answers", value=1)
         try:
-            with self._archive.database.snapshot() as session:
-                for name, (text, statement) in counted.items():
-                    figures.append(GaugeMetricFamily(name, text, value=session.scalar(statement) or 0))
-        except DatabaseUnavailable:
+            with self._rooms.database.snapshot() as session:
+                for name, help_text, statement in COUNTED:
+                    figures.append(GaugeMetricFamily(name, help_text, value=session.scalar(statement) or 0))
+                figures += self._ages(session)
+            unread = unread_changes(self._rooms.database, subscribers(self._rooms))
             figures.append(
-                GaugeMetricFamily("cloudfilm_database_up", "Whether the database answers", value=0)
+                GaugeMetricFamily(
+                    "cloudfilm_changes_unread", "Changes that wait for a follower", value=unread
+                )
             )
-        free = self._archive.blobs.store.free_bytes()
+        except DatabaseUnavailable:
+            up = GaugeMetricFamily("cloudfilm_database_up", "Whether the database answers", value=0)
+        free = self._rooms.archive.blobs.store.free_bytes()
         if free is not None:
             figures.append(GaugeMetricFamily("cloudfilm_storage_free_bytes", "Room left", value=free))
-        return figures
+        return [up, *figures]
+
+    def _ages(self, session: Session) -> Iterator[Metric]:
+        now = self._rooms.clock.now()
+        due = session.scalar(select(func.min(JobRow.due)).where(~JobRow.dead, JobRow.due <= now))
+        yield GaugeMetricFamily(
+            "cloudfilm_oldest_job_seconds", "For how long the oldest due job waits", value=_age_s(now, due)
+        )
+        queued = session.scalar(
+            select(func.min(JobRow.queued_at)).where(JobRow.name == declared(copy_study).name, ~JobRow.dead)
+        )
+        yield GaugeMetricFamily(
+            "cloudfilm_copy_lag_seconds", "How far behind the copies are", value=_age_s(now, queued)
+        )
+        for kind in ("backup", "drill"):
+            began = session.scalar(
+                select(func.max(BackupRun.began_at)).where(BackupRun.kind == kind, BackupRun.good)
+            )
+            if began is not None:
+                yield GaugeMetricFamily(
+                    f"cloudfilm_last_{kind}_timestamp_seconds", f"When the last good {kind} began",
+                    value=began.timestamp(),
+                )  # fmt: skip
+
+
+COUNTED = (
+    (
+        "cloudfilm_held",
+        "Objects held for review",
+        select(func.count(Hold.id)).where(Hold.resolved_at.is_(None)),
+    ),
+    ("cloudfilm_jobs_waiting", "Jobs that wait or run", select(func.count(JobRow.id)).where(~JobRow.dead)),
+    ("cloudfilm_jobs_dead", "Jobs given up", select(func.count(JobRow.id)).where(JobRow.dead)),
+    (
+        "cloudfilm_damaged_objects",
+        "Objects that no store has whole",
+        select(func.count(DamagedObject.blob_key)),
+    ),
+)
+
+
+def _age_s(now: datetime, then: datetime | None) -> float:
+    return max(0.0, (now - then).total_seconds()) if then is not None else 0.0
 
 
 def before_request() -> None:

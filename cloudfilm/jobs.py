@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from access.trail import seal_audit, send_audit
+from archive.copies import copy_study
 from archive.rest import rest_study
+from archive.scrub import scrub_share
+from archive.storage_policy import apply_storage_policy, move_study
 from archive.sweep import sweep_strays
 from archive.workitems import forget_workitems
+from cloudfilm.backup import back_up_when_due
 from cloudfilm.rooms import Rooms
 from hl7_listener.outbound import deliver
 from kernel.jobs import Job, declared
@@ -23,6 +27,11 @@ FUNCTIONS = (
     forget_workitems,
     index_documents,
     drop_rows,
+    copy_study,
+    scrub_share,
+    apply_storage_policy,
+    move_study,
+    back_up_when_due,
 )
 
 JOBS: Mapping[str, Job] = {declared(function).name: declared(function) for function in FUNCTIONS}

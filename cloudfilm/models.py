@@ -3,7 +3,9 @@
 import access.model
 import archive.model
 import archive.reconcile_model
+import archive.scrub
 import archive.workitem_model
+import cloudfilm.backup_model
 import hl7_listener.model
 import kernel.changes
 import kernel.jobs
@@ -16,6 +18,8 @@ MODULES = (
     archive.model,
     archive.reconcile_model,
     archive.workitem_model,
+    archive.scrub,
+    cloudfilm.backup_model,
     hl7_listener.model,
     kernel.changes,
     kernel.jobs,

@@ -1,9 +1,11 @@
 """What follows a change: every subscriber of the feed, on one screen."""
 
+from archive.copies import follow_for_copies
 from archive.imaging_study import follow_studies
 from archive.patient_moves import follow_merges
 from archive.reconcile import follow_reconciliation
 from archive.report_binding import follow_reports
+from archive.storage_policy import follow_arrivals
 from archive.workitem_orders import follow_orders
 from cloudfilm.rooms import Rooms
 from hl7_listener.outbound import MESSAGES, follow_for_nodes
@@ -62,4 +64,10 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             ),
             lambda session, change: follow_studies(rooms.records, rooms.clock, session, change),
         ),
+        Subscriber(
+            "object-copies",
+            frozenset({"study-rested", "instance-held"}),
+            lambda session, change: follow_for_copies(rooms.archive, session, change),
+        ),
+        Subscriber("storage-tiers", frozenset({"study-rested"}), follow_arrivals),
     )

@@ -55,6 +55,7 @@ class JobRow(Base):
     queue: Mapped[str] = mapped_column(String(32))
     arguments: Mapped[str] = mapped_column(Text)
     due: Mapped[datetime] = mapped_column(UtcDateTime)
+    queued_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     tries: Mapped[int] = mapped_column(default=0)
     dead: Mapped[bool] = mapped_column(default=False)
     error: Mapped[str] = mapped_column(Text, default="")
@@ -123,6 +124,7 @@ def enqueue(
             "queue": declaration.queue,
             "arguments": json.dumps(arguments),
             "due": due,
+            "queued_at": clock.now(),
             "tries": 0,
             "dead": False,
             "error": "",

@@ -133,8 +133,22 @@ class ArchiveSettings:
     max_results: int = 5000  # the most rows of one search answer
     default_results: int = 1000  # rows when the client names no limit
     workitem_days: int = 400  # a workitem that ended is kept this long
+    scrub_days: float = 30.0  # within so many days every object is read and proven once; 0: never
     cache_bytes: int = 2147483648  # of rendered images that are kept ready, below the data directory
     font: str = ""  # file of a font for text on images; empty: one with Chinese that Debian brings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupSettings:
+    """Backups, made by restic: encrypted, incremental, each one whole by itself."""
+
+    repository: str = ""  # as restic names it: /mnt/backup, or s3:https://host/bucket; empty: no backups
+    password_file: str = ""  # file that holds the repository's password
+    keys_repository: str = ""  # another one, for the key ring; empty: you keep the ring's copy yourself
+    keys_password_file: str = ""  # file that holds its password
+    every_h: float = 24.0  # hours between two backups that the worker makes
+    keep_daily: int = 14  # daily backups that are kept
+    keep_monthly: int = 12  # monthly ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,5 +183,6 @@ class Settings:
     mllp: MllpSettings = field(default_factory=MllpSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
+    backup: BackupSettings = field(default_factory=BackupSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     log: LogSettings = field(default_factory=LogSettings)

@@ -9,6 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,6 +128,19 @@ def live_server(
         name = _create_postgresql("template0")
         with live_server_in(data_dir, CLOUDFILM_DATABASE__URL=_postgresql_url(name)) as server:
             yield server
+        _drop_postgresql(name)
+
+
+@contextmanager
+def empty_database(like: str, file: Path) -> Iterator[str]:
+    """The URL of a database without a schema, of the same kind as that of another URL."""
+    if make_url(like).get_backend_name() == "sqlite":
+        yield f"sqlite:///{file}"
+        return
+    name = _create_postgresql("template0")
+    try:
+        yield _postgresql_url(name)
+    finally:
         _drop_postgresql(name)
 
 
