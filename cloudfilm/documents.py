@@ -5,6 +5,7 @@ import access.federation
 import access.rules
 import archive.scheduling
 import archive.storage_policy
+import records.accession_numbers
 from access.document_kind import DocumentKind
 
 DOCUMENTS: tuple[DocumentKind, ...] = (
@@ -12,4 +13,5 @@ DOCUMENTS: tuple[DocumentKind, ...] = (
     access.federation.FEDERATION,
     archive.scheduling.SCHEDULING,
     archive.storage_policy.STORAGE_POLICY,
+    records.accession_numbers.ACCESSION_NUMBERS,
 )

@@ -6,10 +6,13 @@ import archive.reconcile_model
 import archive.scrub
 import archive.workitem_model
 import cloudfilm.backup_model
+import hl7_listener.continuation
 import hl7_listener.model
+import hl7_listener.sequence
 import kernel.changes
 import kernel.jobs
 import mpi.model
+import records.accession_numbers
 import records.model
 import terminology.model
 
@@ -20,10 +23,13 @@ MODULES = (
     archive.workitem_model,
     archive.scrub,
     cloudfilm.backup_model,
+    hl7_listener.continuation,
     hl7_listener.model,
+    hl7_listener.sequence,
     kernel.changes,
     kernel.jobs,
     mpi.model,
+    records.accession_numbers,
     records.model,
     terminology.model,
 )

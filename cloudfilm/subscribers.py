@@ -9,6 +9,7 @@ from archive.storage_policy import follow_arrivals
 from archive.workitem_orders import follow_orders
 from cloudfilm.rooms import Rooms
 from hl7_listener.outbound import MESSAGES, follow_for_nodes
+from hl7_listener.provenance import follow_messages
 from kernel.changes import Subscriber
 from mpi.patient_documents import follow_documents, follow_patients
 from records.words import follow_words
@@ -31,6 +32,11 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             "hl7-notices",
             frozenset(MESSAGES),
             lambda session, change: follow_for_nodes(rooms.mpi, session, change),
+        ),
+        Subscriber(
+            "message-provenance",
+            frozenset({"message-processed"}),
+            lambda session, change: follow_messages(rooms.records, session, change),
         ),
         Subscriber(
             "patient-moves",

@@ -86,8 +86,9 @@ def acknowledge(
     mode: str = "A",
     reply: tuple[str, ...] = (),
     reply_type: str = "",
+    expected: int | None = None,
 ) -> bytes:
-    """The bytes of an answer. mode: A application, C accept (enhanced mode)."""
+    """The bytes of an answer. mode: A application, C accept (enhanced mode). expected: MSA-4."""
     letter = refusal.letter if refusal else ACCEPTED
     message_type = reply_type if reply_type and not refusal else f"ACK^{header.event}^ACK".replace("^^", "^")
     msh = segment(
@@ -96,10 +97,14 @@ def acknowledge(
         header.processing_id, header.version, "", "", "", "", "", header.character_set,
     )  # fmt: skip
     text = "" if refusal is None or _has_err(header) else escape(refusal.reason)
-    segments = [msh, segment("MSA", f"{mode}{letter}", escape(header.control_id), text)]
+    segments = [msh, _msa(f"{mode}{letter}", header, text, expected)]
     if refusal is not None:
         segments.append(_err(header, refusal))
     return write([*segments, *(reply if refusal is None else ())], header.charset)
+
+
+def _msa(code: str, header: Header, text: str, expected: int | None) -> str:
+    return segment("MSA", code, escape(header.control_id), text, "" if expected is None else str(expected))
 
 
 def _has_err(header: Header) -> bool:

@@ -118,8 +118,13 @@ def xcn(value: Value, zone: timezone) -> dict[str, Any]:
     number, name = value.component(1), display_name(value, 2)
     if not number and not name:
         return {}
+    if not number:
+        return {"display": name}
+    authority = authority_of(value, 9)
+    system = {"system": f"urn:cloudfilm:issuer:{authority}"} if authority else {}
     return {
-        **({"identifier": {"value": number}} if number else {}),
+        "type": "Practitioner",
+        "identifier": system | {"value": number},
         **({"display": name} if name else {}),
     }
 
@@ -130,8 +135,15 @@ def ndl(value: Value, zone: timezone) -> dict[str, Any]:
 
 
 def xon(value: Value, zone: timezone) -> dict[str, Any]:
-    """An organization as a Reference by display."""
-    return {"display": value.component(1)} if value.component(1) else {}
+    """An organization as a Reference by its number, or its name where it has none."""
+    name, number = value.component(1), value.component(10) or value.component(3)
+    if not name and not number:
+        return {}
+    return {
+        "type": "Organization",
+        "identifier": {"system": "urn:cloudfilm:organization", "value": number or name},
+        **({"display": name} if name else {}),
+    }
 
 
 def pl(value: Value, zone: timezone) -> dict[str, Any]:
@@ -139,6 +151,18 @@ def pl(value: Value, zone: timezone) -> dict[str, Any]:
     parts = [value.component(at) for at in (4, 1, 2, 3)]
     text = " ".join(part for part in parts if part)
     return {"display": text} if text else {}
+
+
+def participant(value: Value, zone: timezone) -> dict[str, Any]:
+    """A person as an element of Encounter.participant."""
+    person = xcn(value, zone)
+    return {"individual": person} if person else {}
+
+
+def location(value: Value, zone: timezone) -> dict[str, Any]:
+    """A location as an element of Encounter.location."""
+    place = pl(value, zone)
+    return {"location": place} if place else {}
 
 
 def note(value: Value, zone: timezone) -> dict[str, Any]:
@@ -163,4 +187,5 @@ def person_name(value: Value, first: int = 1) -> str:
 
 CONVERTERS: dict[str, Callable[[Value, timezone], Any]] = {
     "ST": st, "DTM": dtm, "CWE": cwe, "CX": cx, "XCN": xcn, "NDL": ndl, "XON": xon, "PL": pl, "NTE": note,
+    "PARTICIPANT": participant, "LOCATION": location,
 }  # fmt: skip

@@ -8,6 +8,7 @@ did is kept. A line that does not start like a segment belongs to the one before
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
 from kernel.errors import CloudfilmError, Kind
@@ -367,3 +368,9 @@ def split_batch(raw: bytes) -> list[bytes] | None:
         elif messages and line and line[:3] not in (b"BTS", b"FTS", b"BHS", b"FHS"):
             messages[-1].append(line)
     return [b"\r".join(lines) + b"\r" for lines in messages]
+
+
+def batch_of(messages: tuple[bytes, ...], at: datetime) -> bytes:
+    """Messages as one batch (2.10.3.2): the answer to a batch, where the sender wants one answer."""
+    head = f"BHS|^~\\&|CLOUDFILM|||||{at:%Y%m%d%H%M%S}+0000\r".encode()
+    return head + b"".join(messages) + f"BTS|{len(messages)}\r".encode()

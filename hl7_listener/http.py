@@ -130,7 +130,7 @@ def _result(answer: Answer) -> dict[str, Any]:
         result["reason"] = error.get(8) or error.get(3, 2)
     order = acknowledged.first("ORC")
     if order.fields:
-        result["accessionNumber"] = order.get(3)
+        result["accessionNumber"] = acknowledged.first("OBR").get(18) or order.get(3)
     return result
 
 

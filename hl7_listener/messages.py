@@ -60,6 +60,7 @@ HANDLERS = (
     Handler("SIU", (), scheduling.file_appointment, "appointments"),
     Handler("QBP", ("Q23",), queries.cross_reference_query, "PIX query"),
     Handler("QBP", ("Q22",), queries.demographics_query, "PDQ query"),
+    Handler("QCN", ("J01",), queries.cancel_query, "a query cancelled"),
     *(Handler(code, (), keep, "kept") for code in KEPT),
 )
 

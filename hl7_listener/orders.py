@@ -15,6 +15,9 @@ ACTIONS = {  # HL7 table 0119
     "XO": OrderAction.CHANGE, "XX": OrderAction.CHANGE, "PA": OrderAction.CHANGE, "CH": OrderAction.CHANGE,
     "HD": OrderAction.CHANGE, "RL": OrderAction.CHANGE, "RP": OrderAction.CHANGE, "RU": OrderAction.CHANGE,
     "CA": OrderAction.CANCEL, "DC": OrderAction.CANCEL, "OC": OrderAction.CANCEL, "OD": OrderAction.CANCEL,
+    "CN": OrderAction.CHANGE, "PR": OrderAction.CHANGE, "DE": OrderAction.STATUS, "OP": OrderAction.PLACE,
+    "UA": OrderAction.STATUS, "UC": OrderAction.STATUS, "UD": OrderAction.STATUS, "UX": OrderAction.STATUS,
+    "NA": OrderAction.CHANGE, "AF": OrderAction.STATUS, "CR": OrderAction.STATUS, "XR": OrderAction.STATUS,
     "SC": OrderAction.STATUS, "SR": OrderAction.STATUS, "RE": OrderAction.STATUS, "OK": OrderAction.STATUS,
 }  # fmt: skip
 DONE = {  # what ORC-1 of the reply says (table 0119)
@@ -37,7 +40,7 @@ def place_orders(work: Work) -> Done:
     ]
     return Done(
         (f"Patient/{patient.patient_id}", *(f"ServiceRequest/{each.service_request_id}" for each in placed)),
-        tuple(_reply(each) for each in placed),
+        tuple(line for each in placed for line in _reply(work.message.message_code, each)),
         REPLIES.get(work.message.message_code, ""),
     )
 
@@ -85,7 +88,15 @@ def authority_of_ei(value: Value) -> str:
     return value.component(2) or value.component(3) or authority_of(value, 4)
 
 
-def _reply(placed: PlacedOrder) -> str:
+def _reply(code: str, placed: PlacedOrder) -> list[str]:
+    """What was made of an order: its numbers, with the accession number in OBR-18 and IPC-1."""
     order = placed.order
-    filler = order.filler.value or order.accession_number
-    return segment("ORC", DONE[order.action], escape(order.placer.value), escape(filler))
+    placer, filler = escape(order.placer.value), escape(order.filler.value or order.accession_number)
+    lines = [
+        segment("ORC", DONE[order.action], placer, filler),
+        segment("OBR", "1", placer, filler, *[""] * 14, escape(order.accession_number)),
+    ]
+    if code == "OMI":
+        ipc = (order.accession_number, order.requested_procedure_id, order.study_instance_uid)
+        lines.append(segment("IPC", *map(escape, ipc)))
+    return lines

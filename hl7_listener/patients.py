@@ -28,7 +28,10 @@ def identify_patient(work: Work, authority: Authority, pid: Segment | None = Non
     said = demographics_of(work, pid, authority)
     if not said.identifier:
         raise ContentError("PID-3", "a patient identifier is needed")
-    return identify(work.hl7.mpi, work.session, work.caller, said)
+    found = identify(work.hl7.mpi, work.session, work.caller, said)
+    if not found.is_changed:
+        work.unchanged.add(f"Patient/{found.patient_id}")
+    return found
 
 
 def demographics_of(work: Work, pid: Segment, authority: Authority) -> Demographics:

@@ -30,10 +30,12 @@ from hl7_listener.acknowledgement import (
     header_of,
     is_wanted,
 )
-from hl7_listener.er7 import Message, UnreadableMessage, parse, split_batch
+from hl7_listener.er7 import Message, UnreadableMessage, batch_of, parse, split_batch
 from hl7_listener.messages import handler_of
 from hl7_listener.model import Hl7Message
+from hl7_listener.provenance import tell
 from hl7_listener.room import ContentError, Done, Hl7, Work
+from hl7_listener.sequence import take_number
 from kernel.database import table_of
 from kernel.errors import CloudfilmError, Kind
 
@@ -60,10 +62,11 @@ def receive(hl7: Hl7, caller: Caller, raw: bytes) -> Answer:
     if batch is None:
         return _receive_one(hl7, caller, raw)
     answers = [_receive_one(hl7, caller, each) for each in batch]
-    return Answer(
-        tuple(message for answer in answers for message in answer.messages),
-        all(answer.is_positive for answer in answers),
-    )
+    messages = tuple(message for answer in answers for message in answer.messages)
+    is_positive = all(answer.is_positive for answer in answers)
+    if hl7.settings.answer_batches_as_one:
+        messages = (batch_of(messages, hl7.clock.now()),)
+    return Answer(messages, is_positive)
 
 
 def receive_all(hl7: Hl7, arrivals: Sequence[tuple[Caller, bytes]]) -> list[Answer]:
@@ -197,8 +200,12 @@ def _keep_and_process(
     if repeat is not None:
         return Answer(_unpack(hl7.keys.open_bytes(repeat.answer, ANSWER)), repeat.state in ("done", "kept"))
     refusal = refusal or _refusal_of_header(message)
+    in_turn, expected = take_number(hl7, session, message)
+    if not in_turn:
+        refusal = Refusal(REJECTED, "100", "MSH-13", f"The sequence number {expected} is expected.")
+        return _answer(hl7, header, message, Done(), refusal, expected)
     done = process(hl7, session, caller, message) if refusal is None else Done()
-    answer = _answer(hl7, header, message, done, refusal)
+    answer = _answer(hl7, header, message, done, refusal, expected)
     again = ("another message had this control id",) if earlier and control_id else ()
     values = _values(hl7, caller, raw, digest) | {
         "sender": sender,
@@ -249,7 +256,10 @@ def process(hl7: Hl7, session: Session, caller: Caller, message: Message) -> Don
         reason = "This message type and event are not supported."
         raise NotUsable(Refusal(REJECTED, "200", "MSH-9", reason))
     try:
-        return handler.handle(Work(hl7, session, caller, message))
+        work = Work(hl7, session, caller, message)
+        done = handler.handle(work)
+        tell(work, done.documents)
+        return done
     except ContentError as refused:
         raise NotUsable(Refusal(ERROR, refused.code, refused.location, str(refused))) from None
     except CloudfilmError as refused:
@@ -284,17 +294,26 @@ def _refusal_of_header(message: Message) -> Refusal | None:
     return None
 
 
-def _answer(hl7: Hl7, header: Header, message: Message, done: Done, refusal: Refusal | None) -> Answer:
+def _answer(
+    hl7: Hl7,
+    header: Header,
+    message: Message,
+    done: Done,
+    refusal: Refusal | None,
+    expected: int | None = None,
+) -> Answer:
     now = hl7.clock.now()
     if message.message_code in NOT_ANSWERED:
         return Answer()
     if not header.is_enhanced:
-        whole = acknowledge(header, now, refusal, reply=done.reply, reply_type=done.reply_type)
+        whole = acknowledge(
+            header, now, refusal, reply=done.reply, reply_type=done.reply_type, expected=expected
+        )
         return Answer((whole,), refusal is None)
     answers = []
     rejected = refusal if refusal is not None and refusal.letter == REJECTED else None
     if is_wanted(header.accept, rejected):
-        answers.append(acknowledge(header, now, rejected, mode="C"))
+        answers.append(acknowledge(header, now, rejected, mode="C", expected=expected))
     if rejected is None and is_wanted(header.application_accept, refusal):
         answers.append(acknowledge(header, now, refusal, reply=done.reply, reply_type=done.reply_type))
     return Answer(tuple(answers), refusal is None)

@@ -1,7 +1,7 @@
 """The bundle that the HL7 v2 door's functions need, made from the rooms of a process."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timezone
 from typing import Any
 
@@ -13,6 +13,7 @@ from archive.room import Archive
 from hl7_listener.data_types import parse_zone
 from hl7_listener.er7 import Message, Segment
 from hl7_listener.mapping import Row, draw, load_rows
+from hl7_listener.staff import with_documents
 from kernel.clock import Clock
 from kernel.crypto import KeyRing
 from kernel.database import Database, GroupCommit
@@ -81,6 +82,7 @@ class Work:
     session: Session
     caller: Caller
     message: Message
+    unchanged: set[str] = field(default_factory=set)  # documents of which nothing new was said
 
     @property
     def institution(self) -> str:
@@ -89,9 +91,10 @@ class Work:
 
     def draw(self, resource: str, *segments: Segment) -> dict[str, Any]:
         """The elements of a document that the mapping finds in some segments, and in MSH."""
-        return draw(
+        drawn = draw(
             self.hl7.rows, resource, (self.message.msh, *segments), self.hl7.zone, self.message.msh.get(3)
         )
+        return dict(with_documents(self, drawn))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from mpi.demographics import Demographics
 from mpi.domains import systems
 from mpi.features import features_of
 from mpi.model import IdentifierDomain, PatientRecord
-from mpi.patient_document import issuer_of
+from mpi.patient_document import GENDERS, issuer_of
 from mpi.resolve import record_of
 from mpi.room import Mpi
 from mpi.rules import Verdict
@@ -24,6 +24,7 @@ from mpi.scoring import Decision, Scored, decide
 from mpi.sealing import demographics_of
 from records.model import Resource
 from records.reach import within
+from records.search import parse_search, statement_of
 
 SEARCH_PATIENTS = Action("Patient", "s")
 
@@ -104,6 +105,38 @@ def match_within(
     return [found for found in matches if found.patient_id in visible and found.grade in wanted][:count]
 
 
+def search_records(mpi: Mpi, session: Session, caller: Caller, said: Demographics, count: int) -> list[str]:
+    """Patients whose documents hold each thing that is said: names by their beginning, the rest as it is.
+
+    For questions too vague to be matched, such as a family name with a birth date (PDQ, ITI-21).
+    """
+    caller.require(SEARCH_PATIENTS)
+    asked = _as_search(said)
+    if not asked:
+        return []
+    statement = statement_of(caller, parse_search("Patient", asked))
+    rows = session.execute(
+        statement.with_only_columns(Resource.logical_id).order_by(Resource.id).limit(count)
+    )
+    return [str(row.logical_id) for row in rows]
+
+
+def _as_search(said: Demographics) -> list[tuple[str, str]]:
+    family, _, given = said.name.partition("^")
+    asked = [("family", family.strip("*")), ("given", given.strip("*^"))]
+    asked.append(("birthdate", said.birth_date.isoformat() if said.birth_date else ""))
+    asked.append(("gender", GENDERS.get(said.sex, "")))
+    asked.append(("phone", said.phone))
+    asked.append(("address", said.address))
+    asked += [("identifier", each) for each in (said.identifier, said.identity_number)]
+    return [(name, _literal(value)) for name, value in asked if value]
+
+
+def _literal(value: str) -> str:
+    """A value whose commas, bars and dollars mean themselves (R4 3.1.1.2)."""
+    return "".join(f"\\{each}" if each in "\\,|$" else each for each in value)
+
+
 def _grade(mpi: Mpi, scored: Scored) -> str:
     weights = mpi.scorer.weights
     if scored.verdict is Verdict.SAME:
@@ -146,9 +179,9 @@ def cross_reference_within(
     domains = systems(session)
     source = issuer_of(issuer, domains)
     wanted = [issuer_of(target, domains) for target in targets]
-    _require_domain(session, source, is_target=False)
+    require_domain(session, source, is_target=False)
     for target in wanted:
-        _require_domain(session, target, is_target=True)
+        require_domain(session, target, is_target=True)
     row = record_of(session, source, identifier)
     if row is None or not _visible(session, caller, [row.patient_id]):
         raise UnknownIdentifier
@@ -171,7 +204,8 @@ def cross_reference_within(
     ]
 
 
-def _require_domain(session: Session, issuer: str, *, is_target: bool) -> None:
+def require_domain(session: Session, issuer: str, *, is_target: bool) -> None:
+    """Raise UnknownDomain for an issuer that nobody here uses."""
     registered = session.get(IdentifierDomain, issuer)
     known = select(PatientRecord.id).where(PatientRecord.issuer == issuer).limit(1)
     if registered is None and session.scalar(known) is None:

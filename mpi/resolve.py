@@ -54,6 +54,7 @@ class Identified:
     patient_id: str  # logical id of the Patient document
     person_id: int
     state: State
+    is_changed: bool = True  # whether something new was said
 
 
 def identify(
@@ -74,7 +75,7 @@ def identify(
         and found.replaced_by is None
         and _says_nothing_new(demographics_of(mpi, found), said)
     ):
-        return Identified(found.id, found.patient_id, found.person_id or 0, State.KNOWN)
+        return Identified(found.id, found.patient_id, found.person_id or 0, State.KNOWN, is_changed=False)
     row = record_of(session, said.issuer, identifier) if found is not None else None
     if row is None:
         return _new_record(mpi, session, caller, said, identifier, patient_id)
@@ -85,7 +86,8 @@ def identify(
     now_said = merged(known, said)
     if now_said != known:
         say(mpi, session, caller, row, now_said)
-    return Identified(row.id, row.patient_id, row.person_id or 0, State.KNOWN)
+    changed = now_said != known
+    return Identified(row.id, row.patient_id, row.person_id or 0, State.KNOWN, is_changed=changed)
 
 
 def _says_nothing_new(known: Demographics, said: Demographics) -> bool:

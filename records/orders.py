@@ -6,7 +6,6 @@ needs to know, so that its worklist is drawn from here when an `order-changed` c
 FHIR R4 ServiceRequest; IHE RAD-2, RAD-3 and RAD-4; HL7 v2 chapter 4.
 """
 
-import secrets
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -18,6 +17,7 @@ from access.caller import Caller
 from kernel.changes import record_change
 from kernel.clock import new_id, new_uid
 from kernel.errors import CloudfilmError, Kind
+from records.accession_numbers import new_accession_number
 from records.identifiers import find_by_identifier, present_document
 from records.repository import write
 from records.room import Records
@@ -115,9 +115,11 @@ def place_order(records: Records, session: Session, caller: Caller, order: Order
             accession_number=order.accession_number or accession_number_of(known),
             study_instance_uid=order.study_instance_uid or study_uid_of(known),
         )
+    if not order.accession_number:
+        number = new_accession_number(session, records.clock.now(), order.institution, order.modality)
+        order = replace(order, accession_number=number)
     order = replace(
         order,
-        accession_number=order.accession_number or _new_accession_number(records, session, order.institution),
         study_instance_uid=order.study_instance_uid or new_uid(),
     )
     document = _document(known or {}, order)
@@ -212,11 +214,3 @@ def study_uid_of(document: dict[str, Any]) -> str:
     """The Study Instance UID among a document's identifiers; empty when there is none."""
     uids = (item["value"] for item in document.get("identifier", []) if item.get("system") == STUDY_UID)
     return str(next(uids, "")).removeprefix("urn:oid:")
-
-
-def _new_accession_number(records: Records, session: Session, institution: str) -> str:
-    """A number of 16 characters (DICOM SH) that no order of the institution has: the day and chance."""
-    while True:
-        number = f"{records.clock.now():%y%m%d}{secrets.randbelow(10**10):010d}"
-        if find_by_identifier(session, "ServiceRequest", "", number, institution) is None:
-            return number
