@@ -104,15 +104,12 @@ def cancel_query(work: Work) -> Done:
 def _most(work: Work) -> int:
     """How many patients the asker takes at once (RCP-2)."""
     quantity = work.message.first("RCP").get(2)
-    return (
-        max(1, min(MOST_AT_ONCE, int(quantity)))
-        if quantity.isdecimal() and len(quantity) < 9
-        else MOST_AT_ONCE
-    )
+    is_number = quantity.isdecimal() and len(quantity) < 9
+    return max(1, min(MOST_AT_ONCE, int(quantity))) if is_number else MOST_AT_ONCE
 
 
 def _found(work: Work, qpd: Segment) -> list[str]:
-    """The Patients that fit, those of whom most is known to agree first, in the domains that are asked for."""
+    """The Patients that fit, the likeliest first, in the domains that are asked for."""
     domains = {authority_of(each, 4) or each.component(1) for each in qpd.values(8)}
     for domain in domains:
         try:

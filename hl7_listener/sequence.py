@@ -4,7 +4,7 @@ MSH-13 counts a sender's messages. The expected number comes next; 0 asks which 
 Any other is refused, with the expected one in MSA-4, so that the sender can send what is missing.
 """
 
-from sqlalchemy import String
+from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from hl7_listener.er7 import Message
@@ -18,7 +18,7 @@ class Hl7Sequence(Base):
     __tablename__ = "hl7_sequence"
 
     sender: Mapped[str] = mapped_column(String(200), primary_key=True)
-    expected: Mapped[int] = mapped_column(default=0)  # 0: whatever comes
+    expected: Mapped[int] = mapped_column(BigInteger, default=0)  # 0: whatever comes
 
 
 def take_number(hl7: Hl7, session: Session, message: Message) -> tuple[bool, int | None]:

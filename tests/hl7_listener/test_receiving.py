@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqlalchemy import func, select
 from access.caller import Caller, Door
 from access.model import Node
 from access.nodes import UnknownNode, identify_node
+from access.site_documents import put_document
 from archive.ingest import ingest
 from hl7_listener.er7 import STANDARD, UnreadableMessage, escape, parse, unescape
 from hl7_listener.mapping import draw, load_rows
@@ -25,7 +27,9 @@ from kernel.errors import InvalidSetting
 from mpi.model import PatientRecord
 from mpi.resolve import record_of
 from mpi.sealing import demographics_of
+from records.accession_numbers import ACCESSION_NUMBERS, InvalidNumbering
 from records.model import Resource
+from records.search import parse_search, search
 from tests.builders import ct_slice
 from tests.builders_hl7 import PID, adt_a04, message, omi_o23, oru_r01
 from tests.hl7_listener.conftest import Sender, code_of
@@ -355,3 +359,142 @@ def test_a_message_of_a_million_stray_lines_is_read_in_one_pass() -> None:
     read = parse(message("ADT^A08", PID, "NTE|1||" + "a\n" * 1_000_000))
     assert len(read.segments) == 3
     assert len(read.first("NTE").raw(3)) > 1_900_000
+
+
+def written(sender: Sender, **changes: Any) -> Sender:
+    """The same sender at a door with other settings."""
+    door = replace(sender.hl7, settings=replace(sender.hl7.settings, **changes))
+    return Sender(door, sender.rooms, sender.caller)
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8"])
+def test_every_version_registers_orders_and_reports(sender: Sender, version: str) -> None:
+    for raw in (adt_a04(version=version), omi_o23(version=version), oru_r01(version=version)):
+        (answer,) = receive(sender.hl7, sender.caller, raw).messages
+        assert code_of(answer) == "AA"
+        assert f"|{version}" in answer.decode().split("\r")[0]
+    (order,), (report,) = documents(sender, "ServiceRequest"), documents(sender, "DiagnosticReport")
+    assert report["basedOn"] == [{"reference": f"ServiceRequest/{order['id']}"}]
+
+
+def numbered(number: str, control_id: str) -> bytes:
+    raw = adt_a04(control_id=control_id).decode()
+    return raw.replace("|2.5.1|||", f"|2.5.1|{number}||", 1).encode()
+
+
+def msa_4(sender: Sender, number: str, control_id: str) -> tuple[str, str]:
+    (answer,) = receive(sender.hl7, sender.caller, numbered(number, control_id)).messages
+    fields = [*answer.decode().split("\rMSA|")[1].split("\r")[0].split("|"), "", ""]
+    return fields[0], fields[3]
+
+
+def test_a_sender_that_counts_its_messages_is_told_which_one_is_missing(sender: Sender) -> None:
+    counting = written(sender, sequence_numbers=("HIS",))
+    assert msa_4(counting, "-1", "S0") == ("AA", "0")
+    assert msa_4(counting, "7", "S7") == ("AA", "8")
+    assert msa_4(counting, "9", "S9") == ("AR", "8")
+    assert msa_4(counting, "0", "S10") == ("AA", "8")
+    assert msa_4(counting, "8", "S8") == ("AA", "9")
+    assert msa_4(counting, "9", "S9") == ("AA", "10")
+    assert msa_4(sender, "764", "S11") == ("AA", "")
+
+
+def test_a_batch_is_answered_as_one_where_that_is_set(sender: Sender) -> None:
+    batch = b"BHS|^~\\&\r" + adt_a04() + omi_o23("CA", accession="none") + b"BTS|2\r"
+    answers = receive(written(sender, answer_batches_as_one=True).hl7, sender.caller, batch).messages
+    (answer,) = (each.decode() for each in answers)
+    assert answer.startswith("BHS|")
+    assert [part[:2] for part in answer.split("\rMSA|")[1:]] == ["AA", "AE"]
+    assert answer.endswith("BTS|2\r")
+
+
+def test_a_long_answer_is_continued_once_and_for_the_one_who_asked(sender: Sender) -> None:
+    for number in range(5):
+        assert sender.send(adt_a04(PID.replace("1001", f"Q{number}").replace("19850612", f"1985061{number}")))
+    sender.settle()
+    query = ("QPD|IHE PDQ Query|Q9|@PID.5.1^张", "RCP|I|2^RD")
+    pointer, told = "", []
+    for _ in range(3):
+        segments = (*query, f"DSC|{pointer}|I") if pointer else query
+        (answer,) = receive(sender.hl7, sender.caller, message("QBP^Q22^QBP_Q21", *segments)).messages
+        lines = answer.decode().split("\r")
+        told += [line.split("|")[3] for line in lines if line.startswith("PID")]
+        pointer = next((line.split("|")[1] for line in lines if line.startswith("DSC")), "")
+    assert sorted(told) == [f"Q{number}^^^HIS" for number in range(5)]
+    assert pointer == ""
+    (again,) = receive(
+        sender.hl7, sender.caller, message("QBP^Q22^QBP_Q21", *query, "DSC|nonsense|I")
+    ).messages
+    assert "ERR||DSC^1^1|204^" in again.decode()
+    assert sender.send(message("QCN^J01^QCN_J01", "QID|Q9|IHE PDQ Query")) == ["AA"]
+    unknown = message("QBP^Q22^QBP_Q21", "QPD|IHE PDQ Query|Q2|@PID.5.1^张|||||^^^NOWHERE", "RCP|I")
+    (refused,) = receive(sender.hl7, sender.caller, unknown).messages
+    assert "ERR||QPD^1^8|204^" in refused.decode()
+
+
+def test_who_ordered_and_reported_are_practitioners_and_reports_are_found_by_them(
+    sender: Sender, operator: Caller
+) -> None:
+    assert sender.send(omi_o23()) == ["AA"]
+    assert sender.send(oru_r01()) == ["AA"]
+    assert sender.send(oru_r01("C", control_id="AGAIN")) == ["AA"]
+    sender.settle()
+    names = {
+        each["identifier"][0]["value"]: each["name"][0]["text"] for each in documents(sender, "Practitioner")
+    }
+    assert names == {"9001": "吴刚", "9002": "钱明"}
+    (patient,) = documents(sender, "Patient")
+    for asked in (
+        f"patient=Patient/{patient['id']}", "code=CT01", "results-interpreter:Practitioner.identifier=9002",
+        "results-interpreter:Practitioner.name=钱明", "date=2026-03-02", "subject:Patient.name=张伟",
+        "based-on:ServiceRequest.identifier=A0001", "status=corrected",
+    ):  # fmt: skip
+        name, _, value = asked.partition("=")
+        found = search(sender.rooms.records, operator, parse_search("DiagnosticReport", [(name, value)]))
+        assert len(found.matches) == 1, asked
+
+
+def test_a_message_leaves_its_provenance_on_what_it_changed_and_no_other(sender: Sender) -> None:
+    assert sender.send(omi_o23(control_id="PROV1")) == ["AA"]
+    assert sender.send(adt_a04(control_id="PROV2", pid=PID)) == ["AA"]
+    sender.settle()
+    kept = {
+        each["entity"][0]["what"]["identifier"]["value"]: each for each in documents(sender, "Provenance")
+    }
+    assert set(kept) == {"PROV1", "PROV2"}
+    targets = [each["reference"].partition("/")[0] for each in kept["PROV1"]["target"]]
+    assert targets == ["Patient", "ServiceRequest"]
+    assert kept["PROV1"]["agent"][0]["who"]["display"] == "HIS|H1"
+
+
+def test_the_accession_number_is_made_by_the_sites_rule_and_told(sender: Sender, operator: Caller) -> None:
+    access = sender.rooms.access
+    rule = '{"pattern": "{yy}{mm}{dd}{serial:4}", "by_modality": {"CT": "CT{yy}{serial:6}"}}'
+    put_document(access, operator, ACCESSION_NUMBERS, rule)
+    told = []
+    for number in range(2):
+        raw = omi_o23(accession="").replace(b"P1^HIS|F1^RIS", f"P{number}^HIS|F{number}^RIS".encode())
+        (answer,) = receive(sender.hl7, sender.caller, raw).messages
+        told.append(answer.decode().split("\rIPC|")[1].split("|")[0])
+        assert f"||||||{told[-1]}\r" in answer.decode()
+    assert told == ["CT26000001", "CT26000002"]
+    for bad in (
+        '{"pattern": "{yy}"}',
+        '{"pattern": "{serial:20}"}',
+        '{"pattern": "{x}{serial:3}"}',
+        '{"a": 1}',
+    ):
+        with pytest.raises(InvalidNumbering):
+            put_document(access, operator, ACCESSION_NUMBERS, bad)
+
+
+def test_a_visit_has_its_place_its_people_and_its_house(sender: Sender) -> None:
+    visit = "PV1|1|I|301^02^1^县医院||||D7^王^医生|||内科|||||||||V9^^^HIS"
+    assert sender.send(message("ADT^A01^ADT_A01", "EVN", PID, visit)) == ["AA"]
+    assert sender.send(message("ADT^A03^ADT_A03", "EVN", PID, visit)) == ["AA"]
+    (encounter,) = documents(sender, "Encounter")
+    assert (encounter["status"], encounter["class"]["code"]) == ("finished", "IMP")
+    assert encounter["location"][0]["location"]["display"] == "县医院 301 02 1"
+    assert encounter["participant"][0]["individual"]["display"] == "王医生"
+    (house,) = documents(sender, "Organization")
+    assert house["name"] == "县医院"
