@@ -3,7 +3,7 @@
 FHIR R4 Patient/$match; IHE ITI TF-2: PIXm (ITI-83), PDQm (ITI-78, ITI-119), PIX and PDQ for HL7 v2.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -23,8 +23,9 @@ from mpi.rules import Verdict
 from mpi.scoring import Decision, Scored, decide
 from mpi.sealing import demographics_of
 from records.model import Resource
+from records.query import parse_search
 from records.reach import within
-from records.search import parse_search, statement_of
+from records.search import search_in
 
 SEARCH_PATIENTS = Action("Patient", "s")
 
@@ -114,11 +115,9 @@ def search_records(mpi: Mpi, session: Session, caller: Caller, said: Demographic
     asked = _as_search(said)
     if not asked:
         return []
-    statement = statement_of(caller, parse_search("Patient", asked))
-    rows = session.execute(
-        statement.with_only_columns(Resource.logical_id).order_by(Resource.id).limit(count)
-    )
-    return [str(row.logical_id) for row in rows]
+    wanted = replace(parse_search("Patient", asked), count=count)
+    found = search_in(mpi.records, session, caller, wanted)
+    return [each.logical_id for each in found.matches]
 
 
 def _as_search(said: Demographics) -> list[tuple[str, str]]:

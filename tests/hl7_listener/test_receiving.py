@@ -29,7 +29,8 @@ from mpi.resolve import record_of
 from mpi.sealing import demographics_of
 from records.accession_numbers import ACCESSION_NUMBERS, InvalidNumbering
 from records.model import Resource
-from records.search import parse_search, search
+from records.query import parse_search
+from records.search import search
 from tests.builders import ct_slice
 from tests.builders_hl7 import PID, adt_a04, message, omi_o23, oru_r01
 from tests.hl7_listener.conftest import Sender, code_of

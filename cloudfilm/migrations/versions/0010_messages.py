@@ -1,12 +1,12 @@
-"""0008 messages: accession counters, sequence numbers, continued answers. Older code runs beside it."""
+"""0010 messages: accession counters, sequence numbers, continued answers. Older code runs beside it."""
 
 import sqlalchemy as sa
 from alembic import op
 
 from kernel.database import UtcDateTime
 
-revision = "0008_messages"
-down_revision = "0007_workitems"
+revision = "0010_messages"
+down_revision = "0009_search_tables"
 branch_labels = None
 depends_on = None
 
