@@ -1,12 +1,12 @@
-"""0010 messages: accession counters, sequence numbers, continued answers. Older code runs beside it."""
+"""0011 messages: accession counters, sequence numbers, continued answers. Older code runs beside it."""
 
 import sqlalchemy as sa
 from alembic import op
 
 from kernel.database import UtcDateTime
 
-revision = "0010_messages"
-down_revision = "0009_search_tables"
+revision = "0011_messages"
+down_revision = "0010_storage_care"
 branch_labels = None
 depends_on = None
 
