@@ -117,7 +117,7 @@ def issue(
 
 
 _SESSION = aliased(Token)
-_LOOK_UP = (
+_TOKENS = (
     select(
         Token.used_at, Token.expires_at, Token.revoked_at, _SESSION.revoked_at, _SESSION.expires_at,
         Account.disabled, Client.disabled,
@@ -132,8 +132,9 @@ _LOOK_UP = (
     .outerjoin(Account, Account.id == Token.account_id)
     .outerjoin(Client, Client.id == Token.client_id)
     .outerjoin(_SESSION, _SESSION.id == Token.session_id)
-    .where(Token.digest == bindparam("digest"))
 )  # fmt: skip
+_LOOK_UP = _TOKENS.where(Token.digest == bindparam("digest"))
+_LOOK_UP_BY_ID = _TOKENS.where(Token.id == bindparam("id"))
 
 
 def caller_of(access: Access, secret: str, kinds: tuple[str, ...], door: Door, address: str) -> Caller:
@@ -144,6 +145,26 @@ def caller_of(access: Access, secret: str, kinds: tuple[str, ...], door: Door, a
 def decision_of(access: Access, secret: str, kinds: tuple[str, ...], door: Door, address: str) -> Decision:
     """The same with the steps that led there. Raises Unauthenticated."""
     found = access.database.row(_LOOK_UP, {"digest": digest_of(access, secret)})
+    return _decision(access, found, kinds, door, address, is_use=True)
+
+
+def caller_of_token(access: Access, token_id: str, door: Door, address: str) -> Caller:
+    """Who holds a token or session, by its id, for what stays open when its secret was shown once.
+
+    Asking is no use of a session, so one that is left alone ends. Raises Unauthenticated.
+    """
+    found = access.database.row(_LOOK_UP_BY_ID, {"id": token_id})
+    return _decision(access, found, (ACCESS, SESSION), door, address, is_use=False).caller
+
+
+def _decision(
+    access: Access,
+    found: tuple[Any, ...] | None,
+    kinds: tuple[str, ...],
+    door: Door,
+    address: str,
+    is_use: bool,
+) -> Decision:
     if found is None:
         raise Unauthenticated
     now = access.clock.now()
@@ -161,7 +182,7 @@ def decision_of(access: Access, secret: str, kinds: tuple[str, ...], door: Door,
     )
     if is_over:
         raise Unauthenticated
-    if kind == SESSION and used_at < now - USED_EVERY:
+    if is_use and kind == SESSION and used_at < now - USED_EVERY:
         with access.database.transaction() as session:
             session.execute(update(Token).where(Token.id == token_id).values(used_at=now))
     minute = now.replace(second=0, microsecond=0)  # rules about times, and glass, are exact to the minute

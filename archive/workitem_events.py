@@ -122,7 +122,7 @@ def subscribe(
     NotAWorklist, InvalidMatch or Forbidden.
     """
     caller.require(Action("Workitem", "r"))
-    _require_title(ae_title)
+    ae_title = require_title(ae_title)
     if (uid == FILTERED_WORKLIST) != bool(keys):
         raise NotAWorklist
     with archive.database.transaction() as session:
@@ -140,9 +140,12 @@ def subscribe(
         note(session, archive.clock, caller, "subscribe Workitem", uid, detail=ae_title)
 
 
-def _require_title(ae_title: str) -> None:
-    if not 0 < len(ae_title.strip()) <= 16 or not ae_title.isascii() or not ae_title.isprintable():
+def require_title(ae_title: str) -> str:
+    """A receiving AE title. Raises InvalidSubscriber."""
+    ae_title = ae_title.strip()
+    if not 0 < len(ae_title) <= 16 or not ae_title.isascii() or not ae_title.isprintable():
         raise InvalidSubscriber
+    return ae_title
 
 
 def _add_subscriber(
@@ -226,7 +229,7 @@ def unsubscribe(archive: Archive, caller: Caller, ae_title: str, uid: str) -> No
     Raises UnknownWorkitem, InvalidSubscriber or Forbidden.
     """
     caller.require(Action("Workitem", "r"))
-    _require_title(ae_title)
+    ae_title = require_title(ae_title)
     with archive.database.transaction() as session:
         if uid in WELL_KNOWN:
             _forget(session, ae_title, uid)
@@ -251,7 +254,7 @@ def suspend(archive: Archive, caller: Caller, ae_title: str, uid: str) -> None:
     Raises NotAWorklist, InvalidSubscriber or Forbidden.
     """
     caller.require(Action("Workitem", "r"))
-    _require_title(ae_title)
+    ae_title = require_title(ae_title)
     if uid not in WELL_KNOWN:
         raise NotAWorklist
     with archive.database.transaction() as session:

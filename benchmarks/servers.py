@@ -60,6 +60,7 @@ def cloudfilm(folder: Path) -> Iterator[Server]:
         "CLOUDFILM_WEB__PORT": str(web),
         "CLOUDFILM_DIMSE__PORT": str(dicom),
         "CLOUDFILM_MLLP__PORT": str(mllp),
+        "CLOUDFILM_PUSH__ENABLED": "false",
     }
     command = [sys.executable, "-m", "cloudfilm"]
     folder.mkdir(parents=True, exist_ok=True)

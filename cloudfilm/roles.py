@@ -24,6 +24,7 @@ from gunicorn.app.base import BaseApplication
 import dimse.server
 import hl7_listener.mllp
 from access.certificate import server_tls, speaks_tls, web_certificate
+from cloudfilm import push
 from cloudfilm.jobs import JOBS, bundle_for
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.subscribers import subscribers
@@ -35,7 +36,7 @@ from kernel.jobs import Worker, enqueue_scheduled
 from kernel.logs import set_up_logs
 from kernel.metrics import process_ended, serve_figures, share_figures
 from kernel.rq_queue import RqQueue
-from kernel.settings import DimseSettings, MllpSettings, Settings, WebSettings
+from kernel.settings import DimseSettings, MllpSettings, PushSettings, Settings, WebSettings
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ ROLES = {
         Role("web", run_web, lambda settings: 1),
         Role("dimse", dimse.server.run, lambda settings: settings.dimse.processes),
         Role("mllp", hl7_listener.mllp.run, lambda settings: settings.mllp.processes * settings.mllp.enabled),
+        Role("push", push.run, lambda settings: int(settings.push.enabled)),
         Role("worker", run_worker, lambda settings: settings.queue.workers),
     )
 }
@@ -143,13 +145,14 @@ def run_role(name: str, settings: Settings) -> None:
 
 def require_free_ports(settings: Settings, roles: tuple[str, ...]) -> None:
     """Raise InvalidSetting for a port that another program listens on, before anything is begun."""
-    doors: dict[str, WebSettings | DimseSettings | MllpSettings] = {
+    doors: dict[str, WebSettings | DimseSettings | MllpSettings | PushSettings] = {
         "web": settings.web,
+        "push": settings.push,
         "dimse": settings.dimse,
         "mllp": settings.mllp,
     }
     for role, door in doors.items():
-        if role not in roles or (door is settings.mllp and not settings.mllp.enabled):
+        if role not in roles or not getattr(door, "enabled", True):
             continue
         name = f"{role}.port"
         family = socket.AF_INET6 if ":" in door.host else socket.AF_INET

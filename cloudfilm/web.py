@@ -8,6 +8,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import access.oauth.endpoints
+import access.tickets
 import dicomweb.qido
 import dicomweb.stow
 import dicomweb.wado
@@ -35,6 +36,7 @@ BLUEPRINTS = (
     (fhir_server.routes.blp, "/fhir"),
     (hl7_listener.http.blp, ""),
     (access.oauth.endpoints.blp, ""),
+    (access.tickets.blp, ""),
     (portal.authorize.blp, ""),
     (portal.account.blp, ""),
     (portal.federation.blp, ""),

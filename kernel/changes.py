@@ -120,6 +120,21 @@ def read_changes(session: Session, after: tuple[int, int], most: int) -> Sequenc
     return session.scalars(statement).all()
 
 
+def feed_end(session: Session) -> tuple[int, int]:
+    """A cursor (transaction, number) behind everything that has happened so far."""
+    statement = select(ChangeRow.txid, ChangeRow.seq).order_by(ChangeRow.txid.desc(), ChangeRow.seq.desc())
+    if session.get_bind().dialect.name == "postgresql":
+        oldest_open = text("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+        statement = statement.where(ChangeRow.txid < oldest_open)
+    found = session.execute(statement.limit(1)).first()
+    return (found.txid, found.seq) if found else (0, 0)
+
+
+def change_of(row: ChangeRow) -> Change:
+    """A row as a subscriber sees it."""
+    return Change(row.seq, row.kind, row.subject, json.loads(row.data), row.at)
+
+
 def follow_changes(database: Database, subscribers: Sequence[Subscriber], most: int = 200) -> int:
     """Let each subscriber take its next batch. Returns how many changes were read in all.
 

@@ -68,6 +68,21 @@ class FhirSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PushSettings:
+    """WebSockets, on which events are pushed. TLS is that of the web server."""
+
+    host: str = "127.0.0.1"  # address to listen on; 0.0.0.0 for every one of this machine's
+    port: int = 8081  # where sockets are opened
+    enabled: bool = True  # whether `cloudfilm serve` runs the role
+    public_url: str = ""  # how clients reach it, as wss://film.example.org; empty: the web host, this port
+    max_connections: int = 20000  # sockets of the process
+    max_message_bytes: int = 65536  # the largest message that a client sends
+    queue_messages: int = 256  # a client with more messages waiting is closed
+    recheck_s: float = 30.0  # how soon a token that was revoked ends the sockets it opened
+    ping_s: float = 30.0  # how often an idle socket is asked whether it lives
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DimseSettings:
     """The DIMSE application entity."""
 
@@ -181,6 +196,7 @@ class Settings:
     queue: QueueSettings = field(default_factory=QueueSettings)
     web: WebSettings = field(default_factory=WebSettings)
     fhir: FhirSettings = field(default_factory=FhirSettings)
+    push: PushSettings = field(default_factory=PushSettings)
     dimse: DimseSettings = field(default_factory=DimseSettings)
     mllp: MllpSettings = field(default_factory=MllpSettings)
     access: AccessSettings = field(default_factory=AccessSettings)

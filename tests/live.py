@@ -26,6 +26,7 @@ class LiveServer:
     http_port: int
     dicom_port: int
     mllp_port: int
+    push_port: int
     environment: dict[str, str]
     process: subprocess.Popen[bytes]
 
@@ -93,7 +94,7 @@ class LiveServer:
 def live_server_in(data_dir: Path, **environment: str) -> Iterator[LiveServer]:
     """A server with its data in this folder, until the block ends; settings as environment variables."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    http_port, dicom_port, mllp_port = free_ports(3)
+    http_port, dicom_port, mllp_port, push_port = free_ports(4)
     settings = {name: value for name, value in os.environ.items() if not name.startswith("CLOUDFILM_")}
     settings |= {
         "PYTHONPATH": str(ROOT),
@@ -101,9 +102,12 @@ def live_server_in(data_dir: Path, **environment: str) -> Iterator[LiveServer]:
         "CLOUDFILM_WEB__PORT": str(http_port),
         "CLOUDFILM_DIMSE__PORT": str(dicom_port),
         "CLOUDFILM_MLLP__PORT": str(mllp_port),
+        "CLOUDFILM_PUSH__PORT": str(push_port),
     }
     settings |= environment
-    server = LiveServer(data_dir, http_port, dicom_port, mllp_port, settings, _start(data_dir, settings))
+    server = LiveServer(
+        data_dir, http_port, dicom_port, mllp_port, push_port, settings, _start(data_dir, settings)
+    )
     try:
         _wait_until_ready(server)
         yield server

@@ -63,6 +63,7 @@ DECLARED = {
     "* /oauth/*": Needs(open_because=CREDENTIALS),
     "POST /apps/<client_id>/launch": Needs(open_because=CREDENTIALS),
     "* /sign-in*": Needs(open_because=CREDENTIALS),
+    "POST /ws-ticket": Needs(open_because="a ticket for whoever is signed in, for itself"),
     "POST /set-up": Needs(open_because=CREDENTIALS),
     "POST /sign-out": Needs(open_because="ends what the cookie names, if anything"),
     "* /admin/*": Needs(open_because=PAGE),
