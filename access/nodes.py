@@ -8,17 +8,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from access.caller import (
-    Caller,
-    Clause,
-    Door,
-    Permissions,
-    Principal,
-    PrincipalKind,
-    Reach,
-)
+from access.caller import Caller, Door, Permissions, Principal, PrincipalKind
 from access.model import Node
-from access.tokens import Access
+from access.policy import decide
+from access.roles import Role, Span
+from access.tokens import Access, site_of, site_revision
 from kernel.errors import Unauthenticated
 
 NODE_PERMISSIONS = {
@@ -72,6 +66,7 @@ def identify_node(
     """Who calls. certificate: SHA-256 of the peer's TLS certificate, in hex. Raises UnknownNode."""
     with access.database.snapshot() as session:
         row = session.scalar(select(Node).where(Node.ae_title == ae_title))
+        revision = site_revision(session)
     if row is not None and _calls_from(row, address) and row.certificate in ("", certificate):
         peer = peer_of(row)
     elif access.settings.loopback_ae and row is None and _is_loopback(address):
@@ -81,12 +76,13 @@ def identify_node(
     permissions = Permissions()
     for word in peer.permissions:
         permissions = permissions.union(NODE_PERMISSIONS[word])
-    principal = Principal(PrincipalKind.NODE, peer.ae_title, peer.ae_title, peer.institution, peer.department)
-    if row is None:
-        reach = Reach.everywhere()
-    else:
-        reach = Reach.everywhere().narrowed(Clause(institutions=frozenset({peer.institution})))
-    return Caller(principal, door, permissions, reach, address=address), peer
+    institution = peer.institution or access.settings.institution  # as of what it stores
+    principal = Principal(PrincipalKind.NODE, peer.ae_title, peer.ae_title, institution, peer.department)
+    role = Role("node", permissions, Span.ALL if row is None else Span.INSTITUTION)
+    decision = decide(
+        principal, door, role=role, site=site_of(access, revision), address=address, at=access.clock.now()
+    )
+    return decision.caller, peer
 
 
 def find_node(access: Access, ae_title: str) -> NodePeer | None:

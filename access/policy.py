@@ -73,16 +73,19 @@ def decide(
     purpose: str = "TREAT",
     grant: str = "",
     unproven: str = "",
+    role: Role | None = None,
 ) -> Decision:
     """Make the Caller.
 
     scopes: of the token; None for a browser session of the account itself, which has all that its role has.
     context: of the launch (`patient`). granted: clauses of what was shared with the principal or is its own.
-    unproven: why the sign-in does not count yet (a second factor is due), nothing being permitted until then.
+    role: in place of the one that the principal names; a node's own.
+    unproven: why the sign-in does not count yet (a second factor is due); nothing is permitted until then.
     glass: patients for whom it broke the glass. at: aware; without it rules about times do not apply.
     """
     site = site or Site()
-    steps = [_role_step(principal, granted, site, purpose, at)]
+    role = role or ROLES.get(principal.role, NO_ROLE)
+    steps = [_role_step(role, principal, granted, site, purpose, at)]
     if unproven:
         steps.append(Step("sign-in", unproven, Permissions()))
     steps += [
@@ -113,9 +116,13 @@ def _caller(
 
 
 def _role_step(
-    principal: Principal, granted: tuple[Clause, ...], site: Site, purpose: str, at: datetime | None
+    role: Role,
+    principal: Principal,
+    granted: tuple[Clause, ...],
+    site: Site,
+    purpose: str,
+    at: datetime | None,
 ) -> Step:
-    role = ROLES.get(principal.role, NO_ROLE)
     widened = (*granted, *permitted_by(site.consents, principal, purpose, at))
     reason = f"The role is {role.code or 'not known'}; it reaches {role.span.name.lower()}."
     return Step("role", reason, role.permissions, limit=_span(role.span, principal, widened))

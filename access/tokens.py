@@ -243,6 +243,12 @@ def _unproven(settings: AccessSettings, kind: str, role: str, must_change: bool,
     return ""
 
 
+def site_revision(session: Session) -> tuple[int | None, int | None]:
+    """Which rules and consents are in force, for `site_of`."""
+    rules = select(func.max(SiteDocument.version)).where(SiteDocument.name == RULES.name)
+    return session.scalar(rules), session.scalar(select(func.max(ConsentVersion.id)))
+
+
 def site_of(access: Access, revision: tuple[Any, ...] | None = None) -> Site:
     """What the site has decided; `revision` names what is in force, when that is known already."""
     site: Site = access.sites.get(revision, lambda: _read_site(access)) if revision else _read_site(access)

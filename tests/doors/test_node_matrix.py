@@ -1,0 +1,262 @@
+"""Every DIMSE service and every HL7 v2 message, for nodes of two institutions with every right and with none:
+nobody learns anything of a patient, and does nothing, beyond what its row says.
+"""
+
+import io
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
+from sqlalchemy import select
+
+from access.caller import Action, Door, operator
+from access.model import Node
+from access.nodes import NODE_PERMISSIONS, UnknownNode, identify_node
+from access.rules import RULES
+from access.site_documents import put_document
+from archive.ingest import ingest
+from archive.model import Study
+from cloudfilm.rooms import Rooms, build_rooms
+from dimse.server import Server, services
+from hl7_listener.messages import HANDLERS
+from hl7_listener.receiving import receive
+from hl7_listener.room import hl7_of
+from kernel.clock import FixedClock
+from kernel.errors import CloudfilmError
+from kernel.settings import AccessSettings, BlobsSettings, DatabaseSettings, DimseSettings, Settings
+from tests.builders import ct_slice
+from tests.builders_hl7 import message
+from tests.doors.service_actions import DIMSE_ACTIONS, MESSAGE_ACTION, OPEN
+from tests.settling import settle
+
+MARKS = ("Geheim", "BETA-77", "ACC-BETA")  # what only the other institution's objects say
+RIGHTS = ("none", *NODE_PERMISSIONS)
+FOUND = 0xFF00, 0xFF01
+SUCCESS = 0x0000
+
+
+@dataclass
+class World:
+    """A server with one patient in institution A and one in B, and a node of A and of B for every right."""
+
+    rooms: Rooms
+    port: int
+    studies: dict[str, str]
+
+    def node(self, right: str, institution: str = "A") -> str:
+        """The AE title of a node with this right alone."""
+        return f"{institution}-{right}".upper()[:16]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("nodes")
+    shutil.copyfile(sqlite_template, folder / "cloudfilm.db")
+    rooms = build_rooms(
+        Settings(
+            data_dir=folder,
+            database=DatabaseSettings(url=f"sqlite:///{folder}/cloudfilm.db"),
+            blobs=BlobsSettings(url=f"file://{folder}/blobs", durable=False),
+            access=AccessSettings(loopback_ae=False),
+            dimse=DimseSettings(port=0),
+        ),
+        FixedClock(datetime(2026, 3, 1, 8, 30, tzinfo=UTC)),
+    )
+    patients = {
+        "A": {"PatientID": "ALPHA-11", "PatientName": "Offen^Anna"},
+        "B": {"PatientID": "BETA-77", "PatientName": "Geheim^Berta", "AccessionNumber": "ACC-BETA"},
+    }
+    for number, (institution, attributes) in enumerate(patients.items(), 1):
+        ingest(rooms.archive, operator(institution), io.BytesIO(ct_slice(study=number, **attributes)))
+    settle(rooms)
+    with rooms.database.transaction() as session:
+        rows = session.execute(select(Study.institution, Study.study_instance_uid)).all()
+        for institution in ("A", "B"):
+            for right in RIGHTS:
+                session.add(
+                    Node(
+                        ae_title=f"{institution}-{right}".upper()[:16], addresses="127.0.0.0/8",
+                        institution=institution, permissions="" if right == "none" else right,
+                        created_at=rooms.clock.now(),
+                    )
+                )  # fmt: skip
+    server, stop = Server(rooms.dimse), threading.Event()
+    server.listen()
+    thread = threading.Thread(target=server.serve, args=(stop,), daemon=True)
+    thread.start()
+    yield World(rooms, server.ports[0], {str(row[0]): str(row[1]) for row in rows})
+    stop.set()
+    thread.join()
+    server.stop()
+    rooms.close()
+
+
+def identifier(world: World, institution: str, service: str) -> Dataset:
+    """What asks for one institution's study, in the way of the service."""
+    keys = Dataset()
+    if service == "Modality Worklist":
+        keys.PatientName, keys.PatientID = "", ""
+        keys.ScheduledProcedureStepSequence = [Dataset()]
+        return keys
+    keys.QueryRetrieveLevel = "STUDY"
+    keys.StudyInstanceUID = world.studies[institution]
+    if service == "Query":
+        keys.PatientName, keys.PatientID, keys.AccessionNumber = "", "", ""
+    return keys
+
+
+def ask(world: World, node: str, service: Any, operation: str, institution: str) -> tuple[list[int], str]:
+    """One operation as a node: the statuses that came, and everything that was said or sent."""
+    said: list[str] = []
+
+    def take(event: evt.Event) -> int:
+        said.append(str(event.dataset))
+        return SUCCESS
+
+    ae = AE(ae_title=node)
+    sop_class = str(CTImageStorage) if service.name == "Storage" else service.sop_classes[0]
+    ae.add_requested_context(sop_class)
+    roles = []
+    if operation == "C_GET":
+        ae.add_requested_context(CTImageStorage)
+        roles = [build_role(CTImageStorage, scp_role=True)]
+    association = ae.associate(
+        "127.0.0.1", world.port, ae_title="CLOUDFILM", ext_neg=roles, evt_handlers=[(evt.EVT_C_STORE, take)]
+    )
+    if not association.is_established:
+        return [], ""
+    keys = identifier(world, institution, service.name)
+    answers: Iterator[tuple[Dataset, Dataset | None]]
+    try:
+        if operation == "C_ECHO":
+            answers = iter([(association.send_c_echo(), None)])
+        elif operation == "C_STORE":
+            answers = iter([(association.send_c_store(new_object()), None)])
+        elif operation == "C_FIND":
+            answers = association.send_c_find(keys, sop_class)
+        elif operation == "C_GET":
+            answers = association.send_c_get(keys, sop_class)
+        else:
+            answers = association.send_c_move(keys, node, sop_class)
+        told = list(answers)
+    finally:
+        association.release()
+    said += [f"{status}\n{data or ''}" for status, data in told]
+    return [int(status.Status) for status, _ in told if "Status" in status], "\n".join(said)
+
+
+NUMBER = iter(range(100, 100000))
+
+
+def new_object() -> Dataset:
+    return dcmread(io.BytesIO(ct_slice(study=next(NUMBER), PatientID="ALPHA-11", PatientName="Offen^Anna")))
+
+
+def may(right: str, action: str) -> bool:
+    resource, _, verb = action.rpartition(".")
+    return right != "none" and NODE_PERMISSIONS[right].allow(Action(resource, verb))
+
+
+OPERATIONS = [
+    (service, operation.name) for service in services(DimseSettings()) for operation in service.handlers
+]
+
+
+def test_every_service_declares_what_it_needs() -> None:
+    assert {(service.name, operation) for service, operation in OPERATIONS} == set(DIMSE_ACTIONS)
+
+
+@pytest.mark.parametrize("right", RIGHTS)
+def test_a_node_does_what_its_right_says_and_nothing_else(world: World, right: str) -> None:
+    for service, operation in OPERATIONS:
+        action = DIMSE_ACTIONS[(service.name, operation)]
+        statuses, said = ask(world, world.node(right), service, operation, "A")
+        refused = not statuses or statuses[-1] not in (SUCCESS, *FOUND)
+        if action is not OPEN and not may(right, action):
+            assert refused, f"{service.name} {operation}: {statuses}"
+            assert "Offen" not in said
+        if action is OPEN or (operation == "C_STORE" and may(right, action)):
+            assert not refused, f"{service.name} {operation}: {statuses}"
+        if service.name == "Query" and may(right, action):
+            assert "Offen" in said
+
+
+@pytest.mark.parametrize("right", RIGHTS)
+def test_no_node_learns_of_the_other_institutions_patient(world: World, right: str) -> None:
+    for service, operation in OPERATIONS:
+        _, said = ask(world, world.node(right), service, operation, "B")
+        assert not any(mark in said for mark in MARKS), f"{service.name} {operation}"
+
+
+def test_what_is_not_there_and_what_is_not_ones_own_look_alike(world: World) -> None:
+    for service, operation in OPERATIONS:
+        if operation in ("C_ECHO", "C_STORE"):
+            continue
+        theirs = ask(world, world.node("all"), service, operation, "B")
+        nowhere = replace(world, studies={"B": world.studies["B"] + ".9"})
+        absent = ask(nowhere, world.node("all"), service, operation, "B")
+        assert theirs[0] == absent[0], service.name
+        assert theirs[1] == absent[1].replace(world.studies["B"] + ".9", world.studies["B"]), service.name
+
+
+@pytest.mark.parametrize("title", ["STRANGER", "a-find"])
+def test_an_unknown_node_gets_no_association(world: World, title: str) -> None:
+    for service, operation in OPERATIONS:
+        assert ask(world, title, service, operation, "A") == ([], "")
+
+
+def test_a_known_title_from_another_network_is_nobody(world: World) -> None:
+    with pytest.raises(UnknownNode):
+        identify_node(world.rooms.access, world.node("all"), "192.0.2.1")
+
+
+def test_the_sites_rules_hold_for_nodes_too(world: World) -> None:
+    query = next(each for each in OPERATIONS if each[0].name == "Query")
+    rule = {"id": "no-find", "reason": "Not now.", "when": {"doors": ["dimse"]}, "deny": ["ImagingStudy.s"]}
+    put_document(world.rooms.access, operator(), RULES, json.dumps({"rules": [rule]}))
+    try:
+        statuses, said = ask(world, world.node("find"), *query, "A")
+        assert statuses[-1] not in (SUCCESS, *FOUND)
+        assert "Offen" not in said
+    finally:
+        put_document(world.rooms.access, operator(), RULES, '{"rules": []}')
+    assert "Offen" in ask(world, world.node("find"), *query, "A")[1]
+
+
+MESSAGES = sorted({(row.code, event) for row in HANDLERS for event in (row.events or ("Z99",)) if event})
+
+
+@pytest.mark.parametrize("right", RIGHTS)
+def test_every_message_takes_the_right_to_send_messages(world: World, right: str) -> None:
+    hl7 = hl7_of(world.rooms.by_kind())
+    caller, _ = identify_node(world.rooms.access, world.node(right), "127.0.0.1", door=Door.HL7)
+    for code, event in MESSAGES:
+        raw = message(f"{code}^{event}", "PID|1||GAMMA-33^^^B||Neu^Nina||19800101|F")
+        try:
+            answers = b"".join(receive(hl7, caller, raw).messages)
+        except CloudfilmError:
+            answers = b"MSA|AR"
+        accepted = b"MSA|AA" in answers
+        if not may(right, MESSAGE_ACTION):
+            assert not accepted, f"{code}^{event}"
+        assert not any(mark.encode() in answers for mark in MARKS), f"{code}^{event}"
+
+
+def test_no_query_message_tells_of_the_other_institutions_patient(world: World) -> None:
+    hl7 = hl7_of(world.rooms.by_kind())
+    caller, _ = identify_node(world.rooms.access, world.node("message"), "127.0.0.1", door=Door.HL7)
+    for event, criteria in (("Q22", "@PID.5.1^Geheim"), ("Q22", "@PID.3.1^BETA-77"), ("Q23", "BETA-77^^^B")):
+        raw = message(f"QBP^{event}", f"QPD|Q^Q^HL7|T1|{criteria}\rRCP|I")
+        answers = b"".join(receive(hl7, caller, raw).messages).replace(criteria.encode(), b"")
+        assert b"Berta" not in answers
+        assert b"PID|" not in answers
