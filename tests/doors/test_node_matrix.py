@@ -72,7 +72,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> It
         ),
         FixedClock(datetime(2026, 3, 1, 8, 30, tzinfo=UTC)),
     )
-    patients = {
+    patients: dict[str, dict[str, Any]] = {
         "A": {"PatientID": "ALPHA-11", "PatientName": "Offen^Anna"},
         "B": {"PatientID": "BETA-77", "PatientName": "Geheim^Berta", "AccessionNumber": "ACC-BETA"},
     }
@@ -126,7 +126,7 @@ def ask(world: World, node: str, service: Any, operation: str, institution: str)
     ae = AE(ae_title=node)
     sop_class = str(CTImageStorage) if service.name == "Storage" else service.sop_classes[0]
     ae.add_requested_context(sop_class)
-    roles = []
+    roles: list[Any] = []
     if operation == "C_GET":
         ae.add_requested_context(CTImageStorage)
         roles = [build_role(CTImageStorage, scp_role=True)]
