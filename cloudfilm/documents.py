@@ -6,6 +6,7 @@ import access.rules
 import archive.scheduling
 import archive.storage_policy
 import records.accession_numbers
+import records.validate
 from access.document_kind import DocumentKind
 
 DOCUMENTS: tuple[DocumentKind, ...] = (
@@ -14,4 +15,5 @@ DOCUMENTS: tuple[DocumentKind, ...] = (
     archive.scheduling.SCHEDULING,
     archive.storage_policy.STORAGE_POLICY,
     records.accession_numbers.ACCESSION_NUMBERS,
+    records.validate.VALIDATION,
 )

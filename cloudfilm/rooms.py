@@ -12,6 +12,7 @@ from archive.bundles import EncodedBundles
 from archive.imaging_study import ImagingStudyProjection
 from archive.render_cache import RenderCache
 from archive.room import Archive
+from cloudfilm.definitions import StoredDefinitions
 from cloudfilm.documents import DOCUMENTS
 from dimse.service import Dimse
 from dimse.slots import Slots
@@ -22,6 +23,7 @@ from kernel.settings import Settings
 from kernel.suites import COMMERCIAL
 from mpi.room import Mpi
 from records.room import Records
+from records.validate import Validation
 from terminology.cache import Cache
 from terminology.concepts import CatalogueConcepts
 from terminology.room import Terminology
@@ -80,6 +82,7 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         settings.access.institution,
         {"ImagingStudy": ImagingStudyProjection()},
         CatalogueConcepts(definitions),
+        Validation(StoredDefinitions(definitions)),
     )
     terminology = Terminology(database, clock, records, definitions)
     mpi = Mpi(database, clock, keys, records)

@@ -1,12 +1,14 @@
 """Refusals as OperationOutcome (R4 OperationOutcome, issue-type value set)."""
 
 import json
+from collections.abc import Iterable
 
 from flask import Response, request
 
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import STATUS, with_challenge
 from records.documents import parse_document
+from records.issues import InvalidResource, Issue
 from records.xml_form import to_xml
 
 JSON = "application/fhir+json"
@@ -40,8 +42,18 @@ def outcome(severity: str, code: str, diagnostics: str, expression: str = "") ->
     return {"resourceType": "OperationOutcome", "issue": [issue]}
 
 
+def findings_outcome(issues: Iterable[Issue]) -> dict[str, object]:
+    """An OperationOutcome of what validation found; of nothing found as well."""
+    shown = [each.as_fhir() for each in issues]
+    if not shown:
+        shown = [{"severity": "information", "code": "informational", "diagnostics": "No issues were found."}]
+    return {"resourceType": "OperationOutcome", "issue": shown}
+
+
 def outcome_of(refusal: CloudfilmError) -> dict[str, object]:
-    """A refusal as an OperationOutcome."""
+    """A refusal as an OperationOutcome; one of validation with every finding."""
+    if isinstance(refusal, InvalidResource):
+        return findings_outcome(refusal.issues)
     expression = getattr(refusal, "expression", "")
     issue_type = getattr(refusal, "issue_type", ISSUE_TYPES[refusal.kind])
     return outcome("error", issue_type, str(refusal), expression)

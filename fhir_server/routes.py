@@ -23,6 +23,7 @@ from fhir_server.operations.terminology import (
     validate_code_in_set,
     validate_code_in_system,
 )
+from fhir_server.operations.validate import validate_resource
 from fhir_server.outcomes import refuse
 from kernel.errors import CloudfilmError
 
@@ -61,6 +62,9 @@ OPERATIONS = (  # R4 3.2.0: on the system, on a type (TYPE for every one), or on
     ("GET", "/Patient/$ihe-pix", cross_reference_patient),
     ("POST", "/Patient/$ihe-pix", cross_reference_patient),
     ("POST", "/$closure", keep_closure),
+    ("POST", TYPE + "/$validate", validate_resource),
+    ("GET", INSTANCE + "/$validate", validate_resource),
+    ("POST", INSTANCE + "/$validate", validate_resource),
 )
 
 TERMINOLOGY = (  # R4 4.1: on a type, and on an instance of it; all of them read, so all may be asked by GET
@@ -74,7 +78,7 @@ TERMINOLOGY = (  # R4 4.1: on a type, and on an instance of it; all of them read
 )
 
 for method, path, view in (*INTERACTIONS, *OPERATIONS):
-    blp.add_url_rule(path, f"{method}-{view.__name__}", view, methods=[method])
+    blp.add_url_rule(path, f"{method}-{path.count('/')}-{view.__name__}", view, methods=[method])
 
 for resource_type, operation, view in TERMINOLOGY:
     for path in (f"/{resource_type}/{operation}", f"/{resource_type}/<logical_id>/{operation}"):

@@ -1,5 +1,5 @@
-"""Invariants: those of data types as Python, for they are met everywhere; those of resources in FHIRPath, compiled
-once (R4 conformance rules, `constraint`).
+"""Invariants: those of data types as Python, for they are met everywhere; those of resources in FHIRPath,
+compiled once (R4 conformance rules, `constraint`).
 """
 
 import re
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import fhirpathpy
@@ -75,28 +75,40 @@ DATA_TYPE_RULES: dict[str, tuple[Rule, ...]] = {
         (
             "age-1",
             WITH_CODE,
-            lambda value: (not _has(value, "value") or _has(value, "code"))
-            and _ucum(value)
-            and ("value" not in value or _number(value["value"]) > 0),
+            lambda value: (
+                (not _has(value, "value") or _has(value, "code"))
+                and _ucum(value)
+                and ("value" not in value or _number(value["value"]) > 0)
+            ),
         ),
     ),
     "Distance": (
         QUANTITY,
-        ("dis-1", WITH_CODE, lambda value: (not _has(value, "value") or _has(value, "code")) and _ucum(value)),
+        (
+            "dis-1",
+            WITH_CODE,
+            lambda value: (not _has(value, "value") or _has(value, "code")) and _ucum(value),
+        ),
     ),
     "Duration": (
         QUANTITY,
-        ("drt-1", WITH_CODE, lambda value: not _has(value, "code") or (_ucum(value) and _has(value, "value"))),
+        (
+            "drt-1",
+            WITH_CODE,
+            lambda value: not _has(value, "code") or (_ucum(value) and _has(value, "value")),
+        ),
     ),
     "Count": (
         QUANTITY,
         (
             "cnt-3",
             "A count is a whole number with the code 1",
-            lambda value: (not _has(value, "value") or _has(value, "code"))
-            and _ucum(value)
-            and value.get("code", "1") == "1"
-            and "." not in str(getattr(value.get("value"), "text", "")),
+            lambda value: (
+                (not _has(value, "value") or _has(value, "code"))
+                and _ucum(value)
+                and value.get("code", "1") == "1"
+                and "." not in str(getattr(value.get("value"), "text", ""))
+            ),
         ),
     ),
     "Period": (("per-1", "The start is not after the end", _in_order),),
@@ -105,8 +117,10 @@ DATA_TYPE_RULES: dict[str, tuple[Rule, ...]] = {
         (
             "rat-1",
             "A ratio has both parts, or neither and an extension",
-            lambda value: _has(value, "numerator") == _has(value, "denominator")
-            and (_has(value, "numerator") or _has(value, "extension")),
+            lambda value: (
+                _has(value, "numerator") == _has(value, "denominator")
+                and (_has(value, "numerator") or _has(value, "extension"))
+            ),
         ),
     ),
     "Attachment": (("att-1", "Data has a content type", _needs("data", "contentType")),),
@@ -129,8 +143,10 @@ DATA_TYPE_RULES: dict[str, tuple[Rule, ...]] = {
         (
             "tim-9",
             "An offset has an event, not a meal",
-            lambda value: not _has(value, "offset")
-            or (_has(value, "when") and not {"C", "CM", "CD", "CV"} & set(value.get("when", ()))),
+            lambda value: (
+                not _has(value, "offset")
+                or (_has(value, "when") and not {"C", "CM", "CD", "CV"} & set(value.get("when", ())))
+            ),
         ),
         (
             "tim-10",
@@ -141,7 +157,7 @@ DATA_TYPE_RULES: dict[str, tuple[Rule, ...]] = {
     "Signature": (),
 }
 
-UNSUPPORTED = ("memberOf", "conformsTo", "htmlChecks", "resolve()", "%resource", "%rootResource")
+UNSUPPORTED = ("memberOf", "conformsTo", "htmlChecks", "resolve()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +171,14 @@ class Invariant:
     expression: str
 
 
-@lru_cache(maxsize=None)
+@cache
 def invariants_of(resource_type: str) -> tuple[Invariant, ...]:
     """The constraints of a resource type that are reckoned with FHIRPath."""
     rows = validation_tables()["invariants"].get(resource_type, ())
     return tuple(
-        Invariant(*row) for row in rows if not any(word in row[4] for word in UNSUPPORTED) and row[1] not in BY_HAND
+        Invariant(*row)
+        for row in rows
+        if not any(word in row[4] for word in UNSUPPORTED) and row[1] not in BY_HAND
     )
 
 
@@ -177,7 +195,9 @@ def _function(path: str, expression: str) -> Callable[..., Any]:
     if known is None:
         with _lock:
             head, _, rest = path.partition(".")
-            steps = ".".join(f"`{step}`" if step in RESERVED else step for step in rest.replace("[x]", "").split("."))
+            steps = ".".join(
+                f"`{step}`" if step in RESERVED else step for step in rest.replace("[x]", "").split(".")
+            )
             expression_ = TRACE.sub("", expression)
             text = f"{head}.{steps}.where(({expression_}).not()).empty()" if rest else expression_
             known = _compiled[(path, expression)] = fhirpathpy.compile(text, model=models["r4"])
@@ -191,27 +211,29 @@ RESERVED = frozenset({"contains", "div", "in", "is", "as", "and", "or", "implies
 def check_invariants(document: dict[str, Any], visited: set[str], at: str = "") -> Iterator[Issue]:
     """The constraints that a resource breaks; only those of elements that are there are reckoned."""
     resource_type = str(document["resourceType"])
-    wanted = [
-        each
-        for each in invariants_of(resource_type)
-        if "." not in each.path or each.path in visited
-    ]
+    at = at or resource_type
+    wanted = [each for each in invariants_of(resource_type) if "." not in each.path or each.path in visited]
     if not wanted:
         return
     evaluable = as_evaluable(document)
     for each in wanted:
         if holds(evaluable, each.path, each.expression) is False:
-            place = at + each.path[len(resource_type) :].replace("[x]", "") if at else each.path.replace("[x]", "")
+            place = at + each.path[len(resource_type) :].replace("[x]", "")
             yield Issue(each.severity, "invariant", place, f"{each.meaning} ({each.key})", each.key)
 
 
 def holds(evaluable: dict[str, Any], path: str, expression: str) -> bool | None:
     """Whether a constraint holds; None when it cannot be reckoned."""
     try:
-        found = _function(path, expression)(evaluable)
-    except Exception:  # noqa: BLE001 - the library raises whatever an odd document makes it raise
+        found = _function(path, expression)(evaluable, {"resource": evaluable, "rootResource": evaluable})
+    except Exception:
         return None
     return all(found) if isinstance(found, list) and all(isinstance(each, bool) for each in found) else None
+
+
+def holds_on(evaluable: dict[str, Any], expression: str) -> bool | None:
+    """Whether a profile's constraint holds of an element; None when it cannot be reckoned."""
+    return holds(evaluable, "", expression)
 
 
 def as_evaluable(value: Any) -> Any:

@@ -1,4 +1,5 @@
-"""What validation finds: issues that say what is wrong, how badly, and with which element (R4 OperationOutcome)."""
+"""What validation finds: issues that say what is wrong, how badly, and with which element (R4
+OperationOutcome)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

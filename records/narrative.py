@@ -1,6 +1,7 @@
 """The XHTML of narratives: well formed, and of the parts that a narrative may have (R4 2.8.0, txt-1).
 
-That a narrative has some text (txt-2) is not asked for: the standard's own examples have none here and there."""
+That a narrative has some text (txt-2) is not asked for: the standard's own examples have none here and there.
+"""
 
 import re
 from html.entities import html5
@@ -12,9 +13,9 @@ from defusedxml.ElementTree import fromstring
 XHTML = "{http://www.w3.org/1999/xhtml}"
 ELEMENTS = frozenset(
     """
-    a abbr acronym address b bdo big blockquote br caption cite code col colgroup dd del dfn div dl dt em h1 h2 h3 h4 h5
-    h6 hr i img ins kbd li map area ol p pre q samp small span strong sub sup table tbody td tfoot th thead tr tt u ul
-    var
+    a abbr acronym address b bdo big blockquote br caption cite code col colgroup dd del dfn div dl dt em h1
+    h2 h3 h4 h5 h6 hr i img ins kbd li map area ol p pre q samp small span strong sub sup table tbody td
+    tfoot th thead tr tt u ul var
     """.split()  # noqa: SIM905
 )
 ENTITY = re.compile(r"&(\w+);")

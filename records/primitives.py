@@ -42,7 +42,9 @@ def _text(type_: str) -> Callable[[Any], bool]:
 
 def _base64(value: Any) -> bool:
     """The pattern is linear for what it accepts, but large values are common: the alphabet is enough."""
-    return isinstance(value, str) and not value.strip("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/= \r\n\t")
+    return isinstance(value, str) and not value.strip(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/= \r\n\t"
+    )
 
 
 def _string(value: Any) -> bool:

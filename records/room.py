@@ -12,6 +12,7 @@ from kernel.clock import Clock
 from kernel.crypto import KeyRing
 from kernel.database import Database
 from records.concepts import Concepts, NoConcepts
+from records.validate import Validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +42,5 @@ class Records:
     institution: str  # owns what comes from a caller without an institution
     projections: Mapping[str, Projection] = field(default_factory=dict)  # by resource type
     concepts: Concepts = field(default_factory=NoConcepts)  # what :in, :above and :below are answered by
+    validation: Validation = field(default_factory=Validation)  # what is asked of resources that come in
     recently: Recently = field(default_factory=Recently)

@@ -1,11 +1,11 @@
-"""Whether a document is built as its type says: elements, cardinalities, primitive types, required codes, and the
-invariants of data types, in one walk over tables that are made once for each type (R4 2.6, 2.24).
+"""Whether a document is built as its type says: elements, cardinalities, primitive types, required codes,
+and the invariants of data types, in one walk over tables that are made once for each type (R4 2.6, 2.24).
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from records.definitions import definitions, validation_tables
@@ -41,11 +41,11 @@ class Shape:
     """What may stand, and what must, in an object of some type."""
 
     elements: dict[str, Element]
-    required: tuple[tuple[str, tuple[str, ...]], ...]  # an element's name and the keys of which one must be there
+    required: tuple[tuple[str, tuple[str, ...]], ...]  # names, each with keys of which one must be there
     choices: dict[str, str]  # key: name of the choice that it is one of
 
 
-@lru_cache(maxsize=None)
+@cache
 def shape_of(type_: str) -> Shape:
     """The shape of a resource type, a data type, or a backbone element by its path."""
     table = definitions()["elements"]
@@ -68,6 +68,8 @@ def shape_of(type_: str) -> Shape:
         else:
             keys.append(name)
             type_name = row.get("same") or (row["types"] or [""])[0]
+            if name == "id" and table[type_.partition(".")[0]]["kind"] == "resource" and "." not in type_:
+                type_name = "id"  # R4 writes string there, and means id
             elements[name] = _element(path, name, path if type_name in BACKBONES else type_name, row)
         if row.get("min"):
             required.append((name, tuple(keys)))
@@ -87,9 +89,12 @@ class Walk:
     issues: list[Issue] = field(default_factory=list)
     visited: set[str] = field(default_factory=set)  # paths of elements that are there
     contained: frozenset[str] = frozenset()  # ids of the contained resources
-    references: set[str] = field(default_factory=set)  # to contained resources
+    resources: list[tuple[dict[str, Any], set[str], str]] = field(default_factory=list)
+    """Every resource, inner ones included, with its elements that are there and its place."""
 
-    def add(self, code: str, expression: str, diagnostics: str, severity: str = "error", key: str = "") -> None:
+    def add(
+        self, code: str, expression: str, diagnostics: str, severity: str = "error", key: str = ""
+    ) -> None:
         """Note one issue."""
         if len(self.issues) < MOST_ISSUES:
             self.issues.append(Issue(severity, code, expression, diagnostics, key))
@@ -113,6 +118,7 @@ def _resource(walk: Walk, value: dict[str, Any], resource_type: str, at: str) ->
     if not isinstance(kind, dict) or kind.get("kind") != "resource" or kind.get("abstract"):
         walk.add("structure", at, f"{resource_type[:64]!r} is not a resource type of R4")
         return
+    walk.resources.append((value, walk.visited, at))
     _object(walk, value, resource_type, at, is_resource=True)
 
 
@@ -195,9 +201,11 @@ def _inner_resource(walk: Walk, value: dict[str, Any], element: Element, at: str
         return
     if element.path.endswith(".contained"):
         _contained(walk, value, at)
-        _resource(walk, value, resource_type, at)
+        inner = Walk(walk.issues, set(), walk.contained, walk.resources)
+        _resource(inner, value, resource_type, at)
         return
-    inner = Walk(issues=walk.issues)  # a resource of a Bundle or of Parameters: contained ids are its own
+    # of a Bundle or of Parameters: its contained resources are its own
+    inner = Walk(walk.issues, resources=walk.resources)
     contained = value.get("contained")
     if isinstance(contained, list):
         inner.contained = frozenset(str(each.get("id")) for each in contained if isinstance(each, dict))
@@ -210,7 +218,7 @@ def _contained(walk: Walk, value: dict[str, Any], at: str) -> None:
     meta = meta if isinstance(meta, dict) else {}
     rules = (
         ("dom-2", "contained" in value, "A contained resource contains no others"),
-        ("dom-4", "versionId" in meta or "lastUpdated" in meta, "A contained resource has no version of its own"),
+        ("dom-4", "versionId" in meta or "lastUpdated" in meta, "A contained resource has no version"),
         ("dom-5", "security" in meta, "A contained resource has no security label"),
     )
     for key, is_broken, meaning in rules:
@@ -220,10 +228,10 @@ def _contained(walk: Walk, value: dict[str, Any], at: str) -> None:
 
 def _reference(walk: Walk, value: dict[str, Any], at: str) -> None:
     literal = value.get("reference")
-    if isinstance(literal, str) and literal.startswith("#"):
-        walk.references.add(literal[1:])
-        if literal != "#" and literal[1:] not in walk.contained:
-            walk.add("invariant", at, f"{literal[:64]!r} is not a contained resource (ref-1)", key="ref-1")
+    if not isinstance(literal, str) or not literal.startswith("#") or literal == "#":
+        return
+    if literal[1:] not in walk.contained:
+        walk.add("invariant", at, f"{literal[:64]!r} is not a contained resource (ref-1)", key="ref-1")
 
 
 def _has_companion(value: dict[str, Any], key: str, number: int) -> bool:
@@ -278,7 +286,8 @@ def _bound_concept(walk: Walk, value: dict[str, Any], element: Element, at: str)
         given = [value] if "code" in value else []
     else:
         return
-    if given and not any(_is_bound(element.binding, str(each.get("system", "")), each.get("code")) for each in given):
+    bound = (_is_bound(element.binding, str(each.get("system", "")), each.get("code")) for each in given)
+    if given and not any(bound):
         walk.add("code-invalid", at, f"None of the codes is in {element.binding}")
     elif not given and element.type == "CodeableConcept" and "extension" not in value:
         walk.add("code-invalid", at, f"A code of {element.binding} is required")

@@ -94,8 +94,11 @@ class Given:
         return name in self._values
 
 
-def given() -> Given:
-    """What this request gives; a POST may give parameters in its URL as well. Raises InvalidDocument."""
+def given(*, keep_numbers: bool = False) -> Given:
+    """What this request gives; a POST may give parameters in its URL as well. Raises InvalidDocument.
+
+    keep_numbers: decimals stay as they were written.
+    """
     require_json()
     values: dict[str, list[dict[str, Any]]] = {}
     for name, value in request.args.items(multi=True):
@@ -106,7 +109,8 @@ def given() -> Given:
         for name, value in request.form.items(multi=True):
             values.setdefault(name, []).append({"valueString": value})
         return Given(values)
-    document = plain(request_document())
+    document = request_document()
+    document = document if keep_numbers else plain(document)
     if document["resourceType"] == "Parameters":
         for name, found in _by_name(document.get("parameter")).items():
             values.setdefault(name, []).extend(found)

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from access.bearer import current_caller
 from access.caller import Action, Door
+from fhir_server.negotiate import document_answer
 from fhir_server.operations.given import Given, InvalidParameter, given
-from fhir_server.outcomes import JSON
 from kernel.http import room
 from records.repository import read
 from terminology.answers import parameters, part
@@ -38,10 +38,6 @@ ECHOED = {  # parameters of $expand that its answer repeats, and their types
     "includeDesignations": "Boolean",
     "offset": "Integer",
 }
-
-
-def _answer(document: Document) -> Response:
-    return Response(json.dumps(document, ensure_ascii=False), mimetype=JSON)
 
 
 @contextmanager
@@ -108,7 +104,7 @@ def lookup_code(logical_id: str = "") -> Response:
         raise InvalidParameter("coding", "given, or system and code")
     with _catalogue(said) as catalogue:
         languages, wanted = _languages(said), said.texts("property")
-        return _answer(lookup(catalogue, str(system), str(code), str(version), languages, wanted))
+        return document_answer(lookup(catalogue, str(system), str(code), str(version), languages, wanted))
 
 
 def subsumes_codes(logical_id: str = "") -> Response:
@@ -128,7 +124,7 @@ def subsumes_codes(logical_id: str = "") -> Response:
         raise InvalidParameter("codeA and codeB", "given together with their system")
     with _catalogue(said) as catalogue:
         outcome = subsumes(catalogue, system, codes[0], codes[1], version)
-    return _answer(parameters(part("outcome", "Code", outcome)))
+    return document_answer(parameters(part("outcome", "Code", outcome)))
 
 
 def find_codes(logical_id: str = "") -> Response:
@@ -144,7 +140,7 @@ def find_codes(logical_id: str = "") -> Response:
     wanted = tuple((each.text("code"), each.text("value")) for each in said.parts("property"))
     exact = said.boolean("exact", default=True)
     with _catalogue(said) as catalogue:
-        return _answer(find_matches(catalogue, system, version, wanted, exact))
+        return document_answer(find_matches(catalogue, system, version, wanted, exact))
 
 
 def _asked(said: Given) -> Asked:
@@ -189,7 +185,7 @@ def validate_code_in_system(logical_id: str = "") -> Response:
     if not url:
         raise InvalidParameter("url", "the URL of a code system")
     with _catalogue(said) as catalogue:
-        return _answer(validate_in_code_system(catalogue, url, version, asked))
+        return document_answer(validate_in_code_system(catalogue, url, version, asked))
 
 
 def validate_code_in_set(logical_id: str = "") -> Response:
@@ -203,8 +199,8 @@ def validate_code_in_set(logical_id: str = "") -> Response:
             systems = {str(each.get("system", "")) for each in asked.codings} - {""}
             if len(systems) != 1:
                 raise InvalidParameter("url", "the URL of a value set")
-            return _answer(validate_in_code_system(catalogue, systems.pop(), "", asked))
-        return _answer(validate_in_value_set(catalogue, value_set, asked))
+            return document_answer(validate_in_code_system(catalogue, systems.pop(), "", asked))
+        return document_answer(validate_in_value_set(catalogue, value_set, asked))
 
 
 def expand_set(logical_id: str = "") -> Response:
@@ -243,7 +239,7 @@ def expand_set(logical_id: str = "") -> Response:
         value_set = _value_set(catalogue, said, logical_id)
         if value_set is None:
             raise InvalidParameter("url", "the URL of a value set")
-        return _answer(expand(catalogue, value_set, wanted, room(Terminology).clock.now()))
+        return document_answer(expand(catalogue, value_set, wanted, room(Terminology).clock.now()))
 
 
 def _value_set(catalogue: Catalogue, said: Given, logical_id: str) -> Document | None:
@@ -296,7 +292,7 @@ def translate_code(logical_id: str = "") -> Response:
         reverse=reverse,
     )
     with _catalogue(said) as catalogue:
-        return _answer(translate(catalogue, question))
+        return document_answer(translate(catalogue, question))
 
 
 def keep_closure() -> Response:
@@ -306,7 +302,7 @@ def keep_closure() -> Response:
     said = given()
     concepts = said.structures("concept", "Coding") if said.has("concept") else None
     with terminology.database.transaction() as session, _catalogue(said, session) as catalogue:
-        return _answer(
+        return document_answer(
             closure(
                 catalogue, caller, said.text("name"), concepts, said.text("version"), terminology.clock.now()
             )

@@ -2,8 +2,8 @@
 
     python -m records.definitions.build_validation package
 
-codes        the codes of every value set that some element is bound to by `required`: {value set: {system: [code]}};
-             a value set that cannot be listed (units, media types, currencies) is not among them
+codes        the codes of every value set that some element is bound to by `required`: {value set: {system:
+[code]}}; a value set that cannot be listed (units, media types, currencies) is not among them
 invariants   {type: [[path, key, severity, meaning, expression]]} of resources, and of the parts of resources
 """
 
@@ -45,9 +45,7 @@ def codes(package: Path) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def _list(
-    value_set: dict[str, Any], value_sets: Any, systems: Any, listed: dict[str, set[str]]
-) -> bool:
+def _list(value_set: dict[str, Any], value_sets: Any, systems: Any, listed: dict[str, set[str]]) -> bool:
     """Add a value set's codes; False when they cannot all be listed."""
     compose = value_set.get("compose", {})
     for include in compose.get("include", ()):
@@ -64,7 +62,9 @@ def _list(
         else:
             return False
     for exclude in compose.get("exclude", ()):
-        listed.get(exclude["system"], set()).difference_update(each["code"] for each in exclude.get("concept", ()))
+        listed.get(exclude["system"], set()).difference_update(
+            each["code"] for each in exclude.get("concept", ())
+        )
     return True
 
 

@@ -53,6 +53,8 @@ DECLARED = {
     "* /fhir/CodeSystem/*$*": Needs("CodeSystem.r"),
     "* /fhir/ValueSet/*$*": Needs("ValueSet.r"),
     "* /fhir/ConceptMap/*$*": Needs("ConceptMap.r"),
+    "POST /fhir/<resource_type>/$validate": Needs("{type}.r"),
+    "* /fhir/<resource_type>/<logical_id>/$validate": Needs("{type}.r"),
     "POST /fhir/$closure": Needs("ConceptMap.r"),
     # messages
     "GET /hl7/*": Needs(open_because="describes the service, no data"),
