@@ -7,8 +7,8 @@ import re
 from html.entities import html5
 from typing import Any
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from defusedxml import DefusedXmlException  # type: ignore[import-untyped]
+from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
 ELEMENTS = frozenset(

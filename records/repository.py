@@ -299,9 +299,9 @@ def write_all(
         _check(records, meeting)
     _require_reach(session, caller, [each for each in changing if each.row is not None])
     if caller.door is Door.FHIR:  # what other doors write is made by tables of ours, which tests judge
-        for each in changing:
-            if each.writing.document is not None:
-                records.validation.require_valid(session, each.writing.document)
+        for change in changing:
+            if change.writing.document is not None:
+                records.validation.require_valid(session, change.writing.document)
     if changing:
         _store(records, session, caller, changing)
     return [each.stored for each in planned]
