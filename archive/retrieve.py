@@ -197,6 +197,42 @@ def _selected(selection: Selection, *columns: Any) -> Select[*tuple[Any, ...]]:
     return statement
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a study or series consists of, without its rows: enough to negotiate and to tag an answer."""
+
+    tag: str  # changes whenever something is stored into the study
+    transfer_syntaxes: tuple[tuple[str, bool], ...]  # those that occur, and whether with pixels
+    instances: int
+
+
+def find_extent(
+    archive: Archive, caller: Caller, study_instance_uid: str, series_instance_uid: str = ""
+) -> Extent:
+    """What there is of a study or series. Raises NotFound."""
+    caller.require(READ_IMAGES)
+    has_pixels = Instance.number_of_frames > 0
+    statement = _statement(
+        Study.id, Study.revision, Study.patient_logical_id, Instance.transfer_syntax_uid,
+        has_pixels.label("has_pixels"), func.count(Instance.id).label("instances"),
+        study=study_instance_uid, series=series_instance_uid,
+    )  # fmt: skip
+    with archive.database.snapshot() as session:
+        rows = session.execute(
+            within(statement, caller.reach).group_by(
+                Study.id, Study.revision, Study.patient_logical_id, Instance.transfer_syntax_uid, has_pixels
+            )
+        ).all()
+    if not rows:
+        raise NotFound("The study or series")
+    _note(archive, caller, study_instance_uid, rows[0].patient_logical_id)
+    return Extent(
+        f"{rows[0].id}.{rows[0].revision}",
+        tuple((row.transfer_syntax_uid, bool(row.has_pixels)) for row in rows),
+        sum(row.instances for row in rows),
+    )
+
+
 @lru_cache(maxsize=1024)
 def _one_instance(reach: Reach) -> Select[*tuple[Any, ...]]:
     """The statement for one instance within a reach, built once: a frame costs less than building it."""

@@ -1,9 +1,13 @@
-"""Where this service is reached: the base URL that answers carry (PS3.18 8.1, Base URI)."""
+"""Where this service and its resources are (PS3.18 8.1, Base URI; 10.1.1, resources)."""
 
 from kernel.http import base_url, room
 from kernel.settings import Settings
 
 ROOT = "/dicomweb"
+
+STUDY = "/studies/<study>"
+SERIES = STUDY + "/series/<series>"
+INSTANCE = SERIES + "/instances/<instance>"
 
 
 def service_base() -> str:

@@ -42,3 +42,25 @@ MEDIA_TYPES = {
 def frame_media_type(transfer_syntax_uid: str) -> str:
     """The media type of a frame as stored in this transfer syntax; uncompressed ones are octets."""
     return MEDIA_TYPES.get(transfer_syntax_uid, OCTETS)
+
+
+DEFAULT_SYNTAX = {  # of each media type when none is named (PS3.18 table 8.7.3-5)
+    OCTETS: "1.2.840.10008.1.2.1",
+    "image/jpeg": "1.2.840.10008.1.2.4.70",
+    "image/jls": "1.2.840.10008.1.2.4.80",
+    "image/jp2": "1.2.840.10008.1.2.4.90",
+    "image/jphc": "1.2.840.10008.1.2.4.201",
+    "image/dicom-rle": "1.2.840.10008.1.2.5",
+    "image/x-dicom-rle": "1.2.840.10008.1.2.5",  # as earlier editions had it
+    "image/x-jls": "1.2.840.10008.1.2.4.80",
+}
+
+RETIRED_NAMES = {"image/x-dicom-rle": "image/dicom-rle", "image/x-jls": "image/jls", "image/x-jp2": "image/jp2"}
+
+
+def wanted_syntax(media_type: str, transfer_syntax: str) -> str:
+    """The transfer syntax that a media type with a parameter asks for; empty when the two disagree."""
+    if not transfer_syntax:
+        return DEFAULT_SYNTAX.get(media_type, "")
+    named = RETIRED_NAMES.get(media_type, media_type)
+    return transfer_syntax if frame_media_type(transfer_syntax) == named else ""

@@ -191,11 +191,13 @@ PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
     "Access-Control-Allow-Headers": (
         "Authorization, Content-Type, Accept, If-Match, If-None-Match, If-None-Exist, If-Modified-Since, "
-        "Prefer, Range"
+        "If-Range, Prefer, Range"
     ),
     "Access-Control-Max-Age": "600",
 }
-EXPOSED = "ETag, Location, Content-Location, Last-Modified"
+EXPOSED = (
+    "ETag, Location, Content-Location, Last-Modified, Warning, Accept-Ranges, Content-Range, Content-Length"
+)
 
 
 @blp.before_app_request
@@ -215,9 +217,7 @@ def allow_origin(answer: Response) -> Response:
         answer.headers.add("Vary", "Origin")
         if _is_known_origin(origin):
             answer.headers["Access-Control-Allow-Origin"] = origin
-            answer.headers["Access-Control-Expose-Headers"] = (
-                "ETag, Location, Content-Location, Last-Modified"
-            )
+            answer.headers["Access-Control-Expose-Headers"] = EXPOSED
     return answer
 
 

@@ -1,0 +1,123 @@
+"""Forms of an answer: one body or parts, whole or a range, conditional, compressed (RFC 9110, PS3.18 8.6)."""
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+
+from flask import Response, request
+
+from dicomweb.media_types import Representation, accepted, representations
+from dicomweb.multipart import new_boundary, write_parts
+from kernel.http import ByteRange, parse_range
+
+Part = tuple[dict[str, str], Iterable[bytes]]
+
+FAST = 1  # gzip level for bodies made on request
+LEAST_COMPRESSED_BYTES = 1024
+CACHE = "private, no-cache"
+
+
+def wanted() -> tuple[Representation, ...]:
+    """The forms that this request accepts, best first."""
+    return representations(accepted(request.headers.get("Accept"), request.args.get("accept")))
+
+
+def accepts_gzip() -> bool:
+    """Whether the client takes a gzip-encoded body."""
+    return bool(request.accept_encodings["gzip"])
+
+
+def multipart(media_type: str, parts: Iterable[Part], parameters: str = "") -> Response:
+    """Parts as a stream; the outer type names that of the parts (RFC 2387)."""
+    boundary = new_boundary()
+    content_type = f'multipart/related; type="{media_type}"; boundary={boundary}{parameters}'
+    return Response(write_parts(boundary, parts), content_type=content_type)
+
+
+def at_once(pieces: list[bytes], content_type: str, tag: str) -> Response:
+    """An answer whose pieces are all at hand; they are sent as they are, not joined."""
+    answer = Response(pieces, content_type=content_type)
+    answer.headers["Content-Length"] = str(sum(map(len, pieces)))
+    answer.headers["ETag"] = f'"{tag}"'
+    answer.headers["Cache-Control"] = CACHE
+    return answer
+
+
+def ranged(
+    read: Callable[[int, int], Iterable[bytes]], size_bytes: int, content_type: str, tag: str
+) -> Response:
+    """A single-part answer, or the range of it that is asked for (RFC 9110 14)."""
+    header = request.headers.get("Range")
+    if header and (condition := request.headers.get("If-Range")) and condition.strip() != f'"{tag}"':
+        header = None  # it has changed since: the whole is sent
+    asked = parse_range(header, size_bytes) or ByteRange(0, size_bytes - 1)
+    partial = asked.length != size_bytes
+    answer = Response(read(asked.first, asked.length), 206 if partial else 200, content_type=content_type)
+    answer.headers["Accept-Ranges"] = "bytes"
+    answer.headers["Content-Length"] = str(asked.length)
+    if partial:
+        answer.headers["Content-Range"] = f"bytes {asked.first}-{asked.last}/{size_bytes}"
+    return conditional(answer, tag)
+
+
+def ranged_bytes(data: bytes, content_type: str, tag: str) -> Response:
+    """The same of bytes that are at hand."""
+    return ranged(lambda first, length: (data[first : first + length],), len(data), content_type, tag)
+
+
+def conditional(answer: Response, tag: str, weak: bool = False) -> Response:
+    """Add the entity tag; 304 when the client has this very answer (RFC 9110 13.1.2)."""
+    answer.set_etag(tag, weak)
+    answer.headers["Cache-Control"] = CACHE
+    answer.make_conditional(request.environ)
+    return answer
+
+
+def is_known(tag: str) -> bool:
+    """Whether the client says that it has this answer; asked before the answer is made."""
+    return request.if_none_match.contains_weak(tag)
+
+
+def not_modified(tag: str, weak: bool = False) -> Response:
+    """304, with what a full answer would have said."""
+    answer = Response(status=304)
+    answer.set_etag(tag, weak)
+    answer.headers["Cache-Control"] = CACHE
+    return answer
+
+
+def text_answer(body: bytes, media_type: str, tag: str = "") -> Response:
+    """A body of JSON, XML or HTML: tagged by its content, compressed when the client takes that."""
+    tag = tag or hashlib.sha256(body).hexdigest()[:32]
+    encoded = accepts_gzip() and len(body) >= LEAST_COMPRESSED_BYTES
+    if encoded:
+        body, tag = gzip.compress(body, FAST, mtime=0), f"{tag}.gzip"
+    answer = Response(body, content_type=media_type)
+    if encoded:
+        answer.headers["Content-Encoding"] = "gzip"
+    answer.headers["Vary"] = "Accept, Accept-Encoding"
+    return conditional(answer, tag)
+
+
+def text_stream(pieces: Iterator[bytes], media_type: str, tag: str) -> Response:
+    """The same of a body that comes in pieces; it is not held as a whole."""
+    if is_known(tag):
+        return not_modified(tag, weak=True)
+    encoded = accepts_gzip()
+    answer = Response(gzipped(pieces) if encoded else pieces, content_type=media_type)
+    if encoded:
+        answer.headers["Content-Encoding"] = "gzip"
+    answer.headers["Vary"] = "Accept, Accept-Encoding"
+    answer.set_etag(tag, weak=True)
+    answer.headers["Cache-Control"] = CACHE
+    return answer
+
+
+def gzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """A stream of pieces, compressed as it goes."""
+    compressor = zlib.compressobj(FAST, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    for piece in pieces:
+        if compressed := compressor.compress(piece):
+            yield compressed
+    yield compressor.flush()
