@@ -3,7 +3,6 @@
 Records are written one after the other with offsets that are computed beforehand, so nothing is seen twice.
 """
 
-import io
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -126,7 +125,7 @@ def _written(roots: list[_Record], file_set_id: str) -> bytes:
     meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
     meta.MediaStorageSOPInstanceUID = new_uid()  # type: ignore[assignment]
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    head = io.BytesIO()
+    head = DicomBytesIO()
     head.write(b"\0" * 128 + b"DICM")
     write_file_meta_info(head, meta)
     top = Dataset()

@@ -6,7 +6,6 @@ object of any length costs the memory of one frame. The SOP Instance UID stays, 
 Standards: PS3.10 7, PS3.5 annex A; PS3.18 8.7.3.5 (transfer syntax), PS3.4 C.4.2 (C-MOVE, C-GET).
 """
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -109,7 +108,7 @@ def _file_meta(dataset: Dataset, target: str) -> bytes:
     meta = FileMetaDataset()
     meta.update({element.tag: element for element in getattr(dataset, "file_meta", FileMetaDataset())})
     meta.TransferSyntaxUID = UID(target)
-    file = io.BytesIO()
+    file = DicomBytesIO()
     file.write(b"\0" * 128 + b"DICM")
     write_file_meta_info(file, meta, enforce_standard=False)
     return file.getvalue()
@@ -154,7 +153,7 @@ def _encoded(dataset: Dataset, target: str) -> bytes:
     file = DicomBytesIO()
     file.is_implicit_VR = target == IMPLICIT_LITTLE
     file.is_little_endian = target != EXPLICIT_BIG
-    write_dataset(file, Dataset({tag: dataset[tag] for tag in dataset.keys() if tag >> 16 > 2}))
+    write_dataset(file, Dataset({element.tag: element for element in dataset if element.tag.group > 2}))
     return file.getvalue()
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Integer, Select, bindparam, cast, func, select
 
 from access.audit import note_once
 from access.caller import READ_IMAGES, Caller, Reach
@@ -258,6 +258,43 @@ def find_instance(
     return stored
 
 
+def find_middle(
+    archive: Archive, caller: Caller, study_instance_uid: str, series_instance_uid: str = ""
+) -> StoredInstance:
+    """The instance that stands for a study or series: the middle image of its first series of images, else
+    the middle instance. Raises NotFound."""
+    caller.require(READ_IMAGES)
+    of_images = (Instance.number_of_frames > 0).desc()
+    statement = within(
+        _statement(Series.id, study=study_instance_uid, series=series_instance_uid), caller.reach
+    )
+    with archive.database.snapshot() as session:
+        series_id = session.scalar(
+            statement.order_by(of_images, Series.series_number.asc().nulls_last(), Series.id).limit(1)
+        )
+        if series_id is None:
+            raise NotFound("The study or series")
+        counted = session.execute(
+            select(func.count(Instance.id), func.sum(cast(Instance.number_of_frames > 0, Integer))).where(
+                Instance.series_id == series_id
+            )
+        ).one()
+        images = counted[1] or 0
+        middle = within(_statement(*COLUMNS, study=study_instance_uid), caller.reach).where(
+            Series.id == series_id
+        )
+        row = session.execute(
+            middle.order_by(of_images, Instance.instance_number.asc().nulls_last(), Instance.id)
+            .offset(max(0, (images or counted[0]) - 1) // 2)
+            .limit(1)
+        ).first()
+    if row is None:
+        raise NotFound("The study or series")
+    stored = _stored(row)
+    _note(archive, caller, study_instance_uid, stored.patient_logical_id)
+    return stored
+
+
 def instance_bytes(
     archive: Archive, stored: StoredInstance, offset: int = 0, length: int | None = None
 ) -> Iterator[bytes]:
@@ -381,3 +418,13 @@ def series_documents(archive: Archive, series_id: int) -> Iterator[bytes]:
     """The documents of a series that `find_series_metadata` found, one by one."""
     with archive.database.snapshot() as session:
         yield from instance_documents(archive, session, series_id)
+
+
+def list_bulk(archive: Archive, stored: StoredInstance) -> dict[str, BulkValue]:
+    """Every bulk value of an instance, by path."""
+    with archive.database.snapshot() as session:
+        bulk = session.scalar(select(Instance.bulk).where(Instance.id == stored.id))
+    return {
+        path: BulkValue(stored, found[0], found[1], found[2])
+        for path, found in json.loads(bulk or "{}").items()
+    }

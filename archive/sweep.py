@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from archive.blobs.store import BlobInfo
 from archive.model import Hold, Instance
+from archive.renditions_model import Rendition
 from archive.room import Archive
 from kernel.jobs import job
 
@@ -40,6 +41,7 @@ def _remove(archive: Archive, batch: list[BlobInfo]) -> int:
     with archive.database.snapshot() as session:
         named = set(session.scalars(select(Instance.blob_key).where(Instance.blob_key.in_(keys))))
         named |= set(session.scalars(select(Hold.blob_key).where(Hold.blob_key.in_(keys))))
+        named |= set(session.scalars(select(Rendition.blob_key).where(Rendition.blob_key.in_(keys))))
     strays = [key for key in keys if key not in named]
     for key in strays:
         archive.blobs.delete(key)

@@ -3,6 +3,7 @@ them."""
 
 import access.federation
 import access.rules
+import archive.renditions
 import archive.scheduling
 import archive.storage_policy
 import records.accession_numbers
@@ -16,4 +17,5 @@ DOCUMENTS: tuple[DocumentKind, ...] = (
     archive.storage_policy.STORAGE_POLICY,
     records.accession_numbers.ACCESSION_NUMBERS,
     records.validate.VALIDATION,
+    archive.renditions.RENDITIONS,
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 from access.trail import seal_audit, send_audit
 from archive.copies import copy_study
+from archive.renditions import make_renditions
 from archive.rest import rest_study
 from archive.scrub import scrub_share
 from archive.storage_policy import apply_storage_policy, move_study
@@ -20,6 +21,7 @@ from records.custom_parameters import drop_rows, index_documents
 
 FUNCTIONS = (
     rest_study,
+    make_renditions,
     sweep_strays,
     deliver,
     seal_audit,

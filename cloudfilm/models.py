@@ -3,6 +3,7 @@
 import access.model
 import archive.model
 import archive.reconcile_model
+import archive.renditions_model
 import archive.scrub
 import archive.workitem_model
 import cloudfilm.backup_model
@@ -19,6 +20,7 @@ import terminology.model
 MODULES = (
     access.model,
     archive.model,
+    archive.renditions_model,
     archive.reconcile_model,
     archive.workitem_model,
     archive.scrub,

@@ -4,6 +4,7 @@ from archive.copies import follow_for_copies
 from archive.imaging_study import follow_studies
 from archive.patient_moves import follow_merges
 from archive.reconcile import follow_reconciliation
+from archive.renditions import follow_for_renditions
 from archive.report_binding import follow_reports
 from archive.storage_policy import follow_arrivals
 from archive.workitem_orders import follow_orders
@@ -62,6 +63,11 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             "words",
             frozenset({"resource-created", "resource-updated", "resource-deleted"}),
             lambda session, change: follow_words(session, change),
+        ),
+        Subscriber(
+            "renditions",
+            frozenset({"study-rested"}),
+            lambda session, change: follow_for_renditions(rooms.archive, session, change),
         ),
         Subscriber(
             "imaging-study-index",

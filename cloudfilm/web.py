@@ -9,9 +9,15 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 import access.oauth.endpoints
 import access.tickets
+import dicomweb.bulk
+import dicomweb.capabilities
+import dicomweb.frames
+import dicomweb.metadata
 import dicomweb.qido
+import dicomweb.rendered
 import dicomweb.stow
 import dicomweb.wado
+import dicomweb.wado_uri
 import fhir_server.routes
 import hl7_listener.http
 import portal.account
@@ -32,6 +38,12 @@ BLUEPRINTS = (
     (health.blp, ""),
     (dicomweb.qido.blp, "/dicomweb"),
     (dicomweb.wado.blp, "/dicomweb"),
+    (dicomweb.metadata.blp, "/dicomweb"),
+    (dicomweb.frames.blp, "/dicomweb"),
+    (dicomweb.bulk.blp, "/dicomweb"),
+    (dicomweb.rendered.blp, "/dicomweb"),
+    (dicomweb.wado_uri.blp, "/dicomweb"),
+    (dicomweb.capabilities.blp, "/dicomweb"),
     (dicomweb.stow.blp, "/dicomweb"),
     (fhir_server.routes.blp, "/fhir"),
     (hl7_listener.http.blp, ""),

@@ -87,8 +87,7 @@ def all_bulk_data(study: str, series: str = "", instance: str = "") -> Response:
     """Every bulk value of a study, series or instance, each as a part with its URI."""
     archive, caller = room(Archive), current_caller(Door.DICOMWEB)
     if not any(
-        form.multipart and form.media_type in (OCTETS, "application/*", "*/*")
-        or form.media_type == "*/*"
+        (form.multipart and form.media_type in (OCTETS, "application/*", "*/*")) or form.media_type == "*/*"
         for form in wanted()
     ):
         raise NotAcceptable((f'multipart/related; type="{OCTETS}"',))

@@ -13,10 +13,10 @@ from flask import Blueprint, Response, request
 
 from access.bearer import current_caller
 from access.caller import Door
-from archive.image_pixel import ImagePixel, NotAnImage, image_pixel_of
 from archive.documents import parse_marked
+from archive.image_pixel import ImagePixel, NotAnImage, image_pixel_of
 from archive.recode import frame_in
-from archive.renditions import find_rendition, rendered_frame
+from archive.renditions import find_rendition, rendition_frame
 from archive.retrieve import (
     NotFound,
     StoredInstance,
@@ -28,7 +28,17 @@ from archive.retrieve import (
 from archive.room import Archive
 from archive.transcode import EXPLICIT_LITTLE, UNCOMPRESSED, can_encode
 from archive.video import is_video
-from dicomweb.answers import Part, accepts_gzip, at_once, conditional, is_known, multipart, not_modified, ranged_bytes, wanted
+from dicomweb.answers import (
+    Part,
+    accepts_gzip,
+    at_once,
+    conditional,
+    is_known,
+    multipart,
+    not_modified,
+    ranged_bytes,
+    wanted,
+)
 from dicomweb.media_types import OCTETS, NotAcceptable, Representation
 from dicomweb.multipart import new_boundary, write_parts
 from dicomweb.service import INSTANCE, SERIES, STUDY, service_base
@@ -79,7 +89,13 @@ def frames(study: str, series: str, instance: str, numbers: str) -> Response:
 
 
 def _single(
-    archive: Archive, stored: StoredInstance, number: int, syntax: str, content_type: str, tag: str, gzipped: bool
+    archive: Archive,
+    stored: StoredInstance,
+    number: int,
+    syntax: str,
+    content_type: str,
+    tag: str,
+    gzipped: bool,
 ) -> Response:
     """One frame alone; uncompressed ones are compressed on the way when the client takes that."""
     pieces = pieces_in(archive, stored, number, syntax)
@@ -137,7 +153,7 @@ def pieces_in(archive: Archive, stored: StoredInstance, number: int, syntax: str
         return frame_pieces(archive, stored, number)
     rendition = find_rendition(archive, stored, syntax)
     if rendition is not None:
-        return rendered_frame(archive, rendition, number)
+        return rendition_frame(archive, rendition, number)
     key = f"{stored.sha256.hex()[:40]}{number:08x}{abs(hash_of(syntax)):08x}"
     kept = archive.cache.get(key)
     if kept is None:
@@ -164,15 +180,18 @@ def pixel_data(study: str, series: str = "", instance: str = "") -> Response:
     if first is None:
         raise NotFound("Pixel data")
     forms = wanted()
-    form, syntax = choose_form(archive, first, forms)
+    _, syntax = choose_form(archive, first, forms)
     media_type = OCTETS if syntax in UNCOMPRESSED else frame_media_type(syntax)
-    return multipart(media_type, _pixel_parts(archive, first, found, forms))
+    return multipart(media_type, _pixel_parts(archive, first, found, forms, service_base()))
 
 
 def _pixel_parts(
-    archive: Archive, first: StoredInstance, more: Iterator[StoredInstance], forms: tuple[Representation, ...]
+    archive: Archive,
+    first: StoredInstance,
+    more: Iterator[StoredInstance],
+    forms: tuple[Representation, ...],
+    base: str,
 ) -> Iterator[Part]:
-    base = service_base()
     yield from _frames_of(archive, first, forms, base)
     for stored in more:
         yield from _frames_of(archive, stored, forms, base)

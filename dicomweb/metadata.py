@@ -1,4 +1,4 @@
-"""Metadata resources (PS3.18 10.4.1.1.2): the attributes of instances without their bulk data, JSON or XML."""
+"""Metadata resources (PS3.18 10.4.1.1.2): attributes of instances without bulk data, in JSON or XML."""
 
 from collections.abc import Iterable, Iterator
 
@@ -17,7 +17,15 @@ from archive.retrieve import (
     series_documents,
 )
 from archive.room import Archive
-from dicomweb.answers import accepts_gzip, conditional, is_known, multipart, not_modified, text_answer, text_stream
+from dicomweb.answers import (
+    accepts_gzip,
+    conditional,
+    is_known,
+    multipart,
+    not_modified,
+    text_answer,
+    text_stream,
+)
 from dicomweb.media_types import DICOM_JSON, DICOM_XML, MULTIPART, NotAcceptable, accepted
 from dicomweb.native_xml import to_xml
 from dicomweb.service import INSTANCE, SERIES, STUDY, service_base

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import ParseError, fromstring
+from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped]
+from defusedxml.ElementTree import ParseError, fromstring  # type: ignore[import-untyped]
 from pydicom.datadict import keyword_for_tag
 
 from kernel.errors import CloudfilmError, Kind
@@ -111,7 +111,7 @@ def _attributes(parent: Iterable[Any], depth: int) -> dict[str, Any]:
 
 def _element(node: Any, vr: str, depth: int) -> dict[str, Any]:
     element: dict[str, Any] = {"vr": vr}
-    values = []
+    values: list[Any] = []
     for child in node:
         kind = _local(child.tag)
         if kind == "BulkData":

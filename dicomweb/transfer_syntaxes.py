@@ -55,7 +55,11 @@ DEFAULT_SYNTAX = {  # of each media type when none is named (PS3.18 table 8.7.3-
     "image/x-jls": "1.2.840.10008.1.2.4.80",
 }
 
-RETIRED_NAMES = {"image/x-dicom-rle": "image/dicom-rle", "image/x-jls": "image/jls", "image/x-jp2": "image/jp2"}
+RETIRED_NAMES = {
+    "image/x-dicom-rle": "image/dicom-rle",
+    "image/x-jls": "image/jls",
+    "image/x-jp2": "image/jp2",
+}
 
 
 def wanted_syntax(media_type: str, transfer_syntax: str) -> str:

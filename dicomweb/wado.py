@@ -1,249 +1,165 @@
-"""Retrieve transaction (PS3.18 10.4, WADO-RS): objects, metadata, frames and bulk data.
+"""Retrieve transaction (PS3.18 10.4, WADO-RS): studies, series and instances as objects, alone, as parts, or
+in a ZIP file.
 
-What is stored is sent as it is stored, straight from the sealed object, whenever the request accepts that.
+What is stored is sent as it is stored, straight from the sealed object, whenever the request accepts that;
+another transfer syntax is written on the way.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 
 from flask import Blueprint, Response, request
 
 from access.bearer import current_caller
-from access.caller import Door
-from archive.bundles import EncodedBundles
-from archive.documents import at_base
+from access.caller import Caller, Door
+from archive.media import zip_of
+from archive.recode import can_recode, recoded_bytes
 from archive.retrieve import (
-    NotFound,
+    Extent,
     StoredInstance,
-    find_bulk,
+    find_extent,
     find_instance,
     find_instances,
-    find_series_metadata,
-    frame_pieces,
     instance_bytes,
-    instance_document,
-    series_documents,
 )
 from archive.room import Archive
-from dicomweb.media_types import (
-    DICOM,
-    OCTETS,
-    NotAcceptable,
-    Representation,
-    accepted,
-    negotiate_json,
-    representations,
-)
-from dicomweb.multipart import new_boundary, write_parts
-from dicomweb.service import service_base
-from dicomweb.transfer_syntaxes import frame_media_type
-from kernel.http import ByteRange, parse_range, room
+from archive.transcode import CODECS, EXPLICIT_LITTLE, UNCOMPRESSED
+from archive.video import is_video
+from dicomweb.answers import Part, conditional, is_known, multipart, not_modified, ranged, wanted
+from dicomweb.media_types import DICOM, NotAcceptable, Representation, accepted
+from dicomweb.service import INSTANCE, SERIES, STUDY
+from kernel.http import room
 
 blp = Blueprint("wado", __name__)
 
-STUDY = "/studies/<study>"
-SERIES = STUDY + "/series/<series>"
-INSTANCE = SERIES + "/instances/<instance>"
-
-FRAME_LIST = re.compile(r"\d{1,9}(,\d{1,9})*")
+ZIP = "application/zip"
+DICOM_TYPES = (DICOM, "application/*", "*/*")
 
 
 @blp.get(STUDY)
 @blp.get(SERIES)
 @blp.get(INSTANCE)
 def retrieve(study: str, series: str = "", instance: str = "") -> Response:
-    """Retrieve a study, a series or an instance as PS3.10 objects (PS3.18 10.4.1.1)."""
+    """Retrieve a study, a series or an instance as PS3.10 objects (PS3.18 10.4.1.1.1)."""
     archive, caller = room(Archive), current_caller(Door.DICOMWEB)
-    for form in _wanted():
-        if form.media_type in (DICOM, "application/*", "*/*"):
-            if form.multipart or not instance:
-                stored = _peeked(find_instances(archive, caller, study, series, instance))
-                return _multipart(DICOM, (_object_part(archive, each) for each in stored))
-            return _whole(archive, find_instance(archive, caller, study, series, instance))
-    raise NotAcceptable((f'multipart/related; type="{DICOM}"', *((DICOM,) if instance else ())))
+    if instance:
+        stored = find_instance(archive, caller, study, series, instance)
+        return _one(archive, caller, stored)
+    extent = find_extent(archive, caller, study, series)
+    for form in wanted():
+        if form.media_type == ZIP and not form.multipart:
+            return _zipped(archive, caller, study, series, extent.tag)
+        if form.media_type in DICOM_TYPES and (form.multipart or form.media_type == "*/*"):
+            syntax = _syntax_for(form)
+            if all(_can_be_had(own, pixels, syntax) for own, pixels in extent.transfer_syntaxes):
+                return _many(archive, caller, study, series, syntax, extent)
+    raise NotAcceptable((f'multipart/related; type="{DICOM}"', f'multipart/related; type="{DICOM}"; '
+                         "transfer-syntax=*", ZIP))  # fmt: skip
 
 
-def _object_part(archive: Archive, stored: StoredInstance) -> tuple[dict[str, str], Iterable[bytes]]:
-    headers = {
-        "Content-Type": f"{DICOM}; transfer-syntax={stored.transfer_syntax_uid}",
-        "Content-Length": str(stored.size_bytes),
-    }
-    return headers, instance_bytes(archive, stored)
+def _syntax_for(form: Representation) -> str:
+    """The transfer syntax that a form asks for: `*` as stored; none named is Explicit VR Little Endian
+    (PS3.18 table 8.7.3-3), unless the client takes anything at all."""
+    if form.transfer_syntax:
+        return form.transfer_syntax
+    return EXPLICIT_LITTLE if form.media_type == DICOM else "*"
 
 
-def _whole(archive: Archive, stored: StoredInstance) -> Response:
-    answer = _ranged(
-        lambda offset, length: instance_bytes(archive, stored, offset, length),
-        stored.size_bytes,
-        f"{DICOM}; transfer-syntax={stored.transfer_syntax_uid}",
-        stored.sha256.hex(),
-    )
+def _can_be_had(own: str, has_pixels: bool, syntax: str) -> bool:
+    """Whether objects of a transfer syntax can be had in another, as far as that alone tells."""
+    if syntax in ("*", own):
+        return True
+    if has_pixels:
+        target = CODECS.get(syntax)
+        if syntax == EXPLICIT_LITTLE and (is_video(own) or own not in CODECS):
+            return True  # it has no other form than its own, which its part then says
+        return own in CODECS and target is not None and target.encode is not None
+    return syntax in CODECS
+
+
+def _many(archive: Archive, caller: Caller, study: str, series: str, syntax: str, extent: Extent) -> Response:
+    tag = f"{extent.tag}.{syntax}"
+    if is_known(tag):
+        return not_modified(tag, weak=True)
+    stored = find_instances(archive, caller, study, series)
+    return conditional(multipart(DICOM, (_part(archive, each, syntax) for each in stored)), tag, weak=True)
+
+
+def _part(archive: Archive, stored: StoredInstance, syntax: str) -> Part:
+    """An object as a part, in the syntax asked for; one that cannot be had so, as it is."""
+    target = stored.transfer_syntax_uid if syntax == "*" else syntax
+    if target != stored.transfer_syntax_uid:
+        if not stored.number_of_frames and target not in UNCOMPRESSED:
+            target = EXPLICIT_LITTLE  # a compressed syntax is about pixels
+        if not can_recode(archive, stored, target):
+            target = stored.transfer_syntax_uid
+    headers = {"Content-Type": f"{DICOM}; transfer-syntax={target}"}
+    if target == stored.transfer_syntax_uid:
+        headers["Content-Length"] = str(stored.size_bytes)
+        return headers, instance_bytes(archive, stored)
+    return headers, recoded_bytes(archive, stored, target)
+
+
+def _one(archive: Archive, caller: Caller, stored: StoredInstance) -> Response:
+    """One object, alone or as the only part."""
+    own = stored.transfer_syntax_uid
+    for form in wanted():
+        if form.media_type == ZIP and not form.multipart:
+            uids = stored.study_instance_uid, stored.series_instance_uid, stored.sop_instance_uid
+            return _zipped(archive, caller, uids[0], uids[1], stored.sha256.hex(), uids[2])
+        if form.media_type not in DICOM_TYPES:
+            continue
+        syntax = _syntax_for(form)
+        target = own if syntax == "*" else syntax
+        if target == EXPLICIT_LITTLE != own and not can_recode(archive, stored, target):
+            target = own if not form.transfer_syntax else target
+        if not can_recode(archive, stored, target):
+            continue
+        tag = stored.sha256.hex() if target == own else f"{stored.sha256.hex()}.{target}"
+        if is_known(tag):
+            return not_modified(tag)
+        if form.multipart:
+            return conditional(multipart(DICOM, [_part(archive, stored, target)]), tag, weak=True)
+        return whole(archive, stored, target, tag)
+    raise NotAcceptable((DICOM, f'multipart/related; type="{DICOM}"', f"{DICOM}; transfer-syntax={own}", ZIP))
+
+
+def whole(archive: Archive, stored: StoredInstance, target: str, tag: str) -> Response:
+    """One object alone, as a file to keep."""
+    content_type = f"{DICOM}; transfer-syntax={target}"
+    if target == stored.transfer_syntax_uid:
+        answer = ranged(
+            lambda offset, length: instance_bytes(archive, stored, offset, length),
+            stored.size_bytes,
+            content_type,
+            tag,
+        )
+    else:
+        answer = conditional(Response(recoded_bytes(archive, stored, target), content_type=content_type), tag)
     answer.headers["Content-Disposition"] = f'attachment; filename="{stored.sop_instance_uid}.dcm"'
     return answer
 
 
-@blp.get(STUDY + "/metadata")
-def study_metadata(study: str) -> Response:
-    """The metadata of every instance of a study (PS3.18 10.4.1.1.2)."""
-    media_type = negotiate_json(request.headers.get("Accept"), request.args.get("accept"))
-    archive, caller, base = room(Archive), current_caller(Door.DICOMWEB), service_base()
-    stored = _peeked(find_instances(archive, caller, study))
-    documents = (at_base(instance_document(archive, each), base) for each in stored)
-    return Response(_array(documents), mimetype=media_type)
-
-
-@blp.get(SERIES + "/metadata")
-def series_metadata(study: str, series: str) -> Response:
-    """The metadata of every instance of a series, ready-made when the study is at rest (PS3.18
-    10.4.1.1.2)."""
-    media_type = negotiate_json(request.headers.get("Accept"), request.args.get("accept"))
-    archive, base = room(Archive), service_base()
-    caller = current_caller(Door.DICOMWEB)
-    found = find_series_metadata(archive, caller, room(EncodedBundles), study, series, base)
-    tag = f"{found.series_id}.{found.revision}"
-    if found.encoded is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
-        answer = Response(found.encoded, mimetype=media_type, headers={"Content-Encoding": "gzip"})
-        tag += ".gzip"
-    else:
-        documents = (at_base(document, base) for document in series_documents(archive, found.series_id))
-        answer = Response(_array(documents), mimetype=media_type)
-    answer.headers["Vary"] = "Accept-Encoding"
-    return _conditional(answer, tag)
-
-
-@blp.get(INSTANCE + "/metadata")
-def instance_metadata(study: str, series: str, instance: str) -> Response:
-    """The metadata of one instance (PS3.18 10.4.1.1.2)."""
-    media_type = negotiate_json(request.headers.get("Accept"), request.args.get("accept"))
-    archive = room(Archive)
-    stored = find_instance(archive, current_caller(Door.DICOMWEB), study, series, instance)
-    body = b"[" + at_base(instance_document(archive, stored), service_base()) + b"]"
-    return _conditional(Response(body, mimetype=media_type), stored.sha256.hex())
-
-
-def _array(documents: Iterable[bytes]) -> Iterator[bytes]:
-    separator = b"["
-    for document in documents:
-        yield separator + document
-        separator = b","
-    yield b"]"
-
-
-@blp.get(INSTANCE + "/frames/<numbers>")
-def frames(study: str, series: str, instance: str, numbers: str) -> Response:
-    """One or more frames (PS3.18 10.4.1.1.6)."""
-    if not FRAME_LIST.fullmatch(numbers):
-        raise NotFound("The frame list")
-    archive = room(Archive)
-    stored = find_instance(archive, current_caller(Door.DICOMWEB), study, series, instance)
-    wanted = [int(number) for number in numbers.split(",")]
-    for number in wanted:
-        if not 1 <= number <= stored.number_of_frames:
-            raise NotFound(f"Frame {number}")
-    media_type = frame_media_type(stored.transfer_syntax_uid)
-    content_type = f"{media_type}; transfer-syntax={stored.transfer_syntax_uid}"
-    for form in _wanted():
-        if _takes_stored(form, media_type, stored.transfer_syntax_uid):
-            tag = f"{stored.sha256.hex()}.{numbers}"
-            if request.headers.get("If-None-Match"):
-                answer = _conditional(Response(), tag)
-                if answer.status_code == 304:
-                    return answer
-            if form.multipart or len(wanted) > 1 or form.media_type == "*/*":
-                return _frames(archive, stored, wanted, media_type, content_type, tag)
-            return _at_once(frame_pieces(archive, stored, wanted[0]), content_type, tag)
-    raise NotAcceptable(
-        (f'multipart/related; type="{media_type}"; transfer-syntax={stored.transfer_syntax_uid}',)
-    )
-
-
-MOST_AT_ONCE = 16  # frames of one answer that are read before it begins, so that its length can be said
-
-
-def _frames(
-    archive: Archive, stored: StoredInstance, wanted: list[int], media_type: str, content_type: str, tag: str
+def _zipped(
+    archive: Archive, caller: Caller, study: str, series: str, tag: str, instance: str = ""
 ) -> Response:
-    """Frames as parts of one answer: a few with their length said, many as a stream."""
-    parts = (({"Content-Type": content_type}, frame_pieces(archive, stored, number)) for number in wanted)
-    if len(wanted) > MOST_AT_ONCE:
-        return _conditional(_multipart(media_type, parts), tag)
-    boundary = new_boundary()
-    outer = f'multipart/related; type="{media_type}"; boundary={boundary}'
-    return _at_once(list(write_parts(boundary, parts)), outer, tag)
-
-
-def _at_once(pieces: list[bytes], content_type: str, tag: str) -> Response:
-    """An answer whose pieces are all at hand; they are sent as they are, not joined."""
-    answer = Response(pieces, content_type=content_type)
-    answer.headers["Content-Length"] = str(sum(map(len, pieces)))
-    answer.headers["ETag"] = f'"{tag}"'
-    answer.headers["Cache-Control"] = "private, no-cache"
+    """Everything in a ZIP file; with a DICOMDIR when that is asked for."""
+    ranges = accepted(request.headers.get("Accept"), request.args.get("accept"))
+    asked = [request.args.get("dicomdir", "")]
+    asked += [range_.parameters.get("dicomdir", "") for range_ in ranges if range_.type == ZIP]
+    with_dicomdir = "true" in (text.lower() for text in asked)
+    syntaxes = [range_.parameters.get("transfer-syntax", "*") for range_ in ranges if range_.type == ZIP]
+    syntax = syntaxes[0] if syntaxes else "*"
+    files: Iterator[tuple[StoredInstance, str, Iterable[bytes]]] = (
+        _file(archive, stored, syntax) for stored in find_instances(archive, caller, study, series, instance)
+    )
+    answer = Response(zip_of(archive, files, with_dicomdir), content_type=ZIP)
+    answer.headers["Content-Disposition"] = f'attachment; filename="{instance or series or study}.zip"'
+    answer.set_etag(f"{tag}.zip{int(with_dicomdir)}", weak=True)
     return answer
 
 
-def _takes_stored(form: Representation, media_type: str, transfer_syntax_uid: str) -> bool:
-    if form.transfer_syntax == "*":  # as stored, untouched, whatever the type asked for: OHIF's way
-        return True
-    same_type = form.media_type in (media_type, media_type.partition("/")[0] + "/*", "*/*")
-    return same_type and form.transfer_syntax in ("", transfer_syntax_uid)
-
-
-@blp.get(INSTANCE + "/bulkdata/<path>")
-def bulk_data(study: str, series: str, instance: str, path: str) -> Response:
-    """A value that metadata refers to (PS3.18 10.4.1.1.5)."""
-    archive = room(Archive)
-    stored = find_instance(archive, current_caller(Door.DICOMWEB), study, series, instance)
-    bulk = find_bulk(archive, stored, path)
-    for form in _wanted():
-        if form.media_type in (OCTETS, "application/*", "*/*"):
-            if form.multipart:
-                content = instance_bytes(archive, stored, bulk.offset, bulk.length)
-                return _multipart(OCTETS, [({"Content-Type": OCTETS}, content)])
-            return _ranged(
-                lambda offset, length: instance_bytes(archive, stored, bulk.offset + offset, length),
-                bulk.length,
-                OCTETS,
-                f"{stored.sha256.hex()}.{path}",
-            )
-    raise NotAcceptable((OCTETS, f'multipart/related; type="{OCTETS}"'))
-
-
-def _wanted() -> tuple[Representation, ...]:
-    return representations(accepted(request.headers.get("Accept"), request.args.get("accept")))
-
-
-def _peeked(stored: Iterator[StoredInstance]) -> Iterator[StoredInstance]:
-    """The same, with the first one found already: a refusal must come before the answer has begun."""
-    first = next(stored)
-
-    def chained() -> Iterator[StoredInstance]:
-        yield first
-        yield from stored
-
-    return chained()
-
-
-def _multipart(media_type: str, parts: Iterable[tuple[dict[str, str], Iterable[bytes]]]) -> Response:
-    boundary = new_boundary()
-    content_type = f'multipart/related; type="{media_type}"; boundary={boundary}'
-    return Response(write_parts(boundary, parts), content_type=content_type)
-
-
-def _ranged(read, size_bytes: int, content_type: str, tag: str) -> Response:  # type: ignore[no-untyped-def]
-    """A single-part answer, or the range of it that is asked for (RFC 9110 14)."""
-    wanted = parse_range(request.headers.get("Range"), size_bytes) or ByteRange(0, size_bytes - 1)
-    partial = wanted.length != size_bytes
-    answer = Response(read(wanted.first, wanted.length), 206 if partial else 200, content_type=content_type)
-    answer.headers["Accept-Ranges"] = "bytes"
-    answer.headers["Content-Length"] = str(wanted.length)
-    if partial:
-        answer.headers["Content-Range"] = f"bytes {wanted.first}-{wanted.last}/{size_bytes}"
-    return _conditional(answer, tag)
-
-
-def _conditional(answer: Response, tag: str) -> Response:
-    """Add the entity tag; 304 when the client has this very answer (RFC 9110 13.1.2)."""
-    answer.set_etag(tag)
-    answer.headers["Cache-Control"] = "private, no-cache"
-    answer.make_conditional(request.environ)
-    return answer
+def _file(
+    archive: Archive, stored: StoredInstance, syntax: str
+) -> tuple[StoredInstance, str, Iterable[bytes]]:
+    headers, content = _part(archive, stored, syntax)
+    return stored, headers["Content-Type"].partition("transfer-syntax=")[2], content

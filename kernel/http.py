@@ -57,7 +57,7 @@ def base_url(public_url: str) -> str:
 
 def problem(refusal: CloudfilmError) -> Response:
     """A refusal as problem JSON (RFC 9457)."""
-    status = STATUS[refusal.kind]
+    status = 416 if isinstance(refusal, RangeNotSatisfiable) else STATUS[refusal.kind]
     body = {
         "type": "about:blank",
         "title": refusal.kind.name.lower(),

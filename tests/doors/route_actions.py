@@ -29,6 +29,8 @@ DECLARED = {
     "GET /dicomweb/studies/<study>/instances": Needs("ImagingStudy.s"),
     "GET /dicomweb/studies/<study>/series/<series>/instances": Needs("ImagingStudy.s"),
     "GET /dicomweb/studies/<study>*": Needs("ImagingStudy.r"),
+    "GET /dicomweb/wado": Needs("ImagingStudy.r"),
+    "GET /dicomweb/capabilities": Needs(open_because="what the service can do (PS3.18 8.9)"),
     # clinical documents
     "GET /fhir/metadata": Needs(open_because="what the server can do (R4 3.1.0.12)"),
     "GET /fhir/.well-known/*": Needs(open_because="discovery (SMART 2.2, 5.3)"),
