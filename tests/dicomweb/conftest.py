@@ -75,7 +75,7 @@ def parts_of(answer: TestResponse) -> list[tuple[dict[str, str], bytes]]:
     head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode()
     message = email.parser.BytesParser().parsebytes(head + answer.data)
     found = []
-    for part in message.get_payload():  # type: ignore[union-attr]
+    for part in message.get_payload():
         payload: Any = part.get_payload(decode=True)  # type: ignore[union-attr]
         found.append(({name.lower(): str(value) for name, value in part.items()}, payload))  # type: ignore[union-attr]
     return found
