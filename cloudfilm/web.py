@@ -16,6 +16,7 @@ import dicomweb.metadata
 import dicomweb.qido
 import dicomweb.rendered
 import dicomweb.stow
+import dicomweb.ups
 import dicomweb.wado
 import dicomweb.wado_uri
 import fhir_server.routes
@@ -45,6 +46,7 @@ BLUEPRINTS = (
     (dicomweb.wado_uri.blp, "/dicomweb"),
     (dicomweb.capabilities.blp, "/dicomweb"),
     (dicomweb.stow.blp, "/dicomweb"),
+    (dicomweb.ups.blp, "/dicomweb"),
     (fhir_server.routes.blp, "/fhir"),
     (hl7_listener.http.blp, ""),
     (access.oauth.endpoints.blp, ""),

@@ -31,6 +31,15 @@ DECLARED = {
     "GET /dicomweb/studies/<study>*": Needs("ImagingStudy.r"),
     "GET /dicomweb/wado": Needs("ImagingStudy.r"),
     "GET /dicomweb/capabilities": Needs(open_because="what the service can do (PS3.18 8.9)"),
+    # workitems
+    "GET /dicomweb/workitems": Needs("Workitem.s"),
+    "POST /dicomweb/workitems": Needs("Workitem.c"),
+    "GET /dicomweb/workitems/<uid>": Needs("Workitem.r"),
+    "POST /dicomweb/workitems/<uid>": Needs("Workitem.u"),
+    "PUT /dicomweb/workitems/<uid>/state*": Needs("Workitem.u"),
+    "POST /dicomweb/workitems/<uid>/cancelrequest*": Needs("Workitem.u"),
+    "* /dicomweb/workitems/<uid>/subscribers/*": Needs("Workitem.r"),
+    "GET /dicomweb/subscribers/<ae_title>": Needs(open_because="says where the WebSocket is, no data"),
     # clinical documents
     "GET /fhir/metadata": Needs(open_because="what the server can do (R4 3.1.0.12)"),
     "GET /fhir/.well-known/*": Needs(open_because="discovery (SMART 2.2, 5.3)"),
