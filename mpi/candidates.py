@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import TextClause, bindparam, delete, func, insert, select, text
 from sqlalchemy.orm import Session
@@ -38,21 +39,13 @@ def find_candidates(
     """
     if not hashes:
         return []
-    blocks = _blocks(session, hashes)
-    shared: Counter[int] = Counter()
-    for members in blocks.values():
-        if len(members) <= MOST_IN_BLOCK:
-            shared.update(members)
-    for record_id in without:
-        shared.pop(record_id, None)
-    ranked = enumerate(shared.most_common(MOST_COMPARED))
-    nearest = [record_id for rank, (record_id, keys) in ranked if keys > 1 or rank < MOST_BY_ONE_KEY]
+    blocks = blocks_of(session, hashes)
+    nearest = nearest_of(blocks, without)
     if not nearest:
         return []
-    connection = session.connection()
-    records = connection.execute(_LAST_RECORD).scalar() or 0
+    records = last_record(session)
     frequency = _name_frequency(mpi, features, blocks, records)
-    rows = connection.execute(_NEAREST, {"nearest": nearest})
+    rows = rows_of(session, nearest)
     candidates = [
         Candidate(
             row.id,
@@ -65,6 +58,28 @@ def find_candidates(
     return sorted(candidates, key=lambda candidate: -candidate.scored.weight)
 
 
+def nearest_of(blocks: dict[int, list[int]], without: frozenset[int] = frozenset()) -> list[int]:
+    """The records that share the most keys; blocks that are too full say nothing."""
+    shared: Counter[int] = Counter()
+    for members in blocks.values():
+        if len(members) <= MOST_IN_BLOCK:
+            shared.update(members)
+    for record_id in without:
+        shared.pop(record_id, None)
+    ranked = enumerate(shared.most_common(MOST_COMPARED))
+    return [record_id for rank, (record_id, keys) in ranked if keys > 1 or rank < MOST_BY_ONE_KEY]
+
+
+def rows_of(session: Session, record_ids: list[int]) -> Any:
+    """The rows of records, but for those merged into others."""
+    return session.connection().execute(_NEAREST, {"nearest": record_ids})
+
+
+def last_record(session: Session) -> int:
+    """The newest record's number: the size of the register."""
+    return session.connection().execute(_LAST_RECORD).scalar() or 0
+
+
 # Built once: these run for every new record, and building a statement costs more than running it.
 _RECORD = table_of(PatientRecord)
 _LAST_RECORD = select(func.max(_RECORD.c.id))
@@ -75,7 +90,7 @@ _NEAREST = select(
 _INDEX = insert(table_of(BlockKey))
 
 
-def _blocks(session: Session, hashes: list[int]) -> dict[int, list[int]]:
+def blocks_of(session: Session, hashes: list[int]) -> dict[int, list[int]]:
     """The records under each key, up to one more than is looked at, so that a fuller block shows."""
     if session.get_bind().dialect.name == "postgresql":
         found = session.connection().execute(LOOKUP_POSTGRESQL, {"hashes": hashes})

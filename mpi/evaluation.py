@@ -6,13 +6,13 @@ by itself) and persons (records arrive one by one and go to the best person, as 
 
 import csv
 import gzip
-import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from mpi.blocking import MOST_IN_BLOCK, block_keys
 from mpi.demographics import Demographics
@@ -69,11 +69,17 @@ class Evaluation:
 
 def read_labelled(path: Path) -> list[Labelled]:
     """Labelled records from CSV (may be gzipped): FEBRL's columns, or ours (see docs/mpi.md)."""
-    raw = path.read_bytes()
-    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
-    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-    read = _febrl if "soc_sec_id" in (rows.fieldnames or ()) else _chinese
-    return [read(row) for row in rows]
+    return list(iterate_labelled(path))
+
+
+def iterate_labelled(path: Path) -> Iterator[Labelled]:
+    """The same, one by one, for files that are larger than memory."""
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as text:
+        rows = csv.DictReader(text, skipinitialspace=True)
+        read = _febrl if "soc_sec_id" in (rows.fieldnames or ()) else _chinese
+        for row in rows:
+            yield read(row)
 
 
 def _febrl(row: dict[str, str]) -> Labelled:
@@ -92,7 +98,7 @@ def _chinese(row: dict[str, str]) -> Labelled:
         row["source"], row["local_id"], row["source"], f"{row['name_pinyin']}={row['name']}",
         _date(row["birth_date"]), row["sex"], row["id_no"], row["mi_no"], row["phone"], row["address"],
     )  # fmt: skip
-    return Labelled(row["cluster_id"], said)
+    return Labelled(row.get("cluster_id", ""), said)
 
 
 def _date(text: str) -> date | None:

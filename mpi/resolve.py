@@ -178,7 +178,7 @@ def _new_record(
     now = mpi.clock.now()
     features = features_of(said)
     hashes = hashes_of(mpi, features)
-    placement = _consider(mpi, find_candidates(mpi, session, features, hashes))
+    placement = consider(mpi, find_candidates(mpi, session, features, hashes))
     link = placement.link
     person_id = link.person_id if link is not None else new_person(mpi, session)
     values: dict[str, Any] = {
@@ -211,7 +211,7 @@ def _new_record(
 
 
 @dataclass(frozen=True, slots=True)
-class _Placement:
+class Placement:
     """What the candidates of a record say: the one to link it with, and those to ask about."""
 
     link: Candidate | None
@@ -219,8 +219,8 @@ class _Placement:
     reason: str
 
 
-def _consider(mpi: Mpi, candidates: list[Candidate], apart: frozenset[int] = frozenset()) -> _Placement:
-    """apart: records that a reviewer said are of somebody else."""
+def consider(mpi: Mpi, candidates: list[Candidate], apart: frozenset[int] = frozenset()) -> Placement:
+    """What candidates say, the likeliest first. apart: records that a reviewer said are somebody else's."""
     weights = mpi.scorer.weights
     decided = [
         (candidate, decide(candidate.scored, weights))
@@ -229,23 +229,23 @@ def _consider(mpi: Mpi, candidates: list[Candidate], apart: frozenset[int] = fro
     ]
     link = next((candidate for candidate, what in decided if what == Decision.LINK), None)
     if link is None:
-        return _Placement(None, _to_review(decided, None), "new")
+        return Placement(None, _to_review(decided, None), "new")
     reason = "score" if link.scored.weight >= weights.link else "rule"
-    return _Placement(link, _to_review(decided, link), reason)
+    return Placement(link, _to_review(decided, link), reason)
 
 
 def _place_again(mpi: Mpi, session: Session, caller: Caller, row: PatientRecord, said: Demographics) -> None:
     """A record that is alone with its person says something else: look again whose it is."""
     features = features_of(said)
     candidates = find_candidates(mpi, session, features, hashes_of(mpi, features), frozenset({row.id}))
-    placement = _consider(mpi, candidates, told_apart(session, row.id))
+    placement = consider(mpi, candidates, told_apart(session, row.id))
     _ask_all(mpi, session, row.id, placement)
     if placement.link is not None:
         link = placement.link
         connect(mpi, session, caller, row.id, link.person_id, placement.reason, link.scored)
 
 
-def _ask_all(mpi: Mpi, session: Session, record_id: int, placement: _Placement) -> None:
+def _ask_all(mpi: Mpi, session: Session, record_id: int, placement: Placement) -> None:
     for candidate in placement.doubtful:
         _ask(mpi, session, "possible-match", record_id, candidate.record_id, candidate.scored)
 

@@ -1,7 +1,9 @@
 """`cloudfilm mpi`: who is who, why, and how well that is told."""
 
 import json
+from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,13 @@ import click
 from sqlalchemy import select
 
 from access.caller import operator
+from mpi.bulk import identify_all
 from mpi.demographics import Authority
-from mpi.evaluation import as_lines, evaluate, read_labelled, train_on
+from mpi.evaluation import as_lines, evaluate, iterate_labelled, read_labelled, train_on
 from mpi.features import features_of
 from mpi.links import decide_review, link, unlink, unmerge
 from mpi.model import Link, PatientRecord
-from mpi.resolve import identify
+from mpi.resolve import State
 from mpi.review import open_reviews
 from mpi.sealing import demographics_of
 from mpi.weights import default_weights, dump_weights, load_weights
@@ -29,20 +32,20 @@ def mpi() -> None:
 
 @mpi.command("load")
 @click.argument("file", type=FILE)
-@click.option("--batch", default=200, show_default=True, help="Records in one transaction.")
+@click.option("--batch", default=1000, show_default=True, help="Records in one transaction.")
 @click.pass_obj
 def load_(context: Any, file: Path, batch: int) -> None:
-    """Load patient records from CSV (columns: see docs/mpi.md). Running it again changes nothing."""
+    """Load patient records from CSV (columns: see docs/mpi.md), each matched. Running it again changes
+    nothing."""
     rooms, caller = context.rooms, operator()
-    records = read_labelled(file)
-    states: dict[str, int] = {}
-    for start in range(0, len(records), batch):
+    records = (replace(each.said, authority=Authority.REGISTRATION) for each in iterate_labelled(file))
+    states: Counter[State] = Counter()
+    while part := list(islice(records, batch)):
         with rooms.database.transaction() as session:
-            for record in records[start : start + batch]:
-                said = replace(record.said, authority=Authority.REGISTRATION)
-                state = identify(rooms.mpi, session, caller, said).state.value
-                states[state] = states.get(state, 0) + 1
-    click.echo("  ".join(f"{state} {count}" for state, count in sorted(states.items())))
+            states += identify_all(rooms.mpi, session, caller, part)
+        if len(part) == batch:
+            click.echo(f"{sum(states.values())} records", err=True)
+    click.echo("  ".join(sorted(f"{state.value} {count}" for state, count in states.items())))
 
 
 @mpi.command("train")
