@@ -2,7 +2,7 @@
 # make test    run the whole suite; TESTS=tests/archive for a part of it
 # make lint    layout, style, types and the import contract
 # make format  mend layout and what of style mends itself
-# make viewer  fetch the OHIF viewer (run and test do it too)
+# make viewer  fetch the OHIF viewer and build the pages' scripts (run and test do it too)
 # make lock    pin the newest dependencies (needs uv)
 
 PYTHON ?= python3
@@ -16,10 +16,12 @@ LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --genera
 
 run: .venv/run
 	-@$(BIN)/python -m portal.ohif_dist
+	-@$(BIN)/python -m portal.ui_dist
 	@exec $(BIN)/cloudfilm serve
 
 test: .venv/test
 	-@$(BIN)/python -m portal.ohif_dist
+	@$(BIN)/python -m portal.ui_dist
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 lint: .venv/test
@@ -34,6 +36,7 @@ format: .venv/test
 
 viewer: .venv/run
 	$(BIN)/python -m portal.ohif_dist
+	$(BIN)/python -m portal.ui_dist
 
 lock:
 	$(LOCK) --upgrade --output-file requirements.lock

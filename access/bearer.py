@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from flask import g, request
 
-from access.caller import Caller, Door
+from access.caller import Caller, Door, PrincipalKind
+from access.share_door import GRANT, visitor
 from access.tokens import ACCESS, SESSION, Access, caller_of
 from kernel.errors import Forbidden, Unauthenticated
 from kernel.http import room
@@ -24,12 +25,17 @@ def current_caller(door: Door) -> Caller:
     known: Caller | None = g.get("caller")
     if known is None:
         known = g.caller = _authenticate(door)
-    return known if known.door is door else known.through(door)
+    is_visitor = known.principal.kind is PrincipalKind.VISITOR  # seen at the share door, whatever it asks for
+    return known if known.door is door or is_visitor else known.through(door)
 
 
 def _authenticate(door: Door) -> Caller:
     access = room(Access)
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    grant_id = request.environ.get(GRANT)
+    if grant_id:
+        bearer = credentials.strip() if scheme.lower() == "bearer" else ""
+        return visitor(access, grant_id, bearer, client_address())
     if scheme.lower() == "bearer" and credentials:
         return caller_of(access, credentials.strip(), (ACCESS,), door, client_address())
     secret = request.cookies.get(COOKIE)

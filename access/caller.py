@@ -133,6 +133,7 @@ SITE_RESOURCES = frozenset(
         "Message",
         "Job",
         "Glass",
+        "Download",
     }
 )
 """What a site runs on, beside clinical types; `*` in a scope does not reach them."""

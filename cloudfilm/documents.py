@@ -3,9 +3,11 @@ them."""
 
 import access.federation
 import access.rules
+import access.share_policy
 import archive.renditions
 import archive.scheduling
 import archive.storage_policy
+import messaging.gateways
 import records.accession_numbers
 import records.validate
 from access.document_kind import DocumentKind
@@ -18,4 +20,6 @@ DOCUMENTS: tuple[DocumentKind, ...] = (
     records.accession_numbers.ACCESSION_NUMBERS,
     records.validate.VALIDATION,
     archive.renditions.RENDITIONS,
+    access.share_policy.SHARING,
+    messaging.gateways.GATEWAYS,
 )

@@ -5,6 +5,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from access.phone_codes import sweep_openings
+from access.rates import sweep_counters
 from access.trail import seal_audit, send_audit
 from archive.copies import copy_study
 from archive.renditions import make_renditions
@@ -17,6 +19,7 @@ from cloudfilm.backup import back_up_when_due
 from cloudfilm.rooms import Rooms
 from hl7_listener.outbound import deliver
 from kernel.jobs import Job, declared
+from messaging.send import deliver_message
 from records.custom_parameters import drop_rows, index_documents
 
 FUNCTIONS = (
@@ -34,6 +37,9 @@ FUNCTIONS = (
     apply_storage_policy,
     move_study,
     back_up_when_due,
+    deliver_message,
+    sweep_counters,
+    sweep_openings,
 )
 
 JOBS: Mapping[str, Job] = {declared(function).name: declared(function) for function in FUNCTIONS}

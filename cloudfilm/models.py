@@ -1,5 +1,6 @@
 """Every table of every room, so that one metadata knows them all: for migrations and for tests."""
 
+import access.grant_model
 import access.model
 import archive.model
 import archive.reconcile_model
@@ -12,12 +13,14 @@ import hl7_listener.model
 import hl7_listener.sequence
 import kernel.changes
 import kernel.jobs
+import messaging.model
 import mpi.model
 import records.accession_numbers
 import records.model
 import terminology.model
 
 MODULES = (
+    access.grant_model,
     access.model,
     archive.model,
     archive.renditions_model,
@@ -30,6 +33,7 @@ MODULES = (
     hl7_listener.sequence,
     kernel.changes,
     kernel.jobs,
+    messaging.model,
     mpi.model,
     records.accession_numbers,
     records.model,

@@ -10,6 +10,7 @@ from archive.blobs.sealed import Blobs
 from archive.blobs.stores import copy_stores, main_store
 from archive.bundles import EncodedBundles
 from archive.imaging_study import ImagingStudyProjection
+from archive.notices import Notifying
 from archive.render_cache import RenderCache
 from archive.room import Archive
 from cloudfilm.definitions import StoredDefinitions
@@ -21,7 +22,9 @@ from kernel.crypto import KeyRing
 from kernel.database import Database, GroupCommit
 from kernel.settings import Settings
 from kernel.suites import COMMERCIAL
+from messaging.room import Messaging
 from mpi.room import Mpi
+from portal.catalogue import texts
 from records.room import Records
 from records.validate import Validation
 from terminology.cache import Cache
@@ -44,6 +47,7 @@ class Rooms:
     archive: Archive
     bundles: EncodedBundles
     dimse: Dimse
+    messaging: Messaging
 
     def by_kind(self) -> Mapping[type[Any], Any]:
         """Each bundle under its type, for `kernel.http.room` and for jobs."""
@@ -54,6 +58,8 @@ class Rooms:
             self.terminology,
             self.archive,
             self.bundles,
+            self.messaging,
+            Notifying(self.archive, self.messaging),
             self.settings,
             self.database,
             self.dimse,
@@ -92,6 +98,8 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         RenderCache(settings.data_dir / "cache" / "rendered", keys, settings.archive.cache_bytes),
     )  # fmt: skip
     dimse = Dimse(access, archive, clock, settings.dimse, Slots(settings.data_dir / "slots"))
+    messaging = Messaging(database, clock, keys, access, texts, settings.language, settings.web.public_url)
     return Rooms(
-        settings, clock, database, keys, access, records, mpi, terminology, archive, EncodedBundles(), dimse
-    )
+        settings, clock, database, keys, access, records, mpi, terminology, archive, EncodedBundles(), dimse,
+        messaging,
+    )  # fmt: skip

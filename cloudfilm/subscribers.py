@@ -2,10 +2,12 @@
 
 from archive.copies import follow_for_copies
 from archive.imaging_study import follow_studies
+from archive.notices import Notifying, follow_for_notices
 from archive.patient_moves import follow_merges
 from archive.reconcile import follow_reconciliation
 from archive.renditions import follow_for_renditions
 from archive.report_binding import follow_reports
+from archive.shares import follow_for_shares
 from archive.storage_policy import follow_arrivals
 from archive.workitem_orders import follow_orders
 from cloudfilm.rooms import Rooms
@@ -82,4 +84,16 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             lambda session, change: follow_for_copies(rooms.archive, session, change),
         ),
         Subscriber("storage-tiers", frozenset({"study-rested"}), follow_arrivals),
+        Subscriber(
+            "shares",
+            frozenset({"study-created", "report-filed", "patient-merged"}),
+            lambda session, change: follow_for_shares(rooms.archive, session, change),
+        ),
+        Subscriber(
+            "patient-notices",
+            frozenset({"report-filed", "share-opened"}),
+            lambda session, change: follow_for_notices(
+                Notifying(rooms.archive, rooms.messaging), session, change
+            ),
+        ),
     )

@@ -25,13 +25,22 @@ import portal.account
 import portal.authorize
 import portal.console
 import portal.federation
+import portal.film_pages
+import portal.gateway_reports
 import portal.home
 import portal.ohif
+import portal.patient
 import portal.review
+import portal.share_admin
+import portal.share_opening
+import portal.staff_shares
+import portal.ui_files
+import portal.wechat
+from access.share_door import ShareDoor
 from cloudfilm import health
 from cloudfilm.rooms import Rooms
 from kernel.errors import CloudfilmError
-from kernel.http import problem
+from kernel.http import PREFIX, problem
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +66,14 @@ BLUEPRINTS = (
     (portal.console.blp, ""),
     (portal.review.blp, ""),
     (portal.home.blp, ""),
+    (portal.share_opening.blp, ""),
+    (portal.film_pages.blp, ""),
+    (portal.patient.blp, ""),
+    (portal.staff_shares.blp, ""),
+    (portal.share_admin.blp, ""),
+    (portal.gateway_reports.blp, ""),
+    (portal.wechat.blp, ""),
+    (portal.ui_files.blp, ""),
     (portal.ohif.blp, None),
 )
 
@@ -83,6 +100,7 @@ def create_app(rooms: Rooms) -> Flask:
     app.before_request(health.before_request)
     app.after_request(health.after_request)
     app.after_request(_with_headers)
+    app.wsgi_app = ShareDoor(app.wsgi_app)  # type: ignore[method-assign]
     if rooms.settings.web.trusted_proxies:
         app.wsgi_app = _TrustedProxies(app.wsgi_app, rooms.settings.web.trusted_proxies)  # type: ignore[method-assign]
     return app
@@ -104,6 +122,8 @@ class _TrustedProxies:
 def _with_headers(answer: Response) -> Response:
     for name, value in HEADERS.items():
         answer.headers.setdefault(name, value)
+    if PREFIX in request.environ:  # what a visitor saw stays nowhere but on the screen
+        answer.headers["Cache-Control"] = "no-store"
     if request.is_secure:  # RFC 6797: only ever said over TLS
         answer.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
     return answer

@@ -39,20 +39,24 @@ def room(kind: type[Bundle]) -> Bundle:
     return found
 
 
+PREFIX = "cloudfilm.prefix"  # in a request's environment: the path below which it sees every door
+
+
 def base_url(public_url: str) -> str:
     """How the client reaches this server, without a slash at the end: the setting, else the request itself.
 
     Some clients send a Host without the port; then it is the one that the request came in at, unless a proxy
     stands before us.
     """
+    below = str(request.environ.get(PREFIX, ""))
     if public_url:
-        return public_url.rstrip("/")
+        return public_url.rstrip("/") + below
     base, port = request.host_url.rstrip("/"), request.environ.get("SERVER_PORT", "")
     says_port = ":" in request.host.rpartition("]")[2]
     behind_proxy = "werkzeug.proxy_fix.orig" in request.environ or "Via" in request.headers
     if says_port or behind_proxy or port in ("", "80", "443"):
-        return base
-    return f"{base}:{port}"
+        return base + below
+    return f"{base}:{port}{below}"
 
 
 def problem(refusal: CloudfilmError) -> Response:

@@ -59,6 +59,9 @@ MENU: tuple[tuple[str, str, tuple[Action, ...]], ...] = (
     ("clients", "/admin/clients", (Action("Client", "s"),)),
     ("nodes", "/admin/nodes", (Action("Node", "s"),)),
     ("audit", "/admin/audit", (Action("AuditTrail", "s"),)),
+    ("shares", "/staff/shares", (Action("Glass", "c"),)),  # clinical staff; patients have their own pages
+    ("sharing", "/admin/sharing", (Action("Policy", "r"),)),
+    ("gateways", "/admin/gateways", (Action("Setting", "r"),)),
     ("review", "/review/persons", (Action("Patient", "u"),)),
     ("emergency", "/my/glass", (Action("Glass", "c"),)),
     ("mine", "/my/access", ()),

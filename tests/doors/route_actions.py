@@ -83,8 +83,27 @@ DECLARED = {
     "* /my/*": Needs(open_because=PAGE),
     "* /review*": Needs(open_because=PAGE),
     "GET /": Needs(open_because=PAGE),
+    # sharing
+    "POST /share/begin": Needs(open_because=CREDENTIALS),
+    "POST /share/code": Needs(open_because=CREDENTIALS),
+    "POST /share/enter": Needs(open_because=CREDENTIALS),
+    "GET /share": Needs(open_because="asks a visitor who it is"),
+    "GET /share/expired": Needs(open_because="says that a link has expired"),
+    "* /share/<uuid:grant>*": Needs(
+        open_because="a page: a visit's cookie opens it, else the link has expired"
+    ),
+    "* /patient*": Needs(open_because=PAGE),
+    "* /staff/*": Needs(open_because=PAGE),
+    "GET /shares": Needs("Share.s"),
+    "POST /shares": Needs("Share.c"),
+    "DELETE /shares/<grant_id>": Needs("Share.d"),
+    "GET /shares/<grant_id>/accesses": Needs("Share.s"),
+    "POST /gateways/<kind>/reports": Needs(open_because="names a message by its provider's secret number"),
+    "GET /wechat/*": Needs(open_because=CREDENTIALS),
+    "GET /MP_verify_<name>.txt": Needs(open_because="proves the domain to WeChat"),
     # what pages are made of, and how the server is
     "GET /assets/*": Needs(open_because="styles and scripts"),
+    "GET /ui/*": Needs(open_because="scripts of the pages"),
     "GET /ohif/*": Needs(open_because="the viewer's program; its data has its own routes"),
     "GET /healthz": Needs(open_because="whether it is alive, no data"),
     "GET /readyz": Needs(open_because="whether it is ready, no data"),

@@ -1,0 +1,52 @@
+"""Talking to a provider: one POST or GET with JSON back, and a refusal that says whether to try again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+
+TIMEOUT_S = (5, 15)
+
+
+class GatewayRefused(Exception):
+    """A provider did not take a message. `may_recover`: the same may work later."""
+
+    def __init__(self, reason: str, *, may_recover: bool) -> None:
+        super().__init__(reason)
+        self.may_recover = may_recover
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    """POST and read the JSON object that comes back, whatever its status. Raises GatewayRefused."""
+    return _asked("POST", url, body, headers)
+
+
+def get(url: str) -> dict[str, Any]:
+    """GET and read a JSON object. Raises GatewayRefused."""
+    return _asked("GET", url, b"", {})
+
+
+def _asked(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    answer = _request(method, url, body, headers)
+    try:
+        parsed = answer.json()
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise GatewayRefused(f"the answer {answer.status_code} is no JSON object", may_recover=True)
+    return parsed
+
+
+def _request(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> requests.Response:
+    try:
+        return requests.request(
+            method, url, data=body, headers=dict(headers), timeout=TIMEOUT_S, allow_redirects=False
+        )
+    except requests.RequestException as failure:  # its text may hold the address with what was asked
+        raise GatewayRefused(type(failure).__name__, may_recover=True) from None
+
+
+def post_for_status(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:
+    """POST; returns the status and the beginning of the answer. Raises GatewayRefused."""
+    answer = _request("POST", url, body, headers)
+    return answer.status_code, answer.text[:2000]

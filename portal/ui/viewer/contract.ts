@@ -1,0 +1,43 @@
+// What the image page and the light viewer agree on.
+//
+// The page shows the first image at once, drawn by the server, with a slider over the series. When
+// `viewer/index.ts` exists it is loaded behind that, and its `mount` takes the stage over: it may replace
+// everything within `stage`, and must leave the bar above it (title, way back) alone. When `mount` rejects,
+// the page goes on as it was.
+//
+// The viewer calls DICOMweb and FHIR with the browser's own session (`credentials: "same-origin"`): no token
+// is in its hands. Below a share the base is `/share/<grant>/dicomweb`: studies, series and instances can be
+// searched; metadata, frames and bulkdata retrieved. Whole objects and rendered pictures may be refused (403):
+// use `preview` for a picture. 401 at any time means that the share has ended: call `onEnded`.
+
+export interface ViewerContract {
+  /** The element that the viewer may fill. */
+  stage: HTMLElement;
+  /** The study to open with. */
+  studyInstanceUid: string;
+  /** Series of that study that have images, in their order. */
+  seriesInstanceUids: string[];
+  /** Other studies of the same person that this visitor may compare with, the newest first. */
+  priors: string[];
+  /** Where DICOMweb is, without a slash at the end: `/dicomweb` or `/share/<grant>/dicomweb`. */
+  baseUrl: string;
+  /** Where FHIR is, and the DiagnosticReports of the study: for images that a report names. */
+  fhirUrl: string;
+  reportIds: string[];
+  /** A picture with the watermark drawn in: `${previewUrl}/<series>/<instance>/<frame>?side=640`. */
+  previewUrl: string;
+  /** Lines to be drawn across every image, also in full screen; empty: none. */
+  watermark: string[];
+  language: "zh" | "en";
+  /** What the page shows now, so that the viewer opens on the same image. */
+  start: { seriesInstanceUid: string; sopInstanceUid: string };
+  /** To be called when the server answers 401: the page says that the link has expired. */
+  onEnded: () => void;
+}
+
+export interface Viewer {
+  /** Take everything down: listeners, workers, pixels. */
+  close: () => void;
+}
+
+export type Mount = (contract: ViewerContract) => Promise<Viewer>;
