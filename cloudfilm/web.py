@@ -22,6 +22,7 @@ import dicomweb.wado_uri
 import fhir_server.routes
 import hl7_listener.http
 import portal.account
+import portal.api
 import portal.authorize
 import portal.console
 import portal.federation
@@ -94,6 +95,7 @@ def create_app(rooms: Rooms) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = rooms.settings.web.max_body_bytes
     for blueprint, prefix in BLUEPRINTS:
         app.register_blueprint(blueprint, **({} if prefix is None else {"url_prefix": prefix or None}))
+    portal.api.register(app)
     app.register_error_handler(CloudfilmError, problem)
     app.register_error_handler(HTTPException, _framework_refusal)
     app.register_error_handler(Exception, _fault)
@@ -133,6 +135,8 @@ def _framework_refusal(refusal: HTTPException) -> Response:
     """What the framework itself refuses: an unknown path, a method that it does not take."""
     status = refusal.code or 500
     body = {"type": "about:blank", "title": refusal.name, "status": status, "detail": refusal.description}
+    wrong = getattr(refusal, "data", None) or {}  # of flask-smorest: which field, and why
+    body |= {"errors": wrong["messages"]} if "messages" in wrong else {}
     answer = Response(json.dumps(body), status, mimetype="application/problem+json")
     answer.headers.extend(
         (name, value) for name, value in refusal.get_headers() if name in ("Allow", "Location")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any
+from urllib.parse import quote
 
 import segno
 from flask import Blueprint, Response, make_response, redirect, render_template, request
@@ -21,16 +22,24 @@ from access.accounts import (
     change_password,
     create_account,
     list_accounts,
+    reset_password,
     revoke_own,
 )
 from access.bearer import current_caller
 from access.caller import Action, Caller, Door
 from access.explain import decision_for
-from access.model import Account, Node, Token
+from access.model import Account, Token
+from access.node_register import NodeRow, list_nodes, put_node, remove_node
 from access.oauth.clients import AUTH_METHODS, disable_client, list_clients, register_client
-from access.roles import ROLES
+from access.roles import BEYOND_SECURITY, ROLES
 from access.rules import parse_actions
-from access.second_factor import confirm_totp, list_factors, offer_totp, remove_own_factor
+from access.second_factor import (
+    confirm_totp,
+    list_factors,
+    offer_totp,
+    remove_own_factor,
+    remove_second_factors,
+)
 from access.security_keys import keep_key, offer_key
 from access.site import BREAK_GLASS, break_glass, review_glass, unreviewed_glass
 from access.site_documents import (
@@ -82,6 +91,7 @@ class Field:
     kind: str = "text"  # text, password, area, or select
     value: str = ""
     choices: tuple[str, ...] = ()
+    prefix: str = ""  # of the keys of the choices' texts; empty: they are shown as they are
     required: bool = True
 
 
@@ -184,27 +194,24 @@ def _sent(name: str) -> str:
 @blp.route("/admin/accounts", methods=["GET", "POST"])
 @page
 def accounts(caller: Caller) -> Page:
-    """Accounts: add one, disable one."""
+    """Accounts and their roles: add one, or open one to change it."""
     access, message = room(Access), ""
-    if request.method == "POST" and _sent("key"):
-        message = _done(lambda: change_account(access, caller, _sent("key"), disabled=True))
-    elif request.method == "POST":
+    if request.method == "POST":
         message = _done(lambda: _add_account(access, caller))
     rows = [
         Row(
             (
-                each.login, each.name, each.role, each.institution, each.department,
+                each.login, each.name, say(f"role.{each.role}"), each.institution, each.department,
                 say("console.disabled" if each.disabled else "console.active"),
             ),
-            each.login,
-            "" if each.disabled or each.id == caller.principal.id else "console.disable",
+            link=f"/admin/accounts/{quote(each.login)}",
         )
         for each in list_accounts(access, caller)
     ]  # fmt: skip
     fields = (
         Field("login"),
         Field("name", required=False),
-        Field("role", "select", choices=tuple(code for code in reversed(ROLES) if code != "operator")),
+        Field("role", "select", choices=_roles(caller), prefix="role."),
         Field("institution", value=access.settings.institution),
         Field("department", required=False),
         Field("password", "password"),
@@ -219,7 +226,66 @@ def _add_account(access: Access, caller: Caller) -> None:
         create_account(
             access, session, caller, _sent("login"), request.form.get("password", ""), _sent("role"),
             name=_sent("name"), institution=_sent("institution"), department=_sent("department"),
+            must_change=True,
         )  # fmt: skip
+
+
+def _roles(caller: Caller) -> tuple[str, ...]:
+    """The roles that the caller may give away."""
+    beyond = BEYOND_SECURITY if caller.principal.role == "security_administrator" else frozenset({"operator"})
+    return tuple(code for code in reversed(ROLES) if code not in beyond)
+
+
+def _act(name: str) -> Field:
+    return Field("act", "hidden", name)
+
+
+CHANGED = ("name", "role", "institution", "department", "fhir_user", "patients")
+
+
+def _act_on(access: Access, caller: Caller, login: str, act: str) -> None:
+    """What one of an account's forms asks for."""
+    if act == "change":
+        change_account(access, caller, login, **{name: _sent(name) for name in CHANGED})
+    elif act == "give-password":
+        reset_password(access, caller, login, request.form.get("password", ""))
+    elif act == "forget-factors":
+        remove_second_factors(access, caller, account_of(access, login).id)
+    elif act in ("disable", "enable"):
+        change_account(access, caller, login, disabled=act == "disable")
+
+
+@blp.route("/admin/accounts/<login>", methods=["GET", "POST"])
+@page
+def one_account(caller: Caller, login: str) -> Page:
+    """One account: change it, give it a password, forget its second factors, disable it."""
+    access, message = room(Access), ""
+    caller.require(Action("Account", "s"))
+    if request.method == "POST":
+        message = _done(lambda: _act_on(access, caller, login, _sent("act")))
+    account = account_of(access, login)
+    switch = "enable" if account.disabled else "disable"
+    forms = (
+        Form(
+            (
+                _act("change"),
+                Field("name", value=account.name),
+                Field("role", "select", account.role, (*_roles(caller), account.role), prefix="role."),
+                Field("institution", value=account.institution, required=False),
+                Field("department", value=account.department, required=False),
+                Field("fhir_user", value=account.fhir_user, required=False),
+                Field("patients", value=account.patients, required=False),
+            ),
+            "console.save",
+        ),
+        Form(
+            (Field("act", "hidden", "give-password"), Field("password", "password")), "console.give-password"
+        ),
+        Form((Field("act", "hidden", "forget-factors"),), "console.forget-factors"),
+        Form((_act(switch),), f"console.{switch}"),
+    )
+    hint = f"{account.login} · {say(f'role.{account.role}')}"
+    return Page("accounts", forms=forms, message=message, hint=hint)
 
 
 @blp.get("/admin/documents")
@@ -359,17 +425,53 @@ def clients(caller: Caller) -> Page:
     return Page("clients", ("name", "id", "method", "scope"), rows, (Form(fields, "console.add"),), message)
 
 
-@blp.get("/admin/nodes")
+@blp.route("/admin/nodes", methods=["GET", "POST"])
 @page
 def nodes(caller: Caller) -> Page:
-    """The DIMSE and MLLP peers that are known."""
-    caller.require(Action("Node", "s"))
-    with room(Access).database.snapshot() as session:
-        found = session.scalars(select(Node).order_by(Node.ae_title)).all()
+    """The DIMSE and MLLP peers that are known: add one, change one, forget one."""
+    access, message = room(Access), ""
+    if request.method == "POST" and _sent("key"):
+        message = _done(lambda: remove_node(access, caller, _sent("key")))
+    elif request.method == "POST":
+        message = _done(lambda: put_node(access, caller, _node_row()))
+    found = list_nodes(access, caller)
+    refused = message not in ("", say("console.done"))
+    asked = request.args.get("edit", "")
+    shown = next((each for each in found if each.ae_title == asked), NodeRow(""))
+    if refused and _sent("ae_title"):
+        shown = _node_row()
     rows = [
-        Row((each.ae_title, each.host, str(each.port), each.institution, each.permissions)) for each in found
-    ]
-    return Page("nodes", ("ae_title", "host", "port", "institution", "permissions"), rows)
+        Row(
+            (
+                each.ae_title, f"{each.host}:{each.port}" if each.host else "", each.addresses,
+                each.institution, each.permissions, "TLS" if each.tls or each.certificate else "",
+            ),
+            each.ae_title, "console.remove", f"/admin/nodes?edit={quote(each.ae_title)}",
+        )
+        for each in found
+    ]  # fmt: skip
+    fields = (
+        Field("ae_title", value=shown.ae_title),
+        Field("host", value=shown.host, required=False),
+        Field("port", "number", str(shown.port)),
+        Field("addresses", value=shown.addresses, required=False),
+        Field("permissions", value=shown.permissions),
+        Field("institution", value=shown.institution or access.settings.institution),
+        Field("department", value=shown.department, required=False),
+        Field("certificate", value=shown.certificate, required=False),
+        Field("tls", "select", "yes" if shown.tls else "no", ("no", "yes"), prefix="console."),
+    )
+    headings = ("ae_title", "host", "addresses", "institution", "permissions", "tls")
+    return Page("nodes", headings, rows, (Form(fields, "console.save"),), message, say("console.node-hint"))
+
+
+def _node_row() -> NodeRow:
+    port = _sent("port")
+    return NodeRow(
+        _sent("ae_title"), _sent("host"), int(port) if port.isdecimal() and len(port) < 6 else 0,
+        _sent("addresses"), _sent("permissions").replace(" ", ""), _sent("institution"),
+        _sent("department"), _sent("certificate").lower().replace(":", ""), _sent("tls") == "yes",
+    )  # fmt: skip
 
 
 @blp.get("/admin/audit")

@@ -74,9 +74,42 @@ def test_an_account_is_added_and_disabled(rooms: Rooms, browser: FlaskClient, op
 
     assert "&lt;script&gt;x" in added
     assert "<script>x" not in added
-    browser.post("/admin/accounts", data={"key": "reader"}, headers=OWN_PAGE)
+    browser.post("/admin/accounts/reader", data={"act": "disable"}, headers=OWN_PAGE)
     with rooms.database.snapshot() as session:
         assert session.scalars(select(Account.disabled).where(Account.login == "reader")).one()
+
+
+def test_an_account_is_changed_on_its_page(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
+    enter(rooms, browser, operator, "security_administrator")
+    with rooms.database.transaction() as session:
+        create_account(rooms.access, session, operator, "reader", PASSWORD, "radiologist")
+        create_account(rooms.access, session, operator, "auditor", PASSWORD, "audit_administrator")
+    values = {"act": "change", "name": "Reader", "role": "physician", "institution": "B", "department": "ER"}
+    browser.post("/admin/accounts/reader", data=values, headers=OWN_PAGE)
+    browser.post(
+        "/admin/accounts/reader", data={"act": "give-password", "password": "Given-Horse-1"}, headers=OWN_PAGE
+    )
+
+    with rooms.database.snapshot() as session:
+        row = session.scalars(select(Account).where(Account.login == "reader")).one()
+    assert (row.role, row.institution, row.department, row.must_change) == ("physician", "B", "ER", True)
+    for act in ("disable", "forget-factors"):
+        refused = browser.post("/admin/accounts/auditor", data={"act": act}, headers=OWN_PAGE)
+        assert refused.status_code == 403
+    assert browser.get("/admin/accounts/nobody").status_code == 404
+
+
+def test_a_node_is_added_changed_and_forgotten(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
+    enter(rooms, browser, operator, "system_administrator")
+    row = {"ae_title": "CT 1", "host": "10.1.2.3", "port": "104", "permissions": "store, find", "tls": "yes"}
+
+    assert "CT 1" in browser.post("/admin/nodes", data=row, headers=OWN_PAGE).get_data(as_text=True)
+    edited = browser.get("/admin/nodes?edit=CT%201").get_data(as_text=True)
+    assert 'value="10.1.2.3"' in edited
+    wrong = browser.post("/admin/nodes?lang=en", data={**row, "port": "x"}, headers=OWN_PAGE)
+    assert "Not accepted: port" in wrong.get_data(as_text=True)
+    gone = browser.post("/admin/nodes", data={"key": "CT 1"}, headers=OWN_PAGE).get_data(as_text=True)
+    assert 'href="/admin/nodes?edit=' not in gone
 
 
 def test_a_form_of_another_site_changes_nothing(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
@@ -128,7 +161,7 @@ def test_a_person_ends_its_apps_and_nobody_elses(
     page = browser.get("/my/access").get_data(as_text=True)
     assert "App" in page
     assert "Theirs" not in page
-    (key,) = re.findall(r'<td>App</td>.*?name="key" value="([^"]+)"', page, re.DOTALL)
+    (key,) = re.findall(r'<td[^>]*>App</td>.*?name="key" value="([^"]+)"', page, re.DOTALL)
 
     browser.post("/my/access", data={"key": key}, headers=OWN_PAGE)
 
