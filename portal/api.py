@@ -200,6 +200,12 @@ def _caller() -> Caller:
     return current_caller(Door.WEB)
 
 
+@blp.before_request
+def _is_known() -> None:
+    """Who is nobody here learns nothing, not even what of its request was wrong."""
+    _caller()
+
+
 @blp.route("/accounts")
 class Accounts(MethodView):
     """All accounts."""
