@@ -10,6 +10,7 @@ import difflib
 import tomllib
 import typing
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,13 @@ def _is_port(value: int) -> bool:
     return 0 < value < 65536
 
 
+def _are_networks(values: tuple[str, ...]) -> bool:
+    try:
+        return all(ip_network(value) for value in values)
+    except ValueError:
+        return False
+
+
 PORT = "use a port between 1 and 65535"
 
 CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
@@ -129,6 +137,7 @@ CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("dimse.port", _is_port, PORT),
     ("mllp.port", _is_port, PORT),
     ("web.tls", lambda value: value in ("auto", "on", "off"), "use auto, on or off"),
+    ("web.trusted_proxies", _are_networks, "use addresses or networks, as 10.0.0.7 or 10.0.0.0/8"),
     ("web.processes", lambda value: 0 < value <= 64, "use 1 to 64"),
     ("web.threads", lambda value: 0 < value <= 1024, "use 1 to 1024"),
     ("dimse.processes", lambda value: 0 < value <= 64, "use 1 to 64"),

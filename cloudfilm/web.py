@@ -2,6 +2,8 @@
 
 import json
 import logging
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -109,16 +111,23 @@ def create_app(rooms: Rooms) -> Flask:
 
 
 class _TrustedProxies:
-    """Believe X-Forwarded-* headers of requests that come from the named addresses, and of no others."""
+    """Believe X-Forwarded-* headers of requests that come from the named networks, and of no others."""
 
     def __init__(self, inner, addresses: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
         self._inner = inner
         self._behind_proxy = ProxyFix(inner, x_for=1, x_proto=1, x_host=1, x_port=1, x_prefix=1)
-        self._addresses = frozenset(addresses)
+        self._networks = tuple(ip_network(address) for address in addresses)
+        self._is_trusted = lru_cache(maxsize=1024)(self._is_in_a_network)
 
     def __call__(self, environ, start_response):  # type: ignore[no-untyped-def]
-        trusted = environ.get("REMOTE_ADDR") in self._addresses
+        trusted = self._is_trusted(environ.get("REMOTE_ADDR", ""))
         return (self._behind_proxy if trusted else self._inner)(environ, start_response)
+
+    def _is_in_a_network(self, address: str) -> bool:
+        try:
+            return any(ip_address(address) in network for network in self._networks)
+        except ValueError:
+            return False
 
 
 def _with_headers(answer: Response) -> Response:

@@ -48,7 +48,10 @@ class WebSettings:
     host: str = "127.0.0.1"  # address to listen on; 0.0.0.0 for every one of this machine's
     port: int = 8080
     public_url: str = ""  # how browsers reach it, as https://film.example.org; empty: taken from the request
-    trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-* headers are believed
+    trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-* headers are believed
+    hand_over_files: bool = (
+        False  # the proxy is nginx as in docker/ and sends files itself (X-Accel-Redirect)
+    )
     processes: int = 2  # server processes
     threads: int = 32  # requests that each process serves at once
     tls: str = "auto"  # on, off, or auto: on when it listens to other machines and no trusted proxy is named

@@ -20,6 +20,8 @@ from werkzeug.wrappers import Response as AnyResponse
 from access.bearer import current_caller
 from access.caller import Door
 from kernel.errors import Unauthenticated
+from kernel.http import room
+from kernel.settings import Settings
 from portal.ohif_dist import BASE_PATH, FOLDER, STAMP
 
 blp = Blueprint("ohif", __name__, url_prefix="/ohif", template_folder="templates")
@@ -131,7 +133,10 @@ def file(name: str) -> Response:
     path, packed = Path(plain), Path(plain + ".gz")
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
     if packed.is_file():
-        if request.accept_encodings["gzip"]:
+        if room(Settings).web.hand_over_files:
+            answer = Response(mimetype=media_type)
+            answer.headers["X-Accel-Redirect"] = f"/_files/ohif/{quote(name)}"  # nginx: docker/
+        elif request.accept_encodings["gzip"]:
             answer = send_file(packed, media_type, download_name=path.name, conditional=True)
             answer.headers["Content-Encoding"] = "gzip"
         else:

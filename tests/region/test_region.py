@@ -1,0 +1,301 @@
+"""Many processes on PostgreSQL, Redis, S3 and nginx: one archive, and nothing lost whichever of them dies."""
+
+import gzip
+import hashlib
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import requests
+from sqlalchemy import create_engine, make_url, text
+
+from access.caller import operator
+from archive.retrieve import find_instances, instance_bytes
+from cloudfilm.load_settings import load_settings
+from cloudfilm.rooms import build_rooms
+from hl7_listener.mllp import frame
+from portal.ohif_dist import FOLDER
+from tests.builders import ROOT, ct_slice
+from tests.builders_hl7 import adt_a04
+from tests.conftest import POSTGRESQL, empty_database
+from tests.servers.region import Region, region_in
+
+
+@pytest.fixture(scope="module")
+def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
+    folder = tmp_path_factory.mktemp("region")
+    with (
+        empty_database(POSTGRESQL or "sqlite://", folder / "cloudfilm.db") as url,
+        region_in(folder, url) as running,
+    ):
+        yield running
+
+
+def wait_for(condition: Callable[[], bool], within_s: float = 120) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.2)
+
+
+def store(region: Region, client: requests.Session, data: bytes) -> requests.Response:
+    return client.post(
+        f"{region.url}/dicomweb/studies", data=data, headers={"Content-Type": "application/dicom"}, timeout=60
+    )
+
+
+def test_an_image_goes_in_at_one_process_and_out_at_another(region: Region, tmp_path: Path) -> None:
+    client = region.client()
+    data = ct_slice(study=1)
+    stored = store(region, client, data)
+    path = f"/dicomweb/studies/{ROOT}.1/series/{ROOT}.1.1/instances/{ROOT}.1.1.1"
+    token = client.headers["Authorization"]
+    headers = {"Authorization": str(token), "Accept": 'multipart/related; type="application/dicom"'}
+    answers = [
+        requests.get(f"http://127.0.0.1:{port}{path}", headers=headers, timeout=30)
+        for port in region.web_ports
+    ]
+
+    assert stored.status_code == 200
+    assert [(answer.status_code, data in answer.content) for answer in answers] == [(200, True)] * 2
+    retrieve_url = stored.json()["00081199"]["Value"][0]["00081190"]["Value"][0]
+    assert retrieve_url.startswith(f"{region.url}/dicomweb/studies/")
+
+
+def test_browsers_speak_http_2_and_plain_http_is_sent_to_tls(region: Region) -> None:
+    told = subprocess.run(
+        ["curl", "--silent", "--http2", "--cacert", str(region.certificate), "--output", "/dev/null",
+         "--write-out", "%{http_version} %{http_code}", f"{region.url}/healthz"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    http_port = int(re.findall(r"listen (\d+);", (region.folder / "nginx.conf").read_text())[0])
+    plain = requests.get(f"http://127.0.0.1:{http_port}/x", allow_redirects=False, timeout=10)
+    old = subprocess.run(
+        [
+            "curl",
+            "--silent",
+            "--tls-max",
+            "1.1",
+            "--cacert",
+            str(region.certificate),
+            f"{region.url}/healthz",
+        ],
+        check=False,
+    )
+
+    assert told.stdout == "2 200"
+    assert (plain.status_code, plain.headers["Location"]) == (308, f"https://127.0.0.1:{region.https_port}/x")
+    assert old.returncode != 0
+
+
+def test_figures_are_not_shown_to_the_outside(region: Region) -> None:
+    outside = requests.get(f"{region.url}/metrics", verify=str(region.certificate), timeout=10)
+    inside = requests.get(f"http://127.0.0.1:{region.web_ports[0]}/metrics", timeout=10)
+
+    assert (outside.status_code, inside.status_code) == (403, 200)
+
+
+def test_a_forged_address_is_not_believed_and_the_proxy_s_is(region: Region) -> None:
+    client = region.client()
+    client.get(f"{region.url}/fhir/Patient", headers={"X-Forwarded-For": "203.0.113.9"}, timeout=30)
+
+    wait_for(lambda: "search Patient" in region.command("audit", "search", "--action", "search Patient"))
+    assert "203.0.113.9" not in region.command("audit", "search", "--action", "search Patient")
+
+
+def test_jobs_go_through_redis_and_are_done_by_some_worker(region: Region) -> None:
+    client = region.client()
+    assert store(region, client, ct_slice(study=2)).status_code == 200
+    metadata = f"{region.url}/fhir/ImagingStudy?identifier=urn:oid:{ROOT}.2&_summary=count&_total=accurate"
+
+    wait_for(lambda: client.get(metadata, timeout=30).json().get("total") == 1)
+    wait_for(lambda: b"rq:" in b" ".join(region.redis.client().keys("*")))
+
+
+def test_modalities_and_the_ris_reach_the_same_archive(region: Region, tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(ct_slice(study=3))
+    subprocess.run(
+        ["storescu", "-aec", "CLOUDFILM", "127.0.0.1", str(region.dicom_port), str(tmp_path / "a.dcm")],
+        check=True, timeout=60,
+    )  # fmt: skip
+    answer = send_message(region, adt_a04(control_id="REGION-1"))
+    found = region.client().get(
+        f"{region.url}/dicomweb/studies", params={"StudyInstanceUID": f"{ROOT}.3"}, timeout=30
+    )
+
+    assert "MSA|AA|REGION-1" in answer
+    assert found.status_code == 200
+
+
+def send_message(region: Region, message: bytes) -> str:
+    with socket.create_connection(("127.0.0.1", region.mllp_port), timeout=60) as connection:
+        connection.sendall(frame(message))
+        received = b""
+        while not received.endswith(b"\x1c\r"):
+            piece = connection.recv(65536)
+            if not piece:
+                raise ConnectionError("closed before the answer")
+            received += piece
+    return received.decode()
+
+
+@contextmanager
+def load(region: Region) -> Iterator[tuple[dict[str, bytes], set[str]]]:
+    """Senders that store images and send messages until the block ends, each until it is acknowledged.
+
+    Yields what was acknowledged: images by SOP Instance UID, messages by control id.
+    """
+    images: dict[str, bytes] = {}
+    messages: set[str] = set()
+    ended = threading.Event()
+    client = region.client()
+
+    def images_of(sender: int) -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            data = ct_slice(study=100 + sender, instance=number)
+            while True:
+                with suppress(requests.RequestException):
+                    if store(region, client, data).status_code == 200:
+                        images[f"{ROOT}.{100 + sender}.1.{number}"] = data
+                        break
+                time.sleep(0.1)
+
+    def messages_of(sender: int) -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            control_id = f"CHAOS-{sender}-{number}"
+            while True:
+                with suppress(OSError):
+                    if f"MSA|AA|{control_id}" in send_message(region, adt_a04(control_id=control_id)):
+                        messages.add(control_id)
+                        break
+                time.sleep(0.1)
+
+    senders = [threading.Thread(target=images_of, args=(number,)) for number in range(2)]
+    senders.append(threading.Thread(target=messages_of, args=(0,)))
+    for sender in senders:
+        sender.start()
+    try:
+        yield images, messages
+    finally:
+        ended.set()
+        for sender in senders:
+            sender.join(timeout=180)
+        assert not any(sender.is_alive() for sender in senders), (
+            "a sender never got through: " + region.logs()
+        )
+
+
+def end_all_connections(region: Region) -> None:
+    """What clients see when the database fails over: every connection breaks at once."""
+    url = make_url(region.environment["CLOUDFILM_DATABASE__URL"])
+    if url.get_backend_name() == "sqlite":
+        return
+    engine = create_engine(url.set(drivername="postgresql+psycopg2"))
+    with engine.connect() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    engine.dispose()
+
+
+def test_whatever_dies_under_load_nothing_that_was_acknowledged_is_lost_or_doubled(region: Region) -> None:
+    with load(region) as (images, messages):
+
+        def goes_on() -> None:
+            had = len(images), len(messages)
+            wait_for(lambda: len(images) >= had[0] + 4 and len(messages) >= had[1] + 2)
+
+        goes_on()
+        for name in ("web1", "doors", "worker1", "web2", "worker2"):
+            region.parts[name].kill()
+            region.parts[name].start()
+            if name == "doors":
+                region.wait_until_ready()
+            goes_on()
+        region.redis.kill()
+        region.redis.start()
+        goes_on()
+        end_all_connections(region)
+        goes_on()
+        region.objects.kill()
+        region.objects.start()
+        goes_on()
+    region.wait_until_ready()
+
+    rooms = build_rooms(load_settings(region.environment))
+    try:
+        for sender in range(2):
+            found = [
+                (
+                    each.sop_instance_uid,
+                    hashlib.sha256(b"".join(instance_bytes(rooms.archive, each))).digest(),
+                )
+                for each in find_instances(rooms.archive, operator(), f"{ROOT}.{100 + sender}")
+            ]
+            expected = {
+                uid: hashlib.sha256(data).digest()
+                for uid, data in images.items()
+                if uid.startswith(f"{ROOT}.{100 + sender}.")
+            }
+            assert len(found) == len(dict(found))
+            assert expected.items() <= dict(found).items()
+        with rooms.database.snapshot() as session:
+            kept = session.execute(
+                text("SELECT control_id FROM hl7_message WHERE control_id LIKE 'CHAOS-%'")
+            ).scalars()
+            received = list(kept)
+        assert messages <= set(received)
+        assert len(received) == len(set(received))
+    finally:
+        rooms.close()
+
+
+def test_an_upgrade_of_one_web_process_after_the_other_is_not_noticed(region: Region) -> None:
+    client = region.client()
+    assert store(region, client, ct_slice(study=7)).status_code == 200
+    ended = threading.Event()
+    seen: list[int] = []
+
+    def read() -> None:
+        while not ended.is_set():
+            seen.append(client.get(f"{region.url}/dicomweb/studies?limit=1", timeout=60).status_code)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for name in ("web1", "web2"):
+        region.parts[name].stop()
+        region.parts[name].start()
+        region.wait_until_ready()
+    ended.set()
+    reader.join(timeout=60)
+
+    assert set(seen) == {200}
+
+
+def test_files_of_the_viewer_are_handed_over_to_nginx(region: Region) -> None:
+    headers = {"Authorization": str(region.client("user/*.rs").headers["Authorization"])}
+    packed = next(FOLDER.glob("app.bundle.*.js.gz"))
+    inside = f"http://127.0.0.1:{region.web_ports[0]}/ohif/{packed.stem}"
+    plain = requests.get(inside, headers=headers, timeout=30)
+    through = requests.get(
+        f"{region.url}/ohif/{packed.stem}", headers=headers, verify=str(region.certificate), timeout=60
+    )
+
+    assert plain.headers["X-Accel-Redirect"] == f"/_files/ohif/{packed.stem}"
+    assert plain.content == b""
+    assert (through.status_code, through.headers["Content-Encoding"]) == (200, "gzip")
+    assert "X-Accel-Redirect" not in through.headers
+    assert through.content == gzip.decompress(packed.read_bytes())
