@@ -49,9 +49,7 @@ class WebSettings:
     port: int = 8080
     public_url: str = ""  # how browsers reach it, as https://film.example.org; empty: taken from the request
     trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-* headers are believed
-    hand_over_files: bool = (
-        False  # the proxy is nginx as in docker/ and sends files itself (X-Accel-Redirect)
-    )
+    hand_over_files: bool = False  # the proxy is nginx as in docker/ and sends files itself
     processes: int = 2  # server processes
     threads: int = 32  # requests that each process serves at once
     tls: str = "auto"  # on, off, or auto: on when it listens to other machines and no trusted proxy is named

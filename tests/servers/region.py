@@ -200,6 +200,7 @@ def region_in(folder: Path, database_url: str, **settings: str) -> Iterator[Regi
         machines = {
             "web1": (("web",), {"CLOUDFILM_WEB__PORT": str(web1)}),
             "web2": (("web",), {"CLOUDFILM_WEB__PORT": str(web2)}),
+            "push": (("push",), {"CLOUDFILM_PUSH__PORT": str(push_port)}),
             "doors": (("dimse", "mllp"), {}),
             "worker1": (("worker",), {}),
             "worker2": (("worker",), {}),
