@@ -13,6 +13,7 @@ from fhir_server.interactions.update import update_matching, update_resource
 from fhir_server.metadata import metadata
 from fhir_server.operations.ihe_pix import cross_reference_patient
 from fhir_server.operations.match import match_patient
+from fhir_server.operations.process_message import process_message
 from fhir_server.operations.terminology import (
     expand_set,
     find_codes,
@@ -62,6 +63,7 @@ OPERATIONS = (  # R4 3.2.0: on the system, on a type (TYPE for every one), or on
     ("GET", "/Patient/$ihe-pix", cross_reference_patient),
     ("POST", "/Patient/$ihe-pix", cross_reference_patient),
     ("POST", "/$closure", keep_closure),
+    ("POST", "/$process-message", process_message),
     ("POST", TYPE + "/$validate", validate_resource),
     ("GET", INSTANCE + "/$validate", validate_resource),
     ("POST", INSTANCE + "/$validate", validate_resource),

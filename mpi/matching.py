@@ -16,7 +16,7 @@ from mpi.demographics import Demographics
 from mpi.domains import systems
 from mpi.features import features_of
 from mpi.model import IdentifierDomain, PatientRecord
-from mpi.patient_document import GENDERS, issuer_of
+from mpi.patient_document import GENDERS, issuer_of, system_of
 from mpi.resolve import record_of
 from mpi.room import Mpi
 from mpi.rules import Verdict
@@ -67,6 +67,7 @@ class Reference:
     issuer: str
     identifier: str
     patient_id: str
+    system: str  # what the issuer is called in FHIR
 
 
 def match(
@@ -195,7 +196,7 @@ def cross_reference_within(
         patient_id=row.patient_id,
     )  # fmt: skip
     return [
-        Reference(found.issuer, found.identifier, found.patient_id)
+        Reference(found.issuer, found.identifier, found.patient_id, system_of(found.issuer, domains))
         for found in rows
         if found.patient_id in visible
         and "~" not in found.identifier

@@ -12,7 +12,6 @@ from fhir_server.outcomes import JSON, outcome
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
 from mpi.matching import UnknownDomain, cross_reference
-from mpi.patient_document import system_of
 from mpi.room import Mpi
 
 
@@ -40,7 +39,7 @@ def cross_reference_patient() -> Response:
         return Response(json.dumps(body), 403 if refused.is_target else 400, mimetype=JSON)
     parameters: list[dict[str, Any]] = []
     for each in found:
-        identifier = {"system": system_of(each.issuer, {}), "value": each.identifier}
+        identifier = {"system": each.system, "value": each.identifier}
         reference = {"reference": f"{fhir_base()}/Patient/{each.patient_id}"}
         parameters.append({"name": "targetIdentifier", "valueIdentifier": identifier})
         parameters.append({"name": "targetId", "valueReference": reference})

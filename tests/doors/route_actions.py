@@ -61,6 +61,7 @@ DECLARED = {
     "PATCH /fhir/<resource_type>/<logical_id>": Needs("{type}.u"),
     "DELETE /fhir/<resource_type>/<logical_id>": Needs("{type}.d"),
     "* /fhir/Patient/$*": Needs("Patient.s"),
+    "POST /fhir/$process-message": Needs("Patient.u"),
     "* /fhir/CodeSystem/*$*": Needs("CodeSystem.r"),
     "* /fhir/ValueSet/*$*": Needs("ValueSet.r"),
     "* /fhir/ConceptMap/*$*": Needs("ConceptMap.r"),

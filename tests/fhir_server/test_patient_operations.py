@@ -91,3 +91,87 @@ def test_what_is_not_known_is_refused_as_the_profile_says(
 ) -> None:
     found, answer = pix(client, query)
     assert (found, answer["issue"][0]["code"]) == (status, code)
+
+
+def feed(
+    client: FlaskClient, *entries: dict[str, Any], event: str = "patient-feed"
+) -> tuple[int, dict[str, Any]]:
+    header = {
+        "resourceType": "MessageHeader", "id": "m1", "eventUri": f"urn:ihe:iti:pmir:2019:{event}",
+        "source": {"endpoint": "http://his"}, "focus": [{"reference": "Bundle/b1"}],
+    }  # fmt: skip
+    history = {"resourceType": "Bundle", "id": "b1", "type": "history", "entry": list(entries)}
+    message = {
+        "resourceType": "Bundle",
+        "type": "message",
+        "entry": [{"resource": header}, {"resource": history}],
+    }
+    answer = client.post("/fhir/$process-message", json=message)
+    return answer.status_code, json.loads(answer.data)
+
+
+def told(number: str, **values: Any) -> dict[str, Any]:
+    patient = {
+        "resourceType": "Patient", "id": number, "active": True, "name": [{"text": "王芳"}],
+        "birthDate": "1990-02-03", "identifier": [{"system": f"{SYSTEM}HIS", "value": number}],
+    }  # fmt: skip
+    request = {"method": "POST", "url": "Patient"}
+    return {"fullUrl": f"http://his/Patient/{number}", "resource": patient | values, "request": request}
+
+
+def patients(client: FlaskClient, query: str) -> list[dict[str, Any]]:
+    return [
+        each["resource"] for each in json.loads(client.get(f"/fhir/Patient?{query}").data).get("entry", [])
+    ]
+
+
+def test_a_patient_identity_feed_is_taken_with_its_merges_and_deletions(
+    client: FlaskClient, rooms: Rooms
+) -> None:
+    status, answer = feed(
+        client, told("71"), told("72", telecom=[{"system": "phone", "value": "13700001111"}])
+    )
+    assert status == 200
+    assert answer["entry"][0]["resource"]["response"] == {"identifier": "m1", "code": "ok"}
+    settle(rooms)
+    assert len(patients(client, "name=王芳")) == 2
+    gone = told(
+        "71", active=False, link=[{"other": {"reference": "http://his/Patient/72"}, "type": "replaced-by"}]
+    )
+    assert feed(client, gone, told("72"))[0] == 200
+    settle(rooms)
+    (replaced,) = patients(client, f"identifier={SYSTEM}HIS|71&active=false")
+    assert replaced["link"][0]["type"] == "replaced-by"
+    delete = {"request": {"method": "DELETE", "url": f"Patient?identifier={SYSTEM}HIS|72"}}
+    assert feed(client, delete)[0] == 200
+    assert patients(client, f"identifier={SYSTEM}HIS|72") == []
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"request": {"method": "GET"}},
+        {"request": {"method": "POST"}},
+        {"resource": {}},
+        told("9", identifier=[]),
+    ],
+)
+def test_a_feed_that_cannot_be_read_changes_nothing(
+    client: FlaskClient, rooms: Rooms, entry: dict[str, Any]
+) -> None:
+    assert feed(client, told("88"), entry)[0] == 400
+    settle(rooms)
+    assert patients(client, f"identifier={SYSTEM}HIS|88") == []
+    assert feed(client, told("88"), event="something-else")[0] == 400
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"identifier={SYSTEM}HIS|1", f"identifier={SYSTEM}HIS|", "family=张&given=伟", "family=Zhang",
+        "birthdate=1985-06-12", "birthdate=ge1985", "gender=male&birthdate=1985-06-12", "telecom=13912345678",
+        "active=true&family=张", "family:exact=张", "_count=1&family=张",
+    ],
+)  # fmt: skip
+def test_patients_are_found_by_what_pdqm_asks_by(client: FlaskClient, query: str) -> None:
+    assert patients(client, query)
