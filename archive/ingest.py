@@ -26,7 +26,16 @@ from archive.blobs.sealed import Sealed
 from archive.documents import close_document, dump_marked, parse_marked
 from archive.folding import fold, fold_name, pinyin
 from archive.header import Header, read_header
-from archive.keys import INSTANCE_TAGS, RETRIEVE_URL, SERIES_TAGS, STUDY_TAGS
+from archive.indexed_values import index_values
+from archive.keys import (
+    INSTANCE_PATHS,
+    INSTANCE_TAGS,
+    RETRIEVE_URL,
+    SERIES_PATHS,
+    SERIES_TAGS,
+    STUDY_PATHS,
+    STUDY_TAGS,
+)
 from archive.model import Hold, Instance, Series, Study
 from archive.query import normal_time
 from archive.reach import within
@@ -409,7 +418,10 @@ def _new_study(archive: Archive, session: Session, caller: Caller, header: Heade
         "revision": 0,
         "rested_revision": -1,
     }
-    return int(session.connection().execute(_ADD_STUDY, _cut(Study, values)).scalar_one())
+    connection = session.connection()
+    study_id = int(connection.execute(_ADD_STUDY, _cut(Study, values)).scalar_one())
+    index_values(connection, header.attributes, STUDY_PATHS, study_id)
+    return study_id
 
 
 STUDY_TYPE_2 = {
@@ -448,7 +460,9 @@ def _series_of(session: Session, header: Header, study_id: int) -> tuple[int, bo
         "revision": 0,
         "bundle_revision": -1,
     }
-    return int(connection.execute(_ADD_SERIES, _cut(Series, values)).scalar_one()), True
+    series_id = int(connection.execute(_ADD_SERIES, _cut(Series, values)).scalar_one())
+    index_values(connection, header.attributes, SERIES_PATHS, study_id, series_id)
+    return series_id, True
 
 
 def _new_instance(
@@ -490,7 +504,12 @@ def _new_instance(
         "door": caller.door.value,
         "received_at": archive.clock.now(),
     }
-    session.connection().execute(_ADD_INSTANCE, _cut(Instance, values))
+    connection = session.connection()
+    if not any(path[:8] in header.attributes for path in INSTANCE_PATHS):
+        connection.execute(_ADD_INSTANCE, _cut(Instance, values))
+        return
+    added = connection.execute(_ADD_INSTANCE.returning(Instance.id), _cut(Instance, values))
+    index_values(connection, header.attributes, INSTANCE_PATHS, study_id, series_id, int(added.scalar_one()))
 
 
 def _count(

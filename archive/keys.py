@@ -38,6 +38,7 @@ class Matching(Enum):
     NUMBER = "number"  # IS and US
     MODALITIES = "modalities"  # of any series of the study
     SOP_CLASSES = "sop classes"  # of any instance of the study
+    INDEXED = "indexed"  # a value without a column: see archive.indexed_values
     NONE = "none"  # answered, not searched
 
 
@@ -78,30 +79,30 @@ SEARCH_KEYS: tuple[SearchKey, ...] = (
     (Study.referring_physician_name,)), SearchKey("TimezoneOffsetFromUTC", "00080201", S, "SH"),
     SearchKey("StudyDescription", "00081030", S, "LO", M.FOLDED, (Study.study_description,)),
     SearchKey("ProcedureCodeSequence", "00081032", S, "SQ"),
-    SearchKey("NameOfPhysiciansReadingStudy", "00081060", S, "PN"),
-    SearchKey("PatientAge", "00101010", S, "AS"),
+    SearchKey("NameOfPhysiciansReadingStudy", "00081060", S, "PN", M.INDEXED),
+    SearchKey("PatientAge", "00101010", S, "AS", M.INDEXED),
     SearchKey("PatientWeight", "00101030", S, "DS"),
     SearchKey("PatientSize", "00101020", S, "DS"),
     SearchKey("StudyInstanceUID", "0020000D", S, "UI", M.UID, (Study.study_instance_uid,)),
     SearchKey("StudyID", "00200010", S, "SH", M.TEXT, (Study.study_id,)),
     SearchKey("NumberOfStudyRelatedSeries", "00201206", S, "IS", M.NUMBER, (Study.number_of_series,)),
     SearchKey("NumberOfStudyRelatedInstances", "00201208", S, "IS", M.NUMBER, (Study.number_of_instances,)),
-    SearchKey("InstitutionName", "00080080", E, "LO"),
+    SearchKey("InstitutionName", "00080080", E, "LO", M.INDEXED),
     SearchKey("SeriesDate", "00080021", E, "DA", M.DATE, (Series.series_date,)),
     SearchKey("SeriesTime", "00080031", E, "TM"),
     SearchKey("Modality", "00080060", E, "CS", M.TEXT, (Series.modality,)),
     SearchKey("Manufacturer", "00080070", E, "LO", M.TEXT, (Series.manufacturer,)),
     SearchKey("StationName", "00081010", E, "SH", M.TEXT, (Series.station_name,)),
     SearchKey("SeriesDescription", "0008103E", E, "LO", M.FOLDED, (Series.series_description,)),
-    SearchKey("InstitutionalDepartmentName", "00081040", E, "LO"),
-    SearchKey("PerformingPhysicianName", "00081050", E, "PN"),
-    SearchKey("ManufacturerModelName", "00081090", E, "LO"),
+    SearchKey("InstitutionalDepartmentName", "00081040", E, "LO", M.INDEXED),
+    SearchKey("PerformingPhysicianName", "00081050", E, "PN", M.INDEXED),
+    SearchKey("ManufacturerModelName", "00081090", E, "LO", M.INDEXED),
     SearchKey("BodyPartExamined", "00180015", E, "CS", M.TEXT, (Series.body_part_examined,)),
-    SearchKey("ProtocolName", "00181030", E, "LO"),
+    SearchKey("ProtocolName", "00181030", E, "LO", M.INDEXED),
     SearchKey("SeriesInstanceUID", "0020000E", E, "UI", M.UID, (Series.series_instance_uid,)),
     SearchKey("SeriesNumber", "00200011", E, "IS", M.NUMBER, (Series.series_number,)),
-    SearchKey("FrameOfReferenceUID", "00200052", E, "UI"),
-    SearchKey("Laterality", "00200060", E, "CS"),
+    SearchKey("FrameOfReferenceUID", "00200052", E, "UI", M.INDEXED),
+    SearchKey("Laterality", "00200060", E, "CS", M.INDEXED),
     SearchKey("NumberOfSeriesRelatedInstances", "00201209", E, "IS", M.NUMBER, (Series.number_of_instances,)),
     SearchKey("PerformedProcedureStepStartDate", "00400244", E, "DA", M.DATE, (
         Series.performed_procedure_step_start_date,)),
@@ -120,14 +121,40 @@ SEARCH_KEYS: tuple[SearchKey, ...] = (
     SearchKey("Rows", "00280010", I, "US", M.NUMBER, (Instance.rows,)),
     SearchKey("Columns", "00280011", I, "US", M.NUMBER, (Instance.columns,)),
     SearchKey("BitsAllocated", "00280100", I, "US"),
-    SearchKey("ContentLabel", "00700080", I, "CS"),
-    SearchKey("ContentDescription", "00700081", I, "LO"),
+    SearchKey("ContentLabel", "00700080", I, "CS", M.INDEXED),
+    SearchKey("ContentDescription", "00700081", I, "LO", M.INDEXED),
     SearchKey("PresentationCreationDate", "00700082", I, "DA"),
     SearchKey("PresentationCreationTime", "00700083", I, "TM"),
     SearchKey("ConceptNameCodeSequence", "0040A043", I, "SQ"),
-    SearchKey("CompletionFlag", "0040A491", I, "CS"),
-    SearchKey("VerificationFlag", "0040A493", I, "CS"),
+    SearchKey("CompletionFlag", "0040A491", I, "CS", M.INDEXED),
+    SearchKey("VerificationFlag", "0040A493", I, "CS", M.INDEXED),
     SearchKey("ReferencedRequestSequence", "0040A370", I, "SQ"),
+    # within sequences (PS3.18 table 10.6.1-5 and what orders are found by): answered with their sequence
+    SearchKey("OtherPatientIDsSequence.PatientID", "00101002.00100020", S, "LO", M.INDEXED, answered=False),
+    SearchKey("IssuerOfAccessionNumberSequence.LocalNamespaceEntityID", "00080051.00400031", S, "UT",
+              M.INDEXED, answered=False),
+    SearchKey("IssuerOfAccessionNumberSequence.UniversalEntityID", "00080051.00400032", S, "UT",
+              M.INDEXED, answered=False),
+    SearchKey("ProcedureCodeSequence.CodeValue", "00081032.00080100", S, "SH", M.INDEXED, answered=False),
+    SearchKey("ProcedureCodeSequence.CodingSchemeDesignator", "00081032.00080102", S, "SH", M.INDEXED,
+              answered=False),
+    SearchKey("ProcedureCodeSequence.CodeMeaning", "00081032.00080104", S, "LO", M.INDEXED, answered=False),
+    SearchKey("RequestAttributesSequence.ScheduledProcedureStepID", "00400275.00400009", E, "SH", M.INDEXED,
+              answered=False),
+    SearchKey("RequestAttributesSequence.RequestedProcedureID", "00400275.00401001", E, "SH", M.INDEXED,
+              answered=False),
+    SearchKey("RequestAttributesSequence.AccessionNumber", "00400275.00080050", E, "SH", M.INDEXED,
+              answered=False),
+    SearchKey("RequestAttributesSequence.StudyInstanceUID", "00400275.0020000D", E, "UI", M.INDEXED,
+              answered=False),
+    SearchKey("ConceptNameCodeSequence.CodeValue", "0040A043.00080100", I, "SH", M.INDEXED, answered=False),
+    SearchKey("ConceptNameCodeSequence.CodingSchemeDesignator", "0040A043.00080102", I, "SH", M.INDEXED,
+              answered=False),
+    SearchKey("ConceptNameCodeSequence.CodeMeaning", "0040A043.00080104", I, "LO", M.INDEXED, answered=False),
+    SearchKey("ReferencedRequestSequence.AccessionNumber", "0040A370.00080050", I, "SH", M.INDEXED,
+              answered=False),
+    SearchKey("ReferencedRequestSequence.RequestedProcedureID", "0040A370.00401001", I, "SH", M.INDEXED,
+              answered=False),
 )  # fmt: skip
 
 STUDY_MOMENT = SearchKey("StudyDateTime", "", S, "DT", M.DATE_TIME, (Study.study_date, Study.study_time))
@@ -146,6 +173,19 @@ def answered_tags(level: Level) -> frozenset[str]:
     return frozenset(key.tag for key in SEARCH_KEYS if key.answered and key.level in levels)
 
 
+TIMEZONE = "00080201"
+"""Timezone Offset From UTC, which every level answers (PS3.18 tables 10.6.3-3 to 10.6.3-5)."""
+
 STUDY_TAGS = answered_tags(Level.STUDY)
-SERIES_TAGS = answered_tags(Level.SERIES)
-INSTANCE_TAGS = answered_tags(Level.INSTANCE)
+SERIES_TAGS = answered_tags(Level.SERIES) | {TIMEZONE}
+INSTANCE_TAGS = answered_tags(Level.INSTANCE) | {TIMEZONE}
+
+
+def indexed_paths(*levels: Level) -> tuple[str, ...]:
+    """Paths whose values are kept in `indexed_value` for these levels."""
+    return tuple(key.tag for key in SEARCH_KEYS if key.matching is Matching.INDEXED and key.level in levels)
+
+
+STUDY_PATHS = indexed_paths(Level.PATIENT, Level.STUDY)
+SERIES_PATHS = indexed_paths(Level.SERIES)
+INSTANCE_PATHS = indexed_paths(Level.INSTANCE)

@@ -18,7 +18,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 from access.audit import note_once
 from access.caller import SEARCH_IMAGES, Caller
 from archive.documents import dump_marked, open_document, parse_marked
-from archive.folding import fold, fold_name
+from archive.folding import fold, fold_name, pinyin
+from archive.indexed_values import IndexedValue
 from archive.keys import KEY_BY_TAG, Level, Matching, SearchKey
 from archive.model import Instance, Series, Study
 from archive.query import (
@@ -101,13 +102,15 @@ def _statement(session: Session, query: Query, caller: Caller) -> Select[*tuple[
     if query.series_instance_uid:
         statement = statement.where(Series.series_instance_uid == query.series_instance_uid)
     for match in query.matches:
-        if any(match.values):
+        if match.is_empty or any(match.values):
             statement = statement.where(_condition(match, query.level, query.fuzzy))
     return within(statement, caller.reach).order_by(*order)
 
 
 def _condition(match: Match, level: Level, fuzzy: bool) -> ColumnElement[bool]:
     key = match.key
+    if key.matching is Matching.INDEXED:
+        return _indexed(key, match, level)
     condition = _is_empty(key) if match.is_empty else MATCHERS[key.matching](key, match.values, fuzzy)
     if key.level is Level.SERIES and level <= Level.STUDY:
         return exists().where(Series.study_id == Study.id, condition).correlate(Study)
@@ -124,6 +127,21 @@ def _is_empty(key: SearchKey) -> ColumnElement[bool]:
     return and_(
         true(), *(or_(column.is_(None), column == "") if text else column.is_(None) for column, text in kinds)
     )
+
+
+def _indexed(key: SearchKey, match: Match, level: Level) -> ColumnElement[bool]:
+    """A value of `indexed_value`, of the row itself or of what stands above or below it."""
+    of_level = min(max(key.level, Level.STUDY), max(level, Level.STUDY))
+    owner: tuple[object, object] = {
+        Level.STUDY: (IndexedValue.study_id, Study.id),
+        Level.SERIES: (IndexedValue.series_id, Series.id),
+        Level.INSTANCE: (IndexedValue.instance_id, Instance.id),
+    }[of_level]
+    found = exists().where(_column(owner[0]) == _column(owner[1]), IndexedValue.path == key.tag)
+    if match.is_empty:
+        return ~found
+    fold_value = fold_name if key.vr == "PN" else fold
+    return found.where(_any(wildcard(IndexedValue.value, fold_value(value)) for value in match.values))
 
 
 def _match_text(key: SearchKey, values: tuple[str, ...], _fuzzy: bool) -> ColumnElement[bool]:
@@ -148,6 +166,8 @@ def _match_person_name(key: SearchKey, values: tuple[str, ...], fuzzy: bool) -> 
             conditions.extend(wildcard(column, text) for column in key.columns[:3])
             if fuzzy:
                 conditions.extend(_sounds_like(column, text) for column in key.columns)
+                if len(key.columns) > 3 and (sound := pinyin(text)):  # other characters of the same sound
+                    conditions.append(_column(key.columns[3]) == sound)
     return _any(conditions)
 
 
@@ -234,6 +254,7 @@ MATCHERS: dict[Matching, Matcher] = {
     Matching.NUMBER: _match_number,
     Matching.MODALITIES: _match_modalities,
     Matching.SOP_CLASSES: _match_sop_classes,
+    Matching.INDEXED: lambda _key, _values, _fuzzy: true(),
     Matching.NONE: lambda _key, _values, _fuzzy: true(),
 }
 

@@ -2,6 +2,7 @@
 
 import access.grant_model
 import access.model
+import archive.indexed_values
 import archive.model
 import archive.reconcile_model
 import archive.renditions_model
@@ -22,6 +23,7 @@ import terminology.model
 MODULES = (
     access.grant_model,
     access.model,
+    archive.indexed_values,
     archive.model,
     archive.renditions_model,
     archive.reconcile_model,

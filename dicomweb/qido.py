@@ -2,20 +2,33 @@
 answer."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
+import orjson
 from flask import Blueprint, Response, request
 from pydicom.datadict import tag_for_keyword
 
 from access.bearer import current_caller
 from access.caller import Door
 from archive.documents import at_base
-from archive.keys import KEY_BY_TAG, Level, Matching, SearchKey
-from archive.query import InvalidMatch, Match, Query, UnknownAttribute
+from archive.keys import KEY_BY_TAG, STUDY_MOMENT, Level, Matching, SearchKey
+from archive.query import (
+    InvalidMatch,
+    Match,
+    Query,
+    UnknownAttribute,
+    normal_time,
+    parse_date_range,
+    parse_time_range,
+)
 from archive.room import Archive
 from archive.search import search
-from dicomweb.media_types import DICOM_JSON, negotiate_json
+from dicomweb.answers import multipart, text_answer
+from dicomweb.media_types import DICOM_JSON, DICOM_XML, MULTIPART, NotAcceptable, accepted
+from dicomweb.native_xml import to_xml
 from dicomweb.service import service_base
+from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
 
 blp = Blueprint("qido", __name__)
@@ -32,22 +45,56 @@ PATHS = (
 )
 
 
+class TooBroad(CloudfilmError):
+    """A search without a limit that finds more than one answer may carry (PS3.18 8.5, 413)."""
+
+    kind = Kind.TOO_LARGE
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"More than {most} results; narrow the search, or page with limit and offset.")
+
+
 def search_at(level: Level, study: str = "", series: str = "") -> Response:
     """Search for Studies, Series or Instances (PS3.18 10.6.1)."""
-    media_type = negotiate_json(request.headers.get("Accept"), request.args.get("accept"))
-    archive = room(Archive)
+    media_type = search_media_type()
+    archive, caller = room(Archive), current_caller(Door.DICOMWEB)
     arguments = list(request.args.items(multi=True))
-    query = parse_query(level, arguments, study, series, strict=archive.settings.strict_search)
-    found = search(archive, current_caller(Door.DICOMWEB), query)
-    if not found.rows:
-        return Response(status=204, headers={"Content-Type": media_type})
-    body = at_base(b"[" + b",".join(found.rows) + b"]", service_base())
-    answer = Response(body, mimetype=media_type or DICOM_JSON)
+    asked = parse_query(level, arguments, study, series, strict=archive.settings.strict_search)
+    query, refuses = asked.query, archive.settings.refuse_broad_search and asked.query.limit is None
+    if refuses:
+        query = replace(query, limit=archive.settings.max_results)
+    found = search(archive, caller, query)
+    if refuses and found.has_more:
+        raise TooBroad(archive.settings.max_results)
+    warnings = list(asked.warnings)
     if found.has_more:
-        answer.headers["Warning"] = (
-            f'299 cloudfilm "There are more results; ask again with offset={query.offset + len(found.rows)}."'
-        )
+        warnings.append(f"There are more results; ask again with offset={query.offset + len(found.rows)}.")
+    answer = _answer(found.rows, media_type)
+    for warning in warnings:
+        answer.headers.add("Warning", f'299 cloudfilm "{warning}"')
     return answer
+
+
+def search_media_type() -> str:
+    """What the answer comes as. Raises NotAcceptable."""
+    for range_ in accepted(request.headers.get("Accept"), request.args.get("accept")):
+        for media_type in (DICOM_JSON, "application/json"):
+            if range_.covers(media_type):
+                return media_type
+        named = range_.parameters.get("type", DICOM_XML).partition(";")[0].strip().lower()
+        if range_.type == DICOM_XML or (range_.type == MULTIPART and named == DICOM_XML):
+            return DICOM_XML
+    raise NotAcceptable((DICOM_JSON, "application/json", f'{MULTIPART}; type="{DICOM_XML}"'))
+
+
+def _answer(rows: tuple[bytes, ...], media_type: str) -> Response:
+    if not rows:
+        return Response(status=204, headers={"Content-Type": media_type})
+    base = service_base()
+    if media_type == DICOM_XML:
+        parts = (({"Content-Type": DICOM_XML}, (to_xml(orjson.loads(at_base(row, base))),)) for row in rows)
+        return multipart(DICOM_XML, parts)
+    return text_answer(at_base(b"[" + b",".join(rows) + b"]", base), media_type)
 
 
 def _route(level: Level):  # type: ignore[no-untyped-def]
@@ -63,47 +110,95 @@ for path, level in PATHS:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query, and what was passed over in reading it."""
+
+    query: Query
+    warnings: tuple[str, ...] = ()
+
+
 def parse_query(
     level: Level, arguments: Iterable[tuple[str, str]], study: str = "", series: str = "", strict: bool = True
-) -> Query:
+) -> Asked:
     """Read query parameters (PS3.18 8.3.4).
 
     Raises UnknownAttribute for an attribute that is not supported (when strict), InvalidMatch for a bad
     value.
     """
-    matches: list[Match] = []
+    given = list(arguments)
+    if len(given) > MOST_PARAMETERS:
+        raise InvalidMatch("the query", f"give at most {MOST_PARAMETERS} parameters")
+    flags = {name: _flag(name, value) for name, value in given if name in FLAGS}
+    numbers = {name: _count(name, value) for name, value in given if name in ("limit", "offset")}
     include: set[str] = set()
-    include_all, fuzzy, limit, offset = False, False, None, 0
-    for name, value in arguments:
+    matches: list[Match] = []
+    passed_over: list[str] = []
+    include_all = False
+    for name, value in given:
         if name == "includefield":
             for field in value.split(","):
                 if field == "all":
                     include_all = True
                 elif field:
-                    include.add(tag_of(field))
-        elif name == "fuzzymatching":
-            fuzzy = _flag(name, value)
-        elif name == "limit":
-            limit = _count(name, value)
-        elif name == "offset":
-            offset = _count(name, value)
+                    include.add(tag_of(field).partition(".")[0])
         elif name not in CONTROL:
             try:
-                matches.append(Match(_key(name, level), (value,)))
+                matches.append(_match(_key(name, level), value, flags))
             except UnknownAttribute:
                 if strict:
                     raise
-    return Query(level, tuple(matches), study, series, frozenset(include), include_all, fuzzy, limit, offset)
+                passed_over.append(name if name.isalnum() else "?")
+    query = Query(
+        level, tuple(_combined(matches)), study, series, frozenset(include), include_all,
+        flags.get("fuzzymatching", False), numbers.get("limit"), numbers.get("offset", 0),
+    )  # fmt: skip
+    return Asked(query, tuple(f"The attribute {name[:64]} is not matched." for name in passed_over))
 
 
-CONTROL = ("accept", "charset", "emptyvaluematching", "multiplevaluematching")
+FLAGS = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching")
+CONTROL = (*FLAGS, "accept", "charset", "limit", "offset", "TimezoneOffsetFromUTC", "00080201")
+MOST_PARAMETERS = 200
+EMPTY = '""'  # what has no value (PS3.4 C.2.2.2.7)
+SEVERAL = frozenset({Matching.TEXT, Matching.FOLDED, Matching.PERSON_NAME, Matching.INDEXED, Matching.NUMBER})
+
+
+def _match(key: SearchKey, value: str, flags: Mapping[str, bool]) -> Match:
+    if value == EMPTY and flags.get("emptyvaluematching"):
+        return Match(key, (), is_empty=True)
+    if key.matching is Matching.NUMBER or (flags.get("multiplevaluematching") and key.matching in SEVERAL):
+        return Match(key, tuple(part for part in re.split(r"[,\\]", value) if part) or ("",))
+    return Match(key, (value,))
+
+
+def _combined(matches: list[Match]) -> list[Match]:
+    """Study Date and Study Time ranges as one range of moments (PS3.4 C.2.2.2.5.3): a night shift goes from
+    the evening of one day to the morning of the next."""
+    by_keyword = {match.key.keyword: match for match in matches if not match.is_empty}
+    dates, times = by_keyword.get("StudyDate"), by_keyword.get("StudyTime")
+    if dates is None or times is None or "-" not in dates.values[0] or "-" not in times.values[0]:
+        return matches
+    days = parse_date_range("StudyDate", dates.values[0])
+    first_text, _, last_text = times.values[0].partition("-")
+    parse_time_range("StudyTime", times.values[0])
+    first = f"{days.first:%Y%m%d}{normal_time(first_text or '00')}" if days.first else ""
+    last = f"{days.last:%Y%m%d}{normal_time(last_text or '235959.999999', end=True)}" if days.last else ""
+    rest = [match for match in matches if match not in (dates, times)]
+    return [*rest, Match(STUDY_MOMENT, (f"{first}-{last}",))]
 
 
 def tag_of(name: str) -> str:
-    """The tag, as 8 hexadecimal digits, of a keyword or of a tag. Raises UnknownAttribute."""
-    if TAG.fullmatch(name):
-        return name.upper()
-    tag = tag_for_keyword(name)
+    """The tag, as 8 hexadecimal digits, of a keyword or of a tag; of a path, each with a dot between.
+
+    Raises UnknownAttribute.
+    """
+    return ".".join(_one_tag(part, name) for part in name.split("."))
+
+
+def _one_tag(part: str, name: str) -> str:
+    if TAG.fullmatch(part):
+        return part.upper()
+    tag = tag_for_keyword(part)
     if tag is None:
         raise UnknownAttribute(name)
     return f"{tag:08X}"

@@ -1,0 +1,183 @@
+"""QIDO-RS: what is matched, what is answered, and how (PS3.18 8.3.4 and 10.6)."""
+
+import gzip
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from tests.builders import ROOT, dataset, part10
+from tests.dicomweb.conftest import Service, parts_of
+
+REQUIRED = {  # PS3.18 tables 10.6.3-3, 10.6.3-4 and 10.6.3-5
+    "/studies": (
+        "00080005", "00080020", "00080030", "00080050", "00080056", "00080061", "00080090", "00081190",
+        "00100010", "00100020", "00100030", "00100040", "0020000D", "00200010", "00201206", "00201208",
+    ),
+    f"/studies/{ROOT}.31/series": (
+        "00080005", "00080060", "00081190", "0020000E", "00200011", "00201209", "00400275",
+    ),
+    f"/studies/{ROOT}.31/instances": (
+        "00080005", "00080016", "00080018", "00080056", "00081190", "00200013", "00280010", "00280011",
+        "00280100",
+    ),
+}  # fmt: skip
+
+
+def item(**attributes: Any) -> Dataset:
+    ds = Dataset()
+    for keyword, value in attributes.items():
+        setattr(ds, keyword, value)
+    return ds
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stored(service: Service) -> None:
+    request = item(ScheduledProcedureStepID="SPS9", RequestedProcedureID="RP7", AccessionNumber="A0031")
+    objects = [
+        dataset(31, RequestAttributesSequence=[request], ProtocolName="胸部平扫", StudyDate="20260110",
+                StudyTime="220000", PatientID="Q1", PatientName="Zhang^Wei=张^伟",
+                TimezoneOffsetFromUTC="+0800",
+                InstitutionName="First Hospital"),
+        dataset(32, StudyDate="20260111", StudyTime="030000", PatientID="Q2", PatientName="Zhang^Wei=章^威",
+                Modality="MR", AccessionNumber="", ReferringPhysicianName=""),
+        dataset(33, StudyDate="20260111", StudyTime="120000", PatientID="Q3", PatientName="Li^Na=李^娜",
+                StudyDescription="头颅 MRI", ProcedureCodeSequence=[
+                    item(CodeValue="C42", CodingSchemeDesignator="99X", CodeMeaning="头颅")]),
+    ]  # fmt: skip
+    for ds in objects:
+        service.store(part10(ds))
+
+
+def found(service: Service, query: str, path: str = "/studies") -> list[str]:
+    """The last component of the study UIDs that a search finds."""
+    answer = service.get(f"{path}?{query}")
+    assert answer.status_code in (200, 204), answer.data
+    rows = answer.get_json() if answer.data else []
+    return sorted(row["0020000D"]["Value"][0].rpartition(".")[2] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("query", "studies"),
+    [
+        ("PatientID=Q1", ["31"]),
+        ("00100020=Q1", ["31"]),
+        ("PatientID=Q?", ["31", "32", "33"]),
+        ("PatientID=", ["31", "32", "33"]),
+        ("PatientName=张*", ["31"]),
+        ("PatientName=zhang%5Ewei", ["31", "32"]),
+        ("PatientName=张伟&fuzzymatching=true", ["31", "32"]),
+        ("PatientName=zhangwei&fuzzymatching=true", ["31", "32"]),
+        ("PatientName=zw&fuzzymatching=true", ["31", "32"]),
+        ("PatientName=wei&fuzzymatching=true", ["31", "32"]),
+        ("PatientName=wei&fuzzymatching=false", []),
+        (f"StudyInstanceUID={ROOT}.31,{ROOT}.33", ["31", "33"]),
+        (f"StudyInstanceUID={ROOT}.31%5C{ROOT}.33", ["31", "33"]),
+        ("StudyDate=20260111", ["32", "33"]),
+        ("StudyDate=20260111-&StudyTime=0200-1300", ["32", "33"]),
+        ("StudyDate=20260110-20260111&StudyTime=2100-0400", ["31", "32"]),
+        ("StudyDate=-20260110", ["31"]),
+        ("StudyTime=10-1400", ["33"]),
+        ("ModalitiesInStudy=MR", ["32"]),
+        ("ModalitiesInStudy=MR,CT&PatientID=Q*", ["31", "32", "33"]),
+        ("StudyDescription=*mri", ["33"]),
+        ('AccessionNumber=""&emptyvaluematching=true&PatientID=Q*', ["32"]),
+        ('ReferringPhysicianName=""&emptyvaluematching=true', ["32"]),
+        ("PatientID=Q1,Q3&multiplevaluematching=true", ["31", "33"]),
+        ("PatientID=Q1%5CQ3&multiplevaluematching=true", ["31", "33"]),
+        ("PatientID=Q1,Q3", []),
+        ("RequestAttributesSequence.ScheduledProcedureStepID=SPS9", ["31"]),
+        ("00400275.00401001=RP*", ["31"]),
+        ("RequestAttributesSequence.ScheduledProcedureStepID=SPS8", []),
+        ("ProcedureCodeSequence.CodeValue=C42", ["33"]),
+        ("ProtocolName=胸部*", ["31"]),
+        ("InstitutionName=first hospital", ["31"]),
+        ("NumberOfStudyRelatedInstances=1&PatientID=Q*", ["31", "32", "33"]),
+        ("PatientBirthDate=19700101-19701231&PatientID=Q2&TimezoneOffsetFromUTC=%2B0800", ["32"]),
+    ],
+)  # fmt: skip
+def test_studies_are_matched_as_the_standard_says(service: Service, query: str, studies: list[str]) -> None:
+    if (
+        "ProtocolName" in query
+        or "InstitutionName" in query
+        or "RequestAttributes" in query
+        or "00400275" in query
+    ):
+        assert found(service, query, "/series") == studies
+    else:
+        assert found(service, query) == studies
+
+
+def test_matching_goes_through_all_six_paths(service: Service) -> None:
+    for path in ("/studies", "/series", "/instances", f"/studies/{ROOT}.31/series",
+                 f"/studies/{ROOT}.31/instances",
+                 f"/studies/{ROOT}.31/series/{ROOT}.31.1/instances"):  # fmt: skip
+        assert found(service, "PatientID=Q1", path) == ["31"], path
+        assert found(service, "PatientID=NOBODY", path) == []
+
+
+@pytest.mark.parametrize("path", REQUIRED)
+def test_every_required_attribute_is_answered_by_default(service: Service, path: str) -> None:
+    rows = service.get(f"{path}?PatientID=Q1").get_json()
+
+    assert [tag for tag in REQUIRED[path] if tag not in rows[0]] == []
+    assert rows[0]["00080201"]["Value"] == ["+0800"]
+    assert list(rows[0]) == sorted(rows[0])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    ["includefield=PatientComments&includefield=ImageType", "includefield=PatientComments%2CImageType",
+     "includefield=00104000,00080008", "includefield=all"],
+)  # fmt: skip
+def test_further_attributes_come_when_they_are_asked_for(service: Service, fields: str) -> None:
+    service.store(
+        part10(dataset(34, PatientID="Q4", PatientComments="note", ImageType=["ORIGINAL", "PRIMARY"]))
+    )
+    rows = service.get(f"/studies/{ROOT}.34/instances?{fields}").get_json()
+
+    assert rows[0]["00104000"]["Value"] == ["note"]
+    assert rows[0]["00080008"]["Value"] == ["ORIGINAL", "PRIMARY"]
+
+
+def test_a_sequence_comes_whole_also_by_the_path_into_it(service: Service) -> None:
+    (row,) = service.get(
+        f"/studies/{ROOT}.31/series?includefield=RequestAttributesSequence.RequestedProcedureID"
+    ).get_json()
+
+    assert row["00400275"]["Value"][0]["00401001"]["Value"] == ["RP7"]
+
+
+def test_a_page_that_is_not_the_last_says_so(service: Service) -> None:
+    first = service.get("/studies?PatientID=Q*&limit=2")
+    rest = service.get("/studies?PatientID=Q*&limit=2&offset=2")
+
+    assert len(first.get_json()) == 2
+    assert first.headers["Warning"].startswith("299 ")
+    assert "offset=2" in first.headers["Warning"]
+    assert "Warning" not in rest.headers
+    assert {row["0020000D"]["Value"][0] for row in first.get_json()}.isdisjoint(
+        row["0020000D"]["Value"][0] for row in rest.get_json()
+    )
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["FooBar=1", "StudyDate=x", "StudyTime=99", "limit=-1", "limit=x", "offset=x", "fuzzymatching=maybe",
+     "StudyInstanceUID=a", "NumberOfStudyRelatedSeries=x", "RequestAttributesSequence.FooBar=1",
+     "SOPInstanceUID=1.2",
+     "emptyvaluematching=1", "StudyDate=20260101-20260102&StudyTime=9-x", "PixelData=1",
+     "includefield=FooBar"],
+)  # fmt: skip
+def test_a_query_that_cannot_be_answered_is_400(service: Service, query: str) -> None:
+    assert service.get(f"/studies?{query}").status_code == 400
+
+
+def test_nothing_found_is_204_and_answers_come_as_xml_and_compressed(service: Service) -> None:
+    assert service.get("/studies?PatientID=NOBODY").status_code == 204
+    xml = parts_of(service.get("/studies?PatientID=Q*", 'multipart/related; type="application/dicom+xml"'))
+    assert len(xml) >= 3
+    assert b"NativeDicomModel" in xml[0][1]
+    packed = service.get("/studies?PatientID=Q*", Accept_Encoding="gzip")
+    assert b"0020000D" in gzip.decompress(packed.data)
+    assert service.get("/studies", "text/plain").status_code == 406
