@@ -11,9 +11,14 @@ from fhir_server.interactions.read import read_resource, vread_resource
 from fhir_server.interactions.search import search_compartment, search_everything, search_type
 from fhir_server.interactions.update import update_matching, update_resource
 from fhir_server.metadata import metadata
+from fhir_server.operations.docref import find_documents
+from fhir_server.operations.document import compose_document
+from fhir_server.operations.everything import everything_of
 from fhir_server.operations.ihe_pix import cross_reference_patient
+from fhir_server.operations.lastn import last_observations
 from fhir_server.operations.match import match_patient
 from fhir_server.operations.process_message import process_message
+from fhir_server.operations.meta import add_meta, delete_meta, meta_of
 from fhir_server.operations.terminology import (
     expand_set,
     find_codes,
@@ -67,6 +72,18 @@ OPERATIONS = (  # R4 3.2.0: on the system, on a type (TYPE for every one), or on
     ("POST", TYPE + "/$validate", validate_resource),
     ("GET", INSTANCE + "/$validate", validate_resource),
     ("POST", INSTANCE + "/$validate", validate_resource),
+    ("GET", INSTANCE + "/$everything", everything_of),
+    ("POST", INSTANCE + "/$everything", everything_of),
+    ("GET", INSTANCE + "/$meta", meta_of),
+    ("GET", INSTANCE + "/_history/<version>/$meta", meta_of),
+    ("POST", INSTANCE + "/$meta-add", add_meta),
+    ("POST", INSTANCE + "/$meta-delete", delete_meta),
+    ("GET", "/Composition/<logical_id>/$document", compose_document),
+    ("POST", "/Composition/<logical_id>/$document", compose_document),
+    ("GET", "/DocumentReference/$docref", find_documents),
+    ("POST", "/DocumentReference/$docref", find_documents),
+    ("GET", "/Observation/$lastn", last_observations),
+    ("POST", "/Observation/$lastn", last_observations),
 )
 
 TERMINOLOGY = (  # R4 4.1: on a type, and on an instance of it; all of them read, so all may be asked by GET

@@ -67,6 +67,12 @@ DECLARED = {
     "* /fhir/ConceptMap/*$*": Needs("ConceptMap.r"),
     "POST /fhir/<resource_type>/$validate": Needs("{type}.r"),
     "* /fhir/<resource_type>/<logical_id>/$validate": Needs("{type}.r"),
+    "* /fhir/<resource_type>/<logical_id>/$everything": Needs("Patient.r"),
+    "GET /fhir/<resource_type>/<logical_id>*$meta": Needs("{type}.r"),
+    "POST /fhir/<resource_type>/<logical_id>/$meta-*": Needs("{type}.u"),
+    "* /fhir/Composition/<logical_id>/$document": Needs("Composition.r"),
+    "* /fhir/DocumentReference/$docref": Needs("DocumentReference.s"),
+    "* /fhir/Observation/$lastn": Needs("Observation.s"),
     "POST /fhir/$closure": Needs("ConceptMap.r"),
     # messages
     "GET /hl7/*": Needs(open_because="describes the service, no data"),
