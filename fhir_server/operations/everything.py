@@ -16,6 +16,7 @@ from records.room import Records
 from records.search import SearchResult
 
 MOST = 1000
+INCLUDE: dict[str, object] = {"mode": "include"}
 COMPARTMENTS = ("Patient", "Encounter")
 
 
@@ -58,7 +59,7 @@ def entries_of(found: SearchResult) -> list[Entry]:
     base = fhir_base()
     return [
         Entry(f"{base}/{each.resource_type}/{each.logical_id}", shown(each), mode)
-        for mode, page in ((MATCH, found.matches), ({"mode": "include"}, found.included))
+        for mode, page in ((MATCH, found.matches), (INCLUDE, found.included))
         for each in page
     ]
 
