@@ -17,8 +17,8 @@ from fhir_server.operations.everything import everything_of
 from fhir_server.operations.ihe_pix import cross_reference_patient
 from fhir_server.operations.lastn import last_observations
 from fhir_server.operations.match import match_patient
-from fhir_server.operations.process_message import process_message
 from fhir_server.operations.meta import add_meta, delete_meta, meta_of
+from fhir_server.operations.process_message import process_message
 from fhir_server.operations.terminology import (
     expand_set,
     find_codes,
