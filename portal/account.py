@@ -26,12 +26,14 @@ from access.bearer import COOKIE, client_address, is_same_origin
 from access.caller import Door
 from access.federation import ProviderUnreachable, providers
 from access.roles import ADMINISTRATORS
-from access.second_factor import WrongCode, awaited, finish_sign_in
+from access.second_factor import TooManyCodes, WrongCode, awaited, finish_sign_in, send_code
 from access.security_keys import RelyingParty, ask_for_key, finish_with_key
 from access.tokens import SESSION, Access, caller_of
 from kernel.errors import CloudfilmError, Forbidden, Unauthenticated
 from kernel.http import STATUS, base_url, room
 from kernel.settings import Settings
+from messaging.room import Messaging
+from messaging.send import SmsSender
 from portal.catalogue import language, say
 
 blp = Blueprint("account", __name__, template_folder="templates")
@@ -103,6 +105,21 @@ def begin() -> AnyResponse:
     except CloudfilmError as refusal:
         return _refused(refusal)
     return _half_signed_in(signed_in) if signed_in.awaits else _signed_in(signed_in.secret)
+
+
+@blp.post("/sign-in/sms")
+def text_message() -> AnyResponse:
+    """Send a code to the phone of who gave the right password."""
+    _require_own_page()
+    half = request.cookies.get(HALF_COOKIE, "")
+    try:
+        send_code(room(Access), SmsSender(room(Messaging)), half, client_address())
+        awaits = awaited(room(Access), half, client_address())
+    except TooManyCodes:
+        return _code_page(say("sign-in.too-many-codes"), 429, awaited(room(Access), half, client_address()))
+    except CloudfilmError as refusal:
+        return _refused(refusal)
+    return _code_page("", 200, awaits, say("sign-in.code-sent"))
 
 
 def relying_party() -> RelyingParty:
@@ -191,10 +208,11 @@ def _half_signed_in(signed_in: SignedIn) -> Response:
     return answer
 
 
-def _code_page(message: str, status: int, awaits: tuple[str, ...]) -> Response:
+def _code_page(message: str, status: int, awaits: tuple[str, ...], notice: str = "") -> Response:
     html = render_template(
         "second_factor.html",
         awaits=awaits,
+        notice=notice,
         say=say,
         language=language(),
         message=message,

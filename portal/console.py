@@ -43,6 +43,7 @@ from access.second_factor import (
 from access.security_keys import keep_key, offer_key
 from access.site import BREAK_GLASS, break_glass, review_glass, unreviewed_glass
 from access.site_documents import (
+    DocumentKind,
     document_history,
     document_kind,
     document_version,
@@ -55,7 +56,7 @@ from access.trail import TrailQuery, search_trail, seen_by
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 from kernel.http import STATUS, room
 from portal.account import HEADERS, relying_party
-from portal.catalogue import language, say
+from portal.catalogue import language, say, texts
 
 blp = Blueprint("console", __name__, template_folder="templates")
 
@@ -300,8 +301,13 @@ def documents(caller: Caller) -> Page:
         for kind in readable_kinds(access, caller):
             version = document_version(session, kind)
             shown = str(version) if version else say("console.default")
-            rows.append(Row((kind.name, kind.about, shown), link=f"/admin/documents/{kind.name}"))
+            rows.append(Row((kind.name, _about(kind), shown), link=f"/admin/documents/{kind.name}"))
     return Page("documents", ("name", "about", "version"), rows)
+
+
+def _about(kind: DocumentKind) -> str:
+    """What a document is for, in this request's language where the catalogue has it."""
+    return texts(language()).get(f"document.{kind.name}", kind.about)
 
 
 @blp.route("/admin/documents/<name>", methods=["GET", "POST"])
@@ -339,7 +345,7 @@ def document(caller: Caller, name: str) -> Page:
     )
     headings = ("version", "at", "by", "comment")
     return Page(
-        "documents", headings, rows, (Form(fields, "console.save"),), message, f"{name}: {kind.about}"
+        "documents", headings, rows, (Form(fields, "console.save"),), message, f"{name}: {_about(kind)}"
     )
 
 

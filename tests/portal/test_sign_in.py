@@ -12,9 +12,11 @@ from access.accounts import create_account, set_certificate
 from access.caller import Caller
 from access.certificate import ensure_certificate
 from access.model import AuditEntry
+from access.second_factor import set_phone
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.web import create_app
 from kernel.clock import SystemClock
+from messaging.model import OutboundMessage
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
@@ -114,3 +116,27 @@ def test_metadata_names_the_authorization_server_for_old_clients(browser: FlaskC
 
     assert named["token"] == "http://localhost/oauth/token"
     assert named["authorize"] == "http://localhost/oauth/authorize"
+
+
+def test_a_code_by_text_message_is_asked_for_on_the_page(rooms: Rooms, operator: Caller) -> None:
+    with rooms.database.transaction() as session:
+        account_id = create_account(
+            rooms.access, session, operator, "caller", "Correct-Horse-7", "radiologist"
+        )
+    set_phone(rooms.access, operator, account_id, "+8613800138000")
+    browser = create_app(rooms).test_client()
+    own_page = {"Sec-Fetch-Site": "same-origin"}
+    begun = browser.post(
+        "/sign-in?lang=en", data={"login": "caller", "password": "Correct-Horse-7"}, headers=own_page
+    )
+    assert "Send a code to my phone" in begun.get_data(as_text=True)
+
+    sent = browser.post("/sign-in/sms?lang=en", headers=own_page)
+    again = browser.post("/sign-in/sms?lang=en", headers=own_page)
+
+    assert "A code is on its way" in sent.get_data(as_text=True)
+    assert again.status_code == 429
+    with rooms.database.snapshot() as session:
+        (queued,) = session.scalars(select(OutboundMessage))
+        assert (queued.channel, queued.template) == ("sms", "sign-in-code")
+    assert create_app(rooms).test_client().post("/sign-in/sms", headers=own_page).status_code == 401
