@@ -304,6 +304,14 @@ def _place(archive: Archive, session: Session, caller: Caller, arrival: _Arrival
     return _receipt(arrival, Outcome.STORED)
 
 
+def place_again(archive: Archive, session: Session, caller: Caller, sealed: Sealed) -> Ingested:
+    """Index an object whose bytes are in the store already, within the caller's transaction."""
+    with archive.blobs.open(sealed.key, sealed.seal) as reader:
+        header = read_header(reader, sealed.size_bytes)
+    document = close_document(archive.blobs.keys, dump_marked(header.attributes))
+    return _place(archive, session, caller, _Arrival(header, sealed, document))
+
+
 def _receipt(arrival: _Arrival, outcome: Outcome, detail: str = "") -> Ingested:
     header = arrival.header
     return Ingested(

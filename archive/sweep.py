@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from archive.blobs.store import BlobInfo
 from archive.model import Hold, Instance
+from archive.removal_model import RemovedInstance
 from archive.renditions_model import Rendition
 from archive.room import Archive
 from kernel.jobs import job
@@ -41,6 +42,8 @@ def _remove(archive: Archive, batch: list[BlobInfo]) -> int:
     with archive.database.snapshot() as session:
         named = set(session.scalars(select(Instance.blob_key).where(Instance.blob_key.in_(keys))))
         named |= set(session.scalars(select(Hold.blob_key).where(Hold.blob_key.in_(keys))))
+        removed = select(RemovedInstance.blob_key).where(RemovedInstance.blob_key.in_(keys))
+        named |= set(session.scalars(removed))
         named |= set(session.scalars(select(Rendition.blob_key).where(Rendition.blob_key.in_(keys))))
     strays = [key for key in keys if key not in named]
     for key in strays:

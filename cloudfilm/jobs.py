@@ -9,6 +9,7 @@ from access.phone_codes import sweep_openings
 from access.rates import sweep_counters
 from access.trail import seal_audit, send_audit
 from archive.copies import copy_study
+from archive.removal import purge_removed
 from archive.renditions import make_renditions
 from archive.rest import rest_study
 from archive.scrub import scrub_share
@@ -25,6 +26,7 @@ from records.custom_parameters import drop_rows, index_documents
 FUNCTIONS = (
     rest_study,
     make_renditions,
+    purge_removed,
     sweep_strays,
     deliver,
     seal_audit,

@@ -5,6 +5,7 @@ import access.model
 import archive.indexed_values
 import archive.model
 import archive.reconcile_model
+import archive.removal_model
 import archive.renditions_model
 import archive.scrub
 import archive.workitem_model
@@ -25,6 +26,7 @@ MODULES = (
     access.model,
     archive.indexed_values,
     archive.model,
+    archive.removal_model,
     archive.renditions_model,
     archive.reconcile_model,
     archive.workitem_model,

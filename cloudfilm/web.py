@@ -16,6 +16,7 @@ import dicomweb.capabilities
 import dicomweb.frames
 import dicomweb.metadata
 import dicomweb.qido
+import dicomweb.removals
 import dicomweb.rendered
 import dicomweb.stow
 import dicomweb.ups
@@ -54,6 +55,7 @@ BLUEPRINTS = (
     (dicomweb.metadata.blp, "/dicomweb"),
     (dicomweb.frames.blp, "/dicomweb"),
     (dicomweb.bulk.blp, "/dicomweb"),
+    (dicomweb.removals.blp, "/dicomweb"),
     (dicomweb.rendered.blp, "/dicomweb"),
     (dicomweb.wado_uri.blp, "/dicomweb"),
     (dicomweb.capabilities.blp, "/dicomweb"),

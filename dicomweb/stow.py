@@ -1,8 +1,11 @@
-"""Store transaction (PS3.18 10.5, STOW-RS): every part of the body goes through `archive.ingest`, one by one.
+"""Store transaction (PS3.18 10.5, STOW-RS): every object of the body goes through `archive.ingest`.
+
+Objects come as parts, alone, or as metadata with bulk data apart; the body may be chunked.
 
 The answer says of each instance what became of it, and is sent only when all of that is durable.
 """
 
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -15,9 +18,19 @@ from access.bearer import current_caller
 from access.caller import STORE_IMAGES, Door
 from archive.ingest import Ingested, Outcome, Refused, ingest_all
 from archive.room import Archive
-from dicomweb.media_types import DICOM, DICOM_JSON, MULTIPART, parse_accept
+from dicomweb.media_types import (
+    DICOM,
+    DICOM_JSON,
+    DICOM_XML,
+    MULTIPART,
+    accepted,
+    negotiate,
+    parse_accept,
+)
 from dicomweb.multipart import MultipartReader
+from dicomweb.native_xml import to_xml
 from dicomweb.service import service_base
+from dicomweb.stow_metadata import objects_of
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
 
@@ -44,7 +57,10 @@ class UnsupportedBody(CloudfilmError):
     kind = Kind.UNSUPPORTED
 
     def __init__(self) -> None:
-        super().__init__(f'Send the objects as {MULTIPART}; type="{DICOM}", or one as {DICOM}.')
+        super().__init__(
+            f'Send {MULTIPART} with type="{DICOM}", "{DICOM_JSON}" or "{DICOM_XML}", or one object as '
+            f"{DICOM}."
+        )
 
 
 @dataclass(slots=True)
@@ -59,6 +75,7 @@ def store(study: str = "") -> Response:
     """Store instances, of any study or of the one in the path (PS3.18 10.5.1)."""
     archive, caller = room(Archive), current_caller(Door.DICOMWEB)
     caller.require(STORE_IMAGES)
+    media_type = answer_type()
     answer = _Answer()
     for outcome in ingest_all(archive, caller, _objects(), study):
         if isinstance(outcome, Ingested):
@@ -66,7 +83,7 @@ def store(study: str = "") -> Response:
         else:
             log.info("an instance was refused: %s", outcome.refusal)
             answer.failed.append(outcome)
-    return _respond(answer)
+    return _respond(answer, media_type)
 
 
 def _objects() -> Iterator[BinaryIO]:
@@ -77,15 +94,25 @@ def _objects() -> Iterator[BinaryIO]:
         return
     if media_type != MULTIPART:
         raise UnsupportedBody
-    if ranges[0].parameters.get("type", DICOM).partition(";")[0].strip().lower() != DICOM:
+    root = ranges[0].parameters.get("type", DICOM).partition(";")[0].strip().lower()
+    if root not in (DICOM, DICOM_JSON, DICOM_XML, "application/json"):
         raise UnsupportedBody
-    for part in MultipartReader(
-        cast(BinaryIO, request.stream), ranges[0].parameters.get("boundary", "")
-    ).parts():
-        yield cast(BinaryIO, part)
+    reader = MultipartReader(cast(BinaryIO, request.stream), ranges[0].parameters.get("boundary", ""))
+    if root == DICOM:
+        for part in reader.parts():
+            yield cast(BinaryIO, part)
+    else:
+        for made in objects_of(reader.parts()):
+            yield io.BytesIO(made)
 
 
-def _respond(answer: _Answer) -> Response:
+def answer_type() -> str:
+    """What the answer comes as. Raises NotAcceptable, before anything is stored."""
+    ranges = accepted(request.headers.get("Accept"), request.args.get("accept"))
+    return negotiate(ranges, (DICOM_JSON, "application/json", DICOM_XML))
+
+
+def _respond(answer: _Answer, media_type: str) -> Response:
     """The Store Instances Response (PS3.18 10.5.3, annex I): 200 all, 202 some, 409 none."""
     base = service_base()
     body: dict[str, Any] = {}
@@ -103,7 +130,8 @@ def _respond(answer: _Answer) -> Response:
     if not answer.failed and not answer.stored:
         status = 400
     held = any(receipt.outcome is Outcome.HELD for receipt in answer.stored)
-    return Response(json.dumps(body), 202 if status == 200 and held else status, mimetype=DICOM_JSON)
+    content = to_xml(body) if media_type == DICOM_XML else json.dumps(body).encode()
+    return Response(content, 202 if status == 200 and held else status, mimetype=media_type)
 
 
 def _reference(sop_class_uid: str, sop_instance_uid: str) -> dict[str, Any]:

@@ -152,6 +152,7 @@ class ArchiveSettings:
     default_results: int = 1000  # rows when the client names no limit
     workitem_days: int = 400  # a workitem that ended is kept this long
     scrub_days: float = 30.0  # within so many days every object is read and proven once; 0: never
+    removed_days: int = 30  # what was removed can be brought back for so long; then its bytes go
     refuse_broad_search: bool = False  # 413 for a search without a limit that finds more than max_results
     cache_bytes: int = 2147483648  # of rendered images that are kept ready, below the data directory
     renditions_after_s: float = 5.0  # web renditions are begun this long after a study came to rest

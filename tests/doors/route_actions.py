@@ -29,6 +29,9 @@ DECLARED = {
     "GET /dicomweb/studies/<study>/instances": Needs("ImagingStudy.s"),
     "GET /dicomweb/studies/<study>/series/<series>/instances": Needs("ImagingStudy.s"),
     "GET /dicomweb/studies/<study>*": Needs("ImagingStudy.r"),
+    "DELETE /dicomweb/studies/<study>*": Needs("ImagingStudy.d"),
+    "POST /dicomweb/studies/<study>*/reject/<reason>": Needs("ImagingStudy.d"),
+    "* /dicomweb/removals*": Needs("ImagingStudy.d"),
     "GET /dicomweb/wado": Needs("ImagingStudy.r"),
     "GET /dicomweb/capabilities": Needs(open_because="what the service can do (PS3.18 8.9)"),
     # workitems
