@@ -4,14 +4,15 @@ A change writes the messages that follow from it, within the transaction of the 
 node by node, in their order. A node that does not answer is tried again later and holds up nobody else; a
 message that it refuses is set apart with its reason, and the next one goes.
 
-ORU^R01 (RAD-28), ORM^O01 with status (RAD-42), ADT^A31 (PIX update notification, ITI-10), ADT^A40.
+ORU^R01 (RAD-28), ORM^O01 with status (RAD-42), OMI^O23 (RAD-4), ADT^A31 (PIX update notification, ITI-10) and
+ADT^A40.
 """
 
 import hashlib
 import secrets
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -48,14 +49,16 @@ class NodeSilent(CloudfilmError):
 
 def follow_for_nodes(mpi: Mpi, session: Session, change: Change) -> None:
     """Queue the messages that follow from a change, for each node that asked for their topic."""
-    topic, build = MESSAGES[change.kind]
-    nodes = session.scalars(select(Hl7Subscription.node).where(Hl7Subscription.topic == topic)).all()
-    if not nodes:
-        return
-    built = build(mpi, session, change)
-    if built is None:
-        return
-    message_type, segments = built
+    for topic, build in MESSAGES[change.kind]:
+        nodes = session.scalars(select(Hl7Subscription.node).where(Hl7Subscription.topic == topic)).all()
+        built = build(mpi, session, change) if nodes else None
+        if built is not None:
+            _queue(mpi, session, change, nodes, *built)
+
+
+def _queue(
+    mpi: Mpi, session: Session, change: Change, nodes: Sequence[str], message_type: str, segments: list[str]
+) -> None:
     for node in nodes:
         control_id = hashlib.sha256(f"{change.seq}|{node}|{secrets.token_hex(4)}".encode()).hexdigest()[:20]
         msh = segment(
@@ -119,6 +122,19 @@ def _order(mpi: Mpi, session: Session, change: Change) -> Built:
     return "ORM^O01^ORM_O01", [_pid([said]), orc, obr]
 
 
+def _imaging_order(mpi: Mpi, session: Session, change: Change) -> Built:
+    """The same as OMI^O23 (IHE RAD-4), with what a modality needs to know."""
+    built = _order(mpi, session, change)
+    order = present_document(session, "ServiceRequest", change.subject)
+    if built is None or order is None:
+        return None
+    _, (pid, orc, obr) = built
+    details = [each.get("coding", [{}])[0].get("code", "") for each in order.get("orderDetail", [])]
+    requisition = order.get("requisition", {}).get("value", "")
+    ipc = (accession_number_of(order), requisition, study_uid_of(order), "", *details[:1])
+    return "OMI^O23^OMI_O23", [pid, orc, obr, segment("IPC", *map(escape, ipc))]
+
+
 def _link(mpi: Mpi, session: Session, change: Change) -> Built:
     rows = session.scalars(
         select(PatientRecord)
@@ -138,13 +154,14 @@ def _merge(mpi: Mpi, session: Session, change: Change) -> Built:
     return "ADT^A40^ADT_A39", ["EVN", _pid([demographics_of(mpi, new)]), mrg]
 
 
-MESSAGES: dict[str, tuple[str, Callable[[Mpi, Session, Change], Built]]] = {
-    "report-filed": ("reports", _report),
-    "order-changed": ("orders", _order),
-    "patient-linked": ("patients", _link),
-    "patient-merged": ("patients", _merge),
+Build = Callable[[Mpi, Session, Change], Built]
+MESSAGES: dict[str, tuple[tuple[str, Build], ...]] = {  # kind of change -> who is told, and how
+    "report-filed": (("reports", _report),),
+    "order-changed": (("orders", _order), ("imaging-orders", _imaging_order)),
+    "patient-linked": (("patients", _link),),
+    "patient-merged": (("patients", _merge),),
 }
-TOPICS = tuple(dict.fromkeys(topic for topic, _ in MESSAGES.values()))
+TOPICS = tuple(dict.fromkeys(topic for rows in MESSAGES.values() for topic, _ in rows))
 
 
 def _number(document: dict[str, Any], type_: str) -> str:

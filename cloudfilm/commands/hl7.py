@@ -117,7 +117,7 @@ def outbound(context: Any, limit: int) -> None:
 @click.option("--off", is_flag=True, help="No longer.")
 @click.pass_obj
 def subscribe(context: Any, node: str, topic: str, off: bool) -> None:
-    """Tell a node of reports, of the states of orders, or of who is who (PIX notification)."""
+    """Tell a node of reports, of orders (as ORM or OMI), or of who is who (PIX notification)."""
     with context.rooms.database.transaction() as session:
         row = session.merge(Hl7Subscription(node=node, topic=topic))
         if off:

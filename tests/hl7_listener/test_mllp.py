@@ -1,9 +1,16 @@
 """The listener as others meet it: over a socket, on a real server."""
 
+import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import hl7
+from hl7.client import MLLPClient
 
 from hl7_listener.mllp import frame
 from tests.builders_hl7 import PID, adt_a04, omi_o23, oru_r01
@@ -69,8 +76,8 @@ def test_noise_is_answered_negatively_and_the_connection_goes_on(live_server: Li
         assert codes(client, 1) == ["AA"]
 
 
-def test_a_large_report_is_taken(live_server: LiveServer) -> None:
-    pdf = "JVBERi0x" * 1_000_000
+def test_a_report_of_50_megabytes_is_taken(live_server: LiveServer) -> None:
+    pdf = "JVBERi0x" * 6_250_000
     raw = (
         oru_r01().rstrip(b"\r")
         + b"\rOBX|3|ED|PDF^Report||^Application^PDF^Base64^"
@@ -80,6 +87,21 @@ def test_a_large_report_is_taken(live_server: LiveServer) -> None:
     with connected(live_server) as client:
         client.sendall(frame(raw))
         assert codes(client, 1) == ["AA"]
+
+
+def test_the_client_of_python_hl7_is_answered(live_server: LiveServer) -> None:
+    with MLLPClient("127.0.0.1", live_server.mllp_port) as client:
+        answer = hl7.parse(client.send_message(adt_a04().decode()).decode())
+    assert str(answer["MSA.F1.R1"]) == "AA"
+
+
+def test_mllp_send_sends_a_file_of_messages(live_server: LiveServer, tmp_path: Path) -> None:
+    file = tmp_path / "messages.hl7"
+    file.write_bytes(frame(adt_a04(control_id="F1")) + frame(adt_a04(control_id="F2")))
+    program = Path(sys.executable).with_name("mllp_send")
+    arguments = [str(program), "--file", str(file), "--port", str(live_server.mllp_port), "127.0.0.1"]
+    sent = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
+    assert [line[:9] for line in re.findall("MSA.AA.F[12]", sent.stdout)] == ["MSA|AA|F1", "MSA|AA|F2"]
 
 
 def test_an_order_is_read_as_a_service_request_over_fhir(live_server: LiveServer) -> None:
@@ -105,3 +127,8 @@ def test_what_was_acknowledged_survives_a_power_cut(live_server: LiveServer) -> 
     listed = live_server.command("hl7", "list", "--limit", "200").stdout
     assert acknowledged
     assert [each for each in acknowledged if each not in listed] == []
+    live_server.start()
+    with connected(live_server) as client:  # the sender that got no answer sends again
+        client.sendall(frame(adt_a04(PID.replace("1001", "CUTLAST"), control_id="CUTLAST")))
+        assert codes(client, 1) == ["AA"]
+    assert live_server.command("hl7", "list", "--limit", "200").stdout.count("CUTLAST") == 1

@@ -77,10 +77,12 @@ def test_reports_orders_and_links_are_told_in_order(sender: Sender, rooms: Rooms
     sender.settle()
     deliver(rooms.access, "EMR")
     told = [each.message_code + "^" + each.trigger_event for each in listener.received]
-    assert told[:3] == ["ORM^O01", "ORU^R01", "ADT^A31"]
+    assert told[:4] == ["ORM^O01", "OMI^O23", "ORU^R01", "ADT^A31"]
     assert "ADT^A40" in told
-    assert "77^^^EMR2" in listener.received[2].first("PID").raw(3)
-    assert listener.received[1].first("OBR").get(18) == "A0001"
+    assert "77^^^EMR2" in listener.received[3].first("PID").raw(3)
+    assert listener.received[2].first("OBR").get(18) == "A0001"
+    assert listener.received[1].first("IPC").get(1) == "A0001"
+    assert listener.received[1].first("IPC").get(5) == "CT"
     assert {state for _, state in states(rooms)} == {"refused" if listener.refusal else "sent"}
 
 
