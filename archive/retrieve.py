@@ -58,13 +58,14 @@ class StoredInstance:
     seal: Seal
     frames: bytes  # archive.frame_index, packed
     patient_logical_id: str
+    source: str  # the principal who brought it
 
 
 COLUMNS = (
     Instance.id, Study.study_instance_uid, Series.series_instance_uid, Instance.sop_instance_uid,
     Instance.sop_class_uid, Instance.transfer_syntax_uid, Instance.instance_number, Instance.number_of_frames,
     Instance.size_bytes, Instance.sha256, Instance.blob_key, Instance.seal, Instance.frames,
-    Study.patient_logical_id,
+    Study.patient_logical_id, Instance.source,
 )  # fmt: skip
 SEAL_AT = 11  # of Instance.seal in COLUMNS
 
@@ -136,6 +137,8 @@ class Selection:
     studies: tuple[str, ...] = ()
     series: tuple[str, ...] = ()
     instances: tuple[str, ...] = ()
+    newer_than: int = 0  # rows behind this one only
+    by_arrival: bool = False  # in the order of their rows, in place of that of their numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,8 @@ def find_selected(archive: Archive, caller: Caller, selection: Selection) -> Ite
     """The instances of a selection, study by study, in the order of series and instance numbers, read page
     by page. None is no error: a retrieval of nothing succeeds."""
     caller.require(READ_IMAGES)
-    order = (Study.id, Series.series_number, Series.id, Instance.instance_number, Instance.id)
+    by_number = (Study.id, Series.series_number, Series.id, Instance.instance_number, Instance.id)
+    order = (Instance.id,) if selection.by_arrival else by_number
     statement = within(_selected(selection, *COLUMNS), caller.reach).order_by(*order)
     found, noted = 0, ""
     while True:
@@ -185,6 +189,8 @@ def _selected(selection: Selection, *columns: Any) -> Select[*tuple[Any, ...]]:
         .join(Series, Series.id == Instance.series_id)
         .join(Study, Study.id == Instance.study_id)
     )
+    if selection.newer_than:
+        statement = statement.where(Instance.id > selection.newer_than)
     if selection.patient_id:
         statement = statement.where(Study.patient_id == selection.patient_id)
     for column, uids in (

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from archive.keys import SEARCH_KEYS, Level, Matching
+from cloudfilm.dicom_conformance import conformance_document
 from kernel import settings as settings_module
 from kernel.settings import Settings
 
@@ -104,6 +105,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "settings.md": settings_document,
     "search-keys.md": search_keys_document,
     "commands.md": commands_document,
+    "dicom-conformance.md": conformance_document,
 }
 
 

@@ -7,6 +7,7 @@ import access.share_policy
 import archive.renditions
 import archive.scheduling
 import archive.storage_policy
+import dimse.forwarding
 import messaging.gateways
 import records.accession_numbers
 import records.validate
@@ -22,4 +23,5 @@ DOCUMENTS: tuple[DocumentKind, ...] = (
     archive.renditions.RENDITIONS,
     access.share_policy.SHARING,
     messaging.gateways.GATEWAYS,
+    dimse.forwarding.FORWARDING,
 )

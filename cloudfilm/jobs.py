@@ -18,6 +18,8 @@ from archive.sweep import sweep_strays
 from archive.workitems import forget_workitems
 from cloudfilm.backup import back_up_when_due
 from cloudfilm.rooms import Rooms
+from dimse.forwarding import forward, forward_waiting
+from edge.pull import go_on
 from hl7_listener.outbound import deliver
 from kernel.jobs import Job, declared
 from messaging.send import deliver_message
@@ -29,6 +31,9 @@ FUNCTIONS = (
     purge_removed,
     sweep_strays,
     deliver,
+    forward,
+    forward_waiting,
+    go_on,
     seal_audit,
     send_audit,
     forget_workitems,

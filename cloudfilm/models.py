@@ -10,6 +10,8 @@ import archive.renditions_model
 import archive.scrub
 import archive.workitem_model
 import cloudfilm.backup_model
+import dimse.model
+import edge.model
 import hl7_listener.continuation
 import hl7_listener.model
 import hl7_listener.sequence
@@ -28,6 +30,8 @@ MODULES = (
     archive.model,
     archive.removal_model,
     archive.renditions_model,
+    dimse.model,
+    edge.model,
     archive.reconcile_model,
     archive.workitem_model,
     archive.scrub,

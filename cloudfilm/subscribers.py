@@ -11,6 +11,7 @@ from archive.shares import follow_for_shares
 from archive.storage_policy import follow_arrivals
 from archive.workitem_orders import follow_orders
 from cloudfilm.rooms import Rooms
+from dimse.forwarding import follow_for_forwarding
 from hl7_listener.outbound import MESSAGES, follow_for_nodes
 from hl7_listener.provenance import follow_messages
 from kernel.changes import Subscriber
@@ -55,6 +56,11 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             "workitems",
             frozenset({"resource-created", "resource-updated", "resource-deleted"}),
             lambda session, change: follow_orders(rooms.archive, session, change),
+        ),
+        Subscriber(
+            "forwarding",
+            frozenset({"study-rested"}),
+            lambda session, change: follow_for_forwarding(rooms.dimse, session, change),
         ),
         Subscriber(
             "report-binding",

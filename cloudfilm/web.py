@@ -41,7 +41,7 @@ import portal.staff_shares
 import portal.ui_files
 import portal.wechat
 from access.share_door import ShareDoor
-from cloudfilm import health
+from cloudfilm import dicom_conformance, health
 from cloudfilm.rooms import Rooms
 from kernel.errors import CloudfilmError
 from kernel.http import PREFIX, problem
@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 
 BLUEPRINTS = (
     (health.blp, ""),
+    (dicom_conformance.blp, ""),
     (dicomweb.qido.blp, "/dicomweb"),
     (dicomweb.wado.blp, "/dicomweb"),
     (dicomweb.metadata.blp, "/dicomweb"),

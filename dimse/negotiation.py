@@ -65,6 +65,17 @@ def congested() -> Rejection:
     return Rejection("temporary congestion", TRANSIENT, BY_PRESENTATION, 1)
 
 
+REJECTIONS = (
+    unsupported_protocol,
+    unsupported_application_context,
+    unknown_calling,
+    unknown_called,
+    too_many,
+    congested,
+)
+"""Every one that there is; the conformance statement reads this."""
+
+
 def check_request(request: AssociateRequest, ae_title: str) -> None:
     """Refuse what is not for us. Raises Rejection."""
     if not request.protocol_version & 1:

@@ -11,7 +11,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,8 +24,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from access.audit import DONE, FAILED, note
 from access.caller import EVERYTHING, Caller, Door, Principal, PrincipalKind, Reach
 from access.nodes import NodePeer, find_node
+from archive.retrieve import Selection, find_selected, survey
 from dimse.associate import (
     AssociateRequest,
     ContextResult,
@@ -39,10 +41,10 @@ from dimse.association import Association, Context, Message
 from dimse.command import Operation, Value
 from dimse.conversion import PLAIN
 from dimse.identifier import encode_identifier, read_identifier
-from dimse.sending import Outgoing, choose_context, send_instance
-from dimse.service import Dimse, perform
+from dimse.sending import Counts, Outgoing, as_stored, choose_context, send_instance
+from dimse.service import AskedService, Dimse, perform
 from dimse.statuses import CANCELLED, PROCESSING_FAILURE, SOP_CLASS_NOT_SUPPORTED, SUCCESS, is_pending
-from dimse.store import STORAGE_SYNTAXES, on_store
+from dimse.store import STORAGE_SOP_CLASSES, STORAGE_SYNTAXES, on_store
 from dimse.upper_layer import AssociationEnded, BrokenOff, PduType, UpperLayer
 from kernel.errors import CloudfilmError, Kind
 from kernel.tls import client_context
@@ -306,13 +308,17 @@ def _context_of(association: Association, sop_class: str) -> Context:
     raise PeerRejected(association.node.ae_title, "it does not accept this service")
 
 
-def find(dimse: Dimse, node: NodePeer, identifier: Dataset, sop_class: str = FIND) -> Iterator[Dataset]:
+def find(
+    dimse: Dimse, node: NodePeer, identifier: Dataset, sop_class: str = FIND
+) -> Generator[Dataset, None, None]:
     """C-FIND: every match as it comes in. Raises PeerRefused and what `associated` raises."""
     with associated(dimse, node, [(sop_class, PLAIN)]) as association:
         yield from find_over(association, identifier, sop_class)
 
 
-def find_over(association: Association, identifier: Dataset, sop_class: str = FIND) -> Iterator[Dataset]:
+def find_over(
+    association: Association, identifier: Dataset, sop_class: str = FIND
+) -> Generator[Dataset, None, None]:
     """C-FIND over an association that is open. Left early, it is cancelled."""
     context = _context_of(association, sop_class)
     command: dict[str, Value] = {
@@ -527,3 +533,37 @@ class Sender:
                 self._throttle.pause(outgoing.size_bytes)
                 return status
         return PROCESSING_FAILURE
+
+
+def send_selection(dimse: Dimse, caller: Caller, node: NodePeer, selection: Selection) -> Counts:
+    """Send instances of ours to a node and count how it went. Raises what `open_association` raises."""
+    found = survey(dimse.archive, caller, selection)
+    counts = Counts(found.instances)
+    studies: dict[str, None] = {}
+    with Sender(dimse, node, found.forms) as sender:
+        for stored in find_selected(dimse.archive, caller, selection):
+            studies[stored.study_instance_uid] = None
+            counts.count(stored.sop_instance_uid, sender.send(as_stored(dimse.archive, stored)))
+    note_sent(dimse, caller, studies, counts, node.ae_title)
+    return counts
+
+
+def note_sent(dimse: Dimse, caller: Caller, studies: Iterable[str], counts: Counts, destination: str) -> None:
+    """Say in the audit trail what was given to whom, for each study."""
+    said = f"to {destination}: {counts.completed + counts.warnings} sent, {counts.failed} failed"
+    with dimse.access.database.transaction() as session:
+        for study in studies:
+            note(
+                session, dimse.clock, caller, "send ImagingStudy", study,
+                outcome=FAILED if counts.failed else DONE, detail=said,
+            )  # fmt: skip
+
+
+ASKED_SERVICES = (
+    AskedService("Verification", "PS3.4 A", (str(Verification),), (Operation.C_ECHO,)),
+    AskedService("Storage", "PS3.4 B", STORAGE_SOP_CLASSES, (Operation.C_STORE,), STORAGE_SYNTAXES),
+    AskedService("Query", "PS3.4 C", (FIND,), (Operation.C_FIND,)),
+    AskedService("Retrieve", "PS3.4 C", (GET,), (Operation.C_GET,)),
+    AskedService("Retrieve (move)", "PS3.4 C", (MOVE,), (Operation.C_MOVE,)),
+)
+"""What we ask of others; the conformance statement reads this."""

@@ -7,7 +7,7 @@ not hold up the others: its UID is on the list of the last response.
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
@@ -24,14 +24,13 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from access.audit import DONE, FAILED, note
 from archive.query import InvalidMatch, parse_uids
 from archive.retrieve import Selection, StoredInstance, find_selected, survey
 from dimse.association import Association, Message
 from dimse.command import Operation
 from dimse.extraction import FrameRequest, as_frames, parse_frame_request, without_bulk_data
 from dimse.identifier import InvalidIdentifier, encode_attributes, read_identifier
-from dimse.peers import Sender, UnknownPeer, known_peer
+from dimse.peers import Sender, UnknownPeer, known_peer, note_sent
 from dimse.sending import Counts, Outgoing, as_stored, choose_context, send_instance
 from dimse.service import Dimse, Service
 from dimse.statuses import (
@@ -181,7 +180,7 @@ def _perform_all(
         if counts.remaining and time.monotonic() - told_at >= TELL_EVERY_S:
             told_at = time.monotonic()
             association.respond(request, PENDING, None, **counts.elements(remaining=True))
-    _note(dimse, association, studies, counts, destination)
+    note_sent(dimse, association.caller, studies, counts, destination or association.calling)
     _finish(association, request, final or _final_status(counts), counts, comment)
 
 
@@ -212,20 +211,6 @@ def _finish(
             {"00080058": {"vr": "UI", "Value": listed}}, (), request.context.transfer_syntax
         )
     association.respond(request, status, failed, **elements)
-
-
-def _note(
-    dimse: Dimse, association: Association, studies: Iterable[str], counts: Counts, destination: str
-) -> None:
-    """Say in the audit trail what was given to whom, for each study."""
-    said = f"{counts.completed + counts.warnings} sent, {counts.failed} failed"
-    detail = f"to {destination or association.calling}: {said}"
-    with dimse.access.database.transaction() as session:
-        for study in studies:
-            note(
-                session, dimse.clock, association.caller, "send ImagingStudy", study,
-                outcome=FAILED if counts.failed else DONE, detail=detail,
-            )  # fmt: skip
 
 
 FRAME_MODELS = frozenset({str(CompositeInstanceRootRetrieveGet), str(CompositeInstanceRootRetrieveMove)})

@@ -54,6 +54,17 @@ class Service:
     extended_is_told: bool = False  # it is told as it is, whatever is proposed, and not agreed byte by byte
 
 
+@dataclass(frozen=True, slots=True)
+class AskedService:
+    """A service class in the role of SCU."""
+
+    name: str
+    standard: str
+    sop_classes: tuple[str, ...]
+    operations: tuple[Operation, ...]
+    transfer_syntaxes: tuple[str, ...] = PLAIN_SYNTAXES
+
+
 def perform(dimse: Dimse, association: Association, request: Message, handler: Handler) -> None:
     """Let a handler answer a request; what it refuses, and what fails in it, becomes a status."""
     try:

@@ -59,10 +59,10 @@ class Storescp:
 
 
 @contextmanager
-def storescp(folder: Path, ae_title: str, *options: str) -> Iterator[Storescp]:
+def storescp(folder: Path, ae_title: str, *options: str, port: int = 0) -> Iterator[Storescp]:
     """A destination on a free port until the block ends. Without options it takes no compressed syntax."""
     folder.mkdir(parents=True, exist_ok=True)
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     with folder.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen(
             [DCMTK + "storescp", "-v", *options, "-aet", ae_title, "-od", str(folder), str(port)],

@@ -131,6 +131,7 @@ DECLARED = {
     "GET /assets/*": Needs(open_because="styles and scripts"),
     "GET /ui/*": Needs(open_because="scripts of the pages"),
     "GET /ohif/*": Needs(open_because="the viewer's program; its data has its own routes"),
+    "GET /conformance/dicom": Needs(open_because="what the server can do (PS3.2)"),
     "GET /healthz": Needs(open_because="whether it is alive, no data"),
     "GET /readyz": Needs(open_because="whether it is ready, no data"),
     "GET /metrics": Needs(open_because="counts, kept inside by the proxy"),
