@@ -191,10 +191,8 @@ def find(context: Any, ae_title: str, keys: tuple[str, ...], level: str, limit: 
     found = peers.find(dimse, peers.known_peer(dimse, ae_title), identifier)
     with closing(found):
         for answer in islice(found, limit):
-            values = (
-                str(answer.get(element.keyword, "") or "-") for element in identifier if element.keyword
-            )
-            click.echo("  ".join(values))
+            values = (answer.get(keyword) for keyword in columns)
+            click.echo("  ".join(str(value) if value else "-" for value in values))
 
 
 def _identifier(level: str, keys: tuple[str, ...]) -> Dataset:
