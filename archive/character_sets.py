@@ -80,9 +80,8 @@ class TextDecoder:
         if raw.isascii() and b"\x1b" not in raw:
             return raw.decode("ascii")
         if self._extensions and b"\x1b" in raw:
-            return str(
-                pydicom.charset.decode_bytes(raw, self._extensions, {ord(each) for each in delimiters})
-            )
+            text = pydicom.charset.decode_bytes(raw, self._extensions, {ord(each) for each in delimiters})
+            return without_escapes(str(text))
         for codec in self._extensions[1:]:  # some writers leave the escape sequences out
             if codec in UNESCAPED and (text := _strictly(raw, UNESCAPED[codec])) is not None:
                 self.repairs["text without escape sequences read as its code extension"] = None
@@ -115,6 +114,11 @@ class TextDecoder:
     def _note(self, codec: str) -> None:
         declared = "/".join(self.terms) or "nothing"
         self.repairs[f"text declared as {declared} read as {'GBK' if codec != 'utf_8' else 'UTF-8'}"] = None
+
+
+def without_escapes(text: str) -> str:
+    """A text as pydicom decodes ISO 2022 IR 58, which leaves that set's escape sequence in it."""
+    return text.replace("\x1b$)A", "")
 
 
 def _strictly(raw: bytes, codec: str) -> str | None:

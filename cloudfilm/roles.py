@@ -36,7 +36,7 @@ from kernel.jobs import Worker, enqueue_scheduled
 from kernel.logs import set_up_logs
 from kernel.metrics import process_ended, serve_figures, share_figures
 from kernel.rq_queue import RqQueue
-from kernel.settings import DimseSettings, MllpSettings, PushSettings, Settings, WebSettings
+from kernel.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -145,24 +145,24 @@ def run_role(name: str, settings: Settings) -> None:
 
 def require_free_ports(settings: Settings, roles: tuple[str, ...]) -> None:
     """Raise InvalidSetting for a port that another program listens on, before anything is begun."""
-    doors: dict[str, WebSettings | DimseSettings | MllpSettings | PushSettings] = {
-        "web": settings.web,
-        "push": settings.push,
-        "dimse": settings.dimse,
-        "mllp": settings.mllp,
-    }
-    for role, door in doors.items():
-        if role not in roles or not getattr(door, "enabled", True):
+    doors = (  # role, name of the setting, address, port
+        ("web", "web.port", settings.web.host, settings.web.port),
+        ("push", "push.port", settings.push.host, settings.push.port if settings.push.enabled else 0),
+        ("dimse", "dimse.port", settings.dimse.host, settings.dimse.port),
+        ("dimse", "dimse.tls_port", settings.dimse.host, settings.dimse.tls_port),
+        ("mllp", "mllp.port", settings.mllp.host, settings.mllp.port if settings.mllp.enabled else 0),
+    )
+    for role, name, host, port in doors:
+        if role not in roles or not port:
             continue
-        name = f"{role}.port"
-        family = socket.AF_INET6 if ":" in door.host else socket.AF_INET
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((door.host, door.port))
+                probe.bind((host, port))
             except OSError as failure:
                 remedy = f"{failure.strerror}; stop what listens there, or choose another with CLOUDFILM_"
-                raise InvalidSetting(name, door.port, remedy + name.upper().replace(".", "__")) from None
+                raise InvalidSetting(name, port, remedy + name.upper().replace(".", "__")) from None
 
 
 class Supervisor:

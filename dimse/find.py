@@ -17,7 +17,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
 )
 
-from archive.character_sets import TextDecoder
+from archive.character_sets import TextDecoder, without_escapes
 from archive.documents import parse_marked
 from archive.keys import KEY_BY_TAG, RETRIEVE_URL, Level, Matching
 from archive.query import Match, Query
@@ -123,7 +123,7 @@ def parse_identifier(identifier: Dataset, agreed: Agreement = NOTHING_AGREED, zo
     if level is None:
         raise InvalidIdentifier("has no Query/Retrieve Level that is known")
     matches, include = [], set()
-    declares = "SpecificCharacterSet" in identifier
+    terms = _values(identifier.get("SpecificCharacterSet"))
     for element in identifier:
         tag = f"{element.tag:08X}"
         key = KEY_BY_TAG.get(tag)
@@ -133,7 +133,7 @@ def parse_identifier(identifier: Dataset, agreed: Agreement = NOTHING_AGREED, zo
             include.add(tag)
         if key is None or key.matching is Matching.NONE or element.VR == "SQ":
             continue
-        text = _text(element.value) if declares else undeclared(_text(element.value))
+        text = as_meant(_text(element.value), terms)
         if text and key.level <= max(level, Level.STUDY):
             values = tuple(text.split("\\")) if key.matching is not Matching.UID else (text,)
             matches.append(Match(key, values, is_empty=text == EMPTY))
@@ -142,10 +142,13 @@ def parse_identifier(identifier: Dataset, agreed: Agreement = NOTHING_AGREED, zo
     return Query(level, tuple(matches), include=frozenset(include), fuzzy=agreed.fuzzy)
 
 
-def undeclared(text: str) -> str:
-    """A text whose character set the asker left out, read as a header's would be: as UTF-8 or GBK."""
+def as_meant(text: str, terms: list[str]) -> str:
+    """A text whose character set the asker left out, or whose code extensions it did not write, read as a
+    header's would be: as UTF-8 or GBK, as the extension."""
+    if terms and not any(term.startswith("ISO 2022") for term in terms):
+        return text
     try:
-        return TextDecoder.of([]).decode(text.encode("latin_1"))
+        return TextDecoder.of(terms).decode(text.encode("latin_1"))
     except UnicodeEncodeError:
         return text
 
@@ -158,8 +161,8 @@ def _values(value: Any) -> list[str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, MultiValue):
-        return "\\".join(str(each) for each in value)
-    return "" if value is None else str(value).strip()
+        return without_escapes("\\".join(str(each) for each in value))
+    return "" if value is None else without_escapes(str(value)).strip()
 
 
 QUERY = Service(

@@ -6,6 +6,7 @@ between: a query may have tens of thousands of answers. What comes in is read by
 
 import base64
 import binascii
+import re
 import struct
 import warnings
 from collections.abc import Callable, Mapping
@@ -96,14 +97,26 @@ def _ascii(text: str) -> bytes:
     return text.encode("ascii")
 
 
+ESCAPED = {  # multi-byte sets in G1, by the escape sequence that begins each part of a text (PS3.5 6.1.2.5.3)
+    "ISO 2022 IR 58": (b"\x1b$)A", "gb2312"),
+    "ISO 2022 IR 149": (b"\x1b$)C", "euc_kr"),
+}
+PART = re.compile(r"([\\^=\r\n\f\t])")  # what resets code extensions, kept by the split
+
+
 def _extended(terms: tuple[str, ...]) -> Encode:
-    """Code extensions (PS3.5 6.1.2.5): each component of a name begins with the first character set."""
+    """Code extensions (PS3.5 6.1.2.5): each part of a text begins with the first character set."""
+    known = next((ESCAPED[term] for term in terms if term in ESCAPED), None)
     encodings = pydicom.charset.convert_encodings([term or "ISO_IR 6" for term in terms])
     decoder = TextDecoder.of(list(terms))
 
     def encode(text: str) -> bytes:
         if text.isascii():
             return text.encode()
+        if known is not None:
+            escape, codec = known
+            parts = (part if part.isascii() else escape + part.encode(codec) for part in PART.split(text))
+            return b"".join(part if isinstance(part, bytes) else part.encode() for part in parts)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it could not hold, which is seen by reading it again
             encoded = b"\\".join(PersonName(part).encode(encodings) for part in text.split("\\"))

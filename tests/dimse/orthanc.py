@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 
+from tests.dimse.peers import add_node
 from tests.live import LiveServer, free_ports
 
 PROGRAM = which("Orthanc") or "/usr/sbin/Orthanc"
@@ -74,7 +75,7 @@ def orthanc_beside(server: LiveServer, folder: Path) -> Iterator[Orthanc]:
                 assert process.poll() is None, (folder / "orthanc.log").read_text()
                 assert time.monotonic() < deadline, "Orthanc does not answer"
                 time.sleep(0.1)
-        server.command("node", "add", peer.ae_title, "--host", "127.0.0.1", "--port", str(dicom_port))
+        add_node(server, peer.ae_title, dicom_port)
         yield peer
     finally:
         process.terminate()

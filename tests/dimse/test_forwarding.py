@@ -12,11 +12,13 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
+from sqlalchemy import select
 
 from dimse.forwarding import InvalidForwarding, parse_forwarding
+from dimse.model import Forwarding
 from dimse.schedule import parse_window
 from tests.builders import ROOT, ct_slice
-from tests.dimse.peers import Storescp, storescp
+from tests.dimse.peers import Storescp, add_node, rooms_beside, storescp
 from tests.live import LiveServer, live_server_in
 
 WITHIN_S = 60
@@ -42,6 +44,21 @@ def send(server: LiveServer, calling: str, *instances: tuple[int, int], modality
     association.release()
 
 
+def sent(server: LiveServer, node: str) -> list[str]:
+    """The studies that a node was sent whole."""
+    with rooms_beside(server) as rooms, rooms.database.snapshot() as session:
+        chosen = select(Forwarding.study_instance_uid).where(
+            Forwarding.node == node, Forwarding.state == "sent"
+        )
+        return list(session.scalars(chosen))
+
+
+def error_of(server: LiveServer, node: str) -> str:
+    """What went wrong with the node last."""
+    with rooms_beside(server) as rooms, rooms.database.snapshot() as session:
+        return session.scalar(select(Forwarding.error).where(Forwarding.node == node)) or ""
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server whose studies come to rest at once."""
@@ -53,7 +70,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 def target(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storescp]:
     """The node AI1, to which a rule sends every CT."""
     with storescp(tmp_path_factory.mktemp("target") / "in", "AI1") as running:
-        server.command("node", "add", "AI1", "--host", "127.0.0.1", "--port", str(running.port))
+        add_node(server, "AI1", running.port)
         rules = {"rules": [{"id": "ct-to-ai", "to": "AI1", "modalities": ["CT"]}]}
         path = server.data_dir / "rules.json"
         path.write_text(json.dumps(rules))
@@ -67,7 +84,7 @@ def test_a_study_goes_where_the_rules_send_it(server: LiveServer, target: Stores
 
     eventually(lambda: len(target.received()) == 2, "the study was not forwarded")
     assert {ds.StudyInstanceUID for ds in target.received()} == {f"{ROOT}.1"}
-    eventually(lambda: "1 sent" in server.command("forward", "list").stdout, "its state was not kept")
+    eventually(lambda: f"{ROOT}.1" in sent(server, "AI1"), "its state was not kept")
 
 
 def test_what_arrives_later_goes_alone(server: LiveServer, target: Storescp) -> None:
@@ -75,8 +92,7 @@ def test_what_arrives_later_goes_alone(server: LiveServer, target: Storescp) -> 
     send(server, "CT1", (1, 3))
 
     eventually(lambda: len(target.received()) == before + 1, "the new instance was not forwarded")
-    listed = server.command("forward", "list", "--node", "AI1").stdout
-    assert "3 sent" in listed
+    assert "3 sent" in server.command("forward", "list", "--node", "AI1").stdout
 
 
 def test_nothing_goes_back_to_where_it_came_from(server: LiveServer, target: Storescp) -> None:
@@ -85,19 +101,16 @@ def test_nothing_goes_back_to_where_it_came_from(server: LiveServer, target: Sto
     send(server, "CT1", (6, 1))
 
     eventually(lambda: len(target.received()) == before + 1, "the other study was not forwarded")
-    assert f"{ROOT}.5" not in server.command("forward", "list").stdout
+    assert f"{ROOT}.5" not in sent(server, "AI1")
 
 
 def test_a_node_that_is_away_gets_all_once_it_is_back(server: LiveServer, tmp_path: Path) -> None:
     with storescp(tmp_path / "first", "LATE") as first:
         port = first.port
-    server.command("node", "add", "LATE", "--host", "127.0.0.1", "--port", str(port))
+    add_node(server, "LATE", port)
     send(server, "MR1", (8, 1), (8, 2), modality="MR")
     server.command("forward", "add", "LATE", f"{ROOT}.8")
-    eventually(
-        lambda: "cannot be reached" in server.command("forward", "list", "--node", "LATE").stdout,
-        "the failure is not told",
-    )
+    eventually(lambda: "cannot be reached" in error_of(server, "LATE"), "the failure is not told")
     with storescp(tmp_path / "second", "LATE", port=port) as second:
         listed = server.command("forward", "list", "--node", "LATE").stdout.splitlines()
         (number,) = (line.split()[0] for line in listed if f"{ROOT}.8" in line)

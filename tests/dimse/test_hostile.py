@@ -73,10 +73,11 @@ def exchange(door: Server, *pieces: bytes) -> bytes:
     """Send bytes, and return all that comes until the door ends the connection or has nothing to say."""
     with socket.create_connection(("127.0.0.1", door.ports[0]), timeout=30) as peer:
         received = b""
-        with suppress(ConnectionError):
+        with suppress(OSError):
             for piece in pieces:
                 peer.sendall(piece)
             peer.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionError):
             while piece := peer.recv(65536):
                 received += piece
         return received

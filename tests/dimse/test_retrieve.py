@@ -23,10 +23,13 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
 )
+from sqlalchemy import select
 
+from access.model import AuditEntry
 from tests.builders import ROOT, dataset, part10
+from tests.dimse.door import Door
 from tests.dimse.peers import at, dcmtk, said, store, storescp
-from tests.live import LiveServer, free_ports
+from tests.live import free_ports
 
 PIXELS = np.arange(64, dtype="<u2").reshape(8, 8) * 60
 FRAMES = np.arange(5 * 64, dtype="<u2").reshape(5, 8, 8) * 12
@@ -42,7 +45,7 @@ def multi_frame(study: int) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def kept(live_server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> LiveServer:
+def kept(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Door:
     """A server with a study of two series, a compressed one, one in implicit VR, and a multi-frame one."""
     folder = tmp_path_factory.mktemp("files")
     for name, data in {
@@ -55,13 +58,13 @@ def kept(live_server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> L
         (folder / f"{name}.dcm").write_bytes(data)
     (folder / "plain").write_bytes(part10(dataset(2, 1, 1, PixelData=PIXELS.tobytes())))
     dcmtk("dcmcjpeg", "+e1", "+un", folder / "plain", folder / "jpeg.dcm", check=True)
-    store(live_server, *(folder / f"{name}.dcm" for name in ("1", "2", "3", "frames")))
-    store(live_server, folder / "implicit.dcm", options=("-xi",))
-    store(live_server, folder / "jpeg.dcm", options=("-xs",))
-    return live_server
+    store(door, *(folder / f"{name}.dcm" for name in ("1", "2", "3", "frames")))
+    store(door, folder / "implicit.dcm", options=("-xi",))
+    store(door, folder / "jpeg.dcm", options=("-xs",))
+    return door
 
 
-def getscu(server: LiveServer, folder: Path, *keys: str, options: tuple[str, ...] = ()) -> str:
+def getscu(server: Door, folder: Path, *keys: str, options: tuple[str, ...] = ()) -> str:
     """Run getscu; returns what it said."""
     arguments = [part for key in keys for part in ("-k", key)]
     done = dcmtk("getscu", "-v", "-S", *options, *at(server), "-od", folder, *arguments)
@@ -69,7 +72,7 @@ def getscu(server: LiveServer, folder: Path, *keys: str, options: tuple[str, ...
     return said(done)
 
 
-def test_getscu_brings_a_study_as_it_was_stored(kept: LiveServer, tmp_path: Path) -> None:
+def test_getscu_brings_a_study_as_it_was_stored(kept: Door, tmp_path: Path) -> None:
     output = getscu(kept, tmp_path, "QueryRetrieveLevel=STUDY", f"StudyInstanceUID={ROOT}.1")
 
     received = {str(ds.SOPInstanceUID): ds for ds in map(dcmread, tmp_path.iterdir())}
@@ -78,7 +81,7 @@ def test_getscu_brings_a_study_as_it_was_stored(kept: LiveServer, tmp_path: Path
     assert "Completed Suboperations" in output
 
 
-def test_a_series_and_an_instance_are_brought_alone(kept: LiveServer, tmp_path: Path) -> None:
+def test_a_series_and_an_instance_are_brought_alone(kept: Door, tmp_path: Path) -> None:
     series = ("QueryRetrieveLevel=SERIES", f"StudyInstanceUID={ROOT}.1", f"SeriesInstanceUID={ROOT}.1.1")
     (tmp_path / "series").mkdir()
     getscu(kept, tmp_path / "series", *series)
@@ -92,7 +95,7 @@ def test_a_series_and_an_instance_are_brought_alone(kept: LiveServer, tmp_path: 
 
 @pytest.mark.parametrize("option", ["+x=", "+xi"])
 def test_a_compressed_instance_is_decompressed_for_who_takes_no_other(
-    kept: LiveServer, tmp_path: Path, option: str
+    kept: Door, tmp_path: Path, option: str
 ) -> None:
     """The same pixels as before the compression, in the syntax that was accepted."""
     getscu(kept, tmp_path, "QueryRetrieveLevel=STUDY", f"StudyInstanceUID={ROOT}.2", options=(option,))
@@ -103,7 +106,7 @@ def test_a_compressed_instance_is_decompressed_for_who_takes_no_other(
     assert (received.pixel_array == PIXELS).all()
 
 
-def test_a_compressed_instance_stays_so_for_who_takes_it(kept: LiveServer, tmp_path: Path) -> None:
+def test_a_compressed_instance_stays_so_for_who_takes_it(kept: Door, tmp_path: Path) -> None:
     key = ("QueryRetrieveLevel=STUDY", f"StudyInstanceUID={ROOT}.2")
     getscu(kept, tmp_path, *key, options=("+xs",))
     (path,) = tmp_path.iterdir()
@@ -111,9 +114,9 @@ def test_a_compressed_instance_stays_so_for_who_takes_it(kept: LiveServer, tmp_p
     assert dcmread(path).file_meta.TransferSyntaxUID == JPEGLosslessSV1
 
 
-def test_movescu_has_a_known_node_sent_to(kept: LiveServer, tmp_path: Path) -> None:
+def test_movescu_has_a_known_node_sent_to(kept: Door, tmp_path: Path) -> None:
     with storescp(tmp_path / "in", "DEST") as target:
-        kept.command("node", "add", "DEST", "--host", "127.0.0.1", "--port", str(target.port))
+        kept.add_node("DEST", target.port)
         done = dcmtk(
             "movescu", "-v", "-S", *at(kept), "-aem", "DEST",
             "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={ROOT}.1\\{ROOT}.2",
@@ -123,11 +126,12 @@ def test_movescu_has_a_known_node_sent_to(kept: LiveServer, tmp_path: Path) -> N
 
     assert len(received) == 4
     assert (received[-1].pixel_array == PIXELS).all()  # decompressed: storescp takes no compressed syntax
-    sent = kept.command("audit", "search", "--action", "send ImagingStudy").stdout
-    assert "to DEST: 4 sent, 0 failed" in sent
+    with kept.rooms.database.snapshot() as session:
+        noted = session.scalars(select(AuditEntry.detail).where(AuditEntry.action == "send ImagingStudy"))
+        assert "to DEST: 4 sent, 0 failed" in set(noted)
 
 
-def test_an_unknown_destination_is_refused(kept: LiveServer) -> None:
+def test_an_unknown_destination_is_refused(kept: Door) -> None:
     done = dcmtk(
         "movescu", "-v", "-S", *at(kept), "-aem", "NOBODY",
         "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={ROOT}.1",
@@ -139,7 +143,7 @@ def test_an_unknown_destination_is_refused(kept: LiveServer) -> None:
 class Asker:
     """A pynetdicom SCU that asks with C-GET and takes what comes in."""
 
-    def __init__(self, server: LiveServer, model: str, syntaxes: list[str], sop_classes: list[str]) -> None:
+    def __init__(self, server: Door, model: str, syntaxes: list[str], sop_classes: list[str]) -> None:
         self.received: list[Dataset] = []
         self.answers: list[tuple[Dataset, Dataset | None]] = []
         self.refuse: Callable[[Dataset], int] = lambda _ds: 0x0000
@@ -176,7 +180,7 @@ GET = StudyRootQueryRetrieveInformationModelGet
 PLAIN: list[str] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 
 
-def test_implicit_and_explicit_are_turned_into_each_other(kept: LiveServer) -> None:
+def test_implicit_and_explicit_are_turned_into_each_other(kept: Door) -> None:
     for study, syntax in ((3, ExplicitVRLittleEndian), (1, ImplicitVRLittleEndian)):
         asker = Asker(kept, GET, [syntax], [CTImageStorage])
         asker.ask(QueryRetrieveLevel="IMAGE", SOPInstanceUID=f"{ROOT}.{study}.1.1")
@@ -187,7 +191,7 @@ def test_implicit_and_explicit_are_turned_into_each_other(kept: LiveServer) -> N
         assert received.PatientName == "Zhang^Wei=张^伟"
 
 
-def test_counts_and_the_list_of_failures_are_told(kept: LiveServer) -> None:
+def test_counts_and_the_list_of_failures_are_told(kept: Door) -> None:
     asker = Asker(kept, GET, PLAIN, [CTImageStorage])
     asker.refuse = lambda ds: 0xA700 if ds.SOPInstanceUID == f"{ROOT}.1.1.2" else 0x0000
 
@@ -203,7 +207,7 @@ def test_counts_and_the_list_of_failures_are_told(kept: LiveServer) -> None:
     assert asker.answers[0][0].NumberOfRemainingSuboperations == 2
 
 
-def test_a_warning_counts_as_one(kept: LiveServer) -> None:
+def test_a_warning_counts_as_one(kept: Door) -> None:
     asker = Asker(kept, GET, PLAIN, [CTImageStorage])
     asker.refuse = lambda _ds: 0xB007
 
@@ -214,7 +218,7 @@ def test_a_warning_counts_as_one(kept: LiveServer) -> None:
     )  # fmt: skip
 
 
-def test_what_no_context_fits_fails_alone(kept: LiveServer) -> None:
+def test_what_no_context_fits_fails_alone(kept: Door) -> None:
     asker = Asker(kept, GET, PLAIN, [CTImageStorage])
 
     last = asker.ask(QueryRetrieveLevel="STUDY", StudyInstanceUID=[f"{ROOT}.1", f"{ROOT}.4"])
@@ -224,7 +228,7 @@ def test_what_no_context_fits_fails_alone(kept: LiveServer) -> None:
     )  # fmt: skip
 
 
-def test_a_cancelled_retrieval_stops(kept: LiveServer) -> None:
+def test_a_cancelled_retrieval_stops(kept: Door) -> None:
     asker = Asker(kept, GET, PLAIN, [CTImageStorage])
 
     def cancel(_ds: Dataset) -> int:
@@ -240,7 +244,7 @@ def test_a_cancelled_retrieval_stops(kept: LiveServer) -> None:
     assert last.NumberOfRemainingSuboperations == 3 - len(asker.received)
 
 
-def test_nothing_found_is_a_success_of_nothing(kept: LiveServer) -> None:
+def test_nothing_found_is_a_success_of_nothing(kept: Door) -> None:
     last = Asker(kept, GET, PLAIN, [CTImageStorage]).ask(
         QueryRetrieveLevel="STUDY", StudyInstanceUID=f"{ROOT}.77"
     )
@@ -248,7 +252,7 @@ def test_nothing_found_is_a_success_of_nothing(kept: LiveServer) -> None:
     assert (last.Status, last.NumberOfCompletedSuboperations) == (0x0000, 0)
 
 
-def test_an_identifier_without_the_key_of_its_level_is_refused(kept: LiveServer) -> None:
+def test_an_identifier_without_the_key_of_its_level_is_refused(kept: Door) -> None:
     asker = Asker(kept, GET, PLAIN, [CTImageStorage])
 
     assert asker.ask(QueryRetrieveLevel="SERIES", StudyInstanceUID=f"{ROOT}.1").Status == 0xA900
@@ -266,9 +270,7 @@ MULTI = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
         ({"TimeRange": [0.1, 0.25]}, [1, 2]),
     ],
 )
-def test_frames_are_brought_as_a_new_instance(
-    kept: LiveServer, keys: dict[str, Any], frames: list[int]
-) -> None:
+def test_frames_are_brought_as_a_new_instance(kept: Door, keys: dict[str, Any], frames: list[int]) -> None:
     asker = Asker(kept, FRAME_MODEL, PLAIN, [MULTI])
 
     last = asker.ask(QueryRetrieveLevel="FRAME", SOPInstanceUID=f"{ROOT}.4.1.1", **keys)
@@ -293,14 +295,14 @@ def test_frames_are_brought_as_a_new_instance(
     ],
 )
 def test_frames_that_cannot_be_had_have_their_own_status(
-    kept: LiveServer, uid: str, keys: dict[str, Any], status: int
+    kept: Door, uid: str, keys: dict[str, Any], status: int
 ) -> None:
     asker = Asker(kept, FRAME_MODEL, PLAIN, [MULTI, CTImageStorage])
 
     assert asker.ask(QueryRetrieveLevel="FRAME", SOPInstanceUID=uid, **keys).Status == status
 
 
-def test_instances_are_brought_without_their_bulk_data(kept: LiveServer) -> None:
+def test_instances_are_brought_without_their_bulk_data(kept: Door) -> None:
     asker = Asker(kept, CompositeInstanceRetrieveWithoutBulkDataGet, PLAIN, [CTImageStorage])
 
     asker.ask(QueryRetrieveLevel="IMAGE", SOPInstanceUID=[f"{ROOT}.1.1.1", f"{ROOT}.2.1.1"])
@@ -309,7 +311,7 @@ def test_instances_are_brought_without_their_bulk_data(kept: LiveServer) -> None
     assert all("PixelData" not in ds and ds.Rows == 8 for ds in asker.received)
 
 
-def test_a_move_goes_on_over_a_new_association_when_one_is_lost(kept: LiveServer) -> None:
+def test_a_move_goes_on_over_a_new_association_when_one_is_lost(kept: Door) -> None:
     """The destination breaks off once, in the middle; every instance arrives all the same."""
     received: list[str] = []
     broken: list[bool] = []
@@ -328,7 +330,7 @@ def test_a_move_goes_on_over_a_new_association_when_one_is_lost(kept: LiveServer
     handlers: list[Any] = [(evt.EVT_C_STORE, on_store)]
     entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
     try:
-        kept.command("node", "add", "FRAGILE", "--host", "127.0.0.1", "--port", str(port))
+        kept.add_node("FRAGILE", port)
         mover = AE("TESTER")
         mover.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
         association = mover.associate("127.0.0.1", kept.dicom_port, ae_title="CLOUDFILM")
@@ -346,9 +348,9 @@ def test_a_move_goes_on_over_a_new_association_when_one_is_lost(kept: LiveServer
     assert sorted(received) == [f"{ROOT}.1.1.1", f"{ROOT}.1.1.2", f"{ROOT}.1.2.1"]
 
 
-def test_a_destination_that_is_away_fails_every_instance(kept: LiveServer) -> None:
+def test_a_destination_that_is_away_fails_every_instance(kept: Door) -> None:
     (port,) = free_ports(1)
-    kept.command("node", "add", "AWAY", "--host", "127.0.0.1", "--port", str(port))
+    kept.add_node("AWAY", port)
     mover = AE("TESTER")
     mover.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
     association = mover.associate("127.0.0.1", kept.dicom_port, ae_title="CLOUDFILM")
