@@ -95,9 +95,10 @@ def _element(number: int, vr: str, value: Value) -> bytes:
 
 
 def decode_command(data: bytes) -> dict[str, Value]:
-    """Read a command set; elements that the standard retired or that we do not know are left out.
+    """Read a command set; elements that the standard retired or that we do not know are left out, and so are
+    those of other groups: Orthanc 1.10 tells here, and not in the data set, which instances failed.
 
-    Raises InvalidCommand when it is cut off, has elements of another group, or values of a wrong length.
+    Raises InvalidCommand when it is cut off or has values of a wrong length.
     """
     command: dict[str, Value] = {}
     at = 0
@@ -106,9 +107,9 @@ def decode_command(data: bytes) -> dict[str, Value]:
             raise InvalidCommand("The command set is cut off.")
         group, number, length = ELEMENT_HEADER.unpack_from(data, at)
         at += 8
-        if group != 0 or at + length > len(data):
+        if at + length > len(data):
             raise InvalidCommand("The command set is damaged.")
-        if number in KEYWORDS:
+        if group == 0 and number in KEYWORDS:
             keyword, vr = KEYWORDS[number]
             command[keyword] = _value(keyword, vr, data[at : at + length])
         at += length
