@@ -1,12 +1,12 @@
-"""0011 forwarding: studies on their way to other nodes. Adds a table only; older code runs beside it."""
+"""0015 forwarding: studies on their way to other nodes. Adds a table only; older code runs beside it."""
 
 import sqlalchemy as sa
 from alembic import op
 
 from kernel.database import UtcDateTime
 
-revision = "0011_forwarding"
-down_revision = "0010_storage_care"
+revision = "0015_forwarding"
+down_revision = "0014_indexed_values"
 branch_labels = None
 depends_on = None
 
