@@ -80,8 +80,8 @@ class TextDecoder:
         if raw.isascii() and b"\x1b" not in raw:
             return raw.decode("ascii")
         if self._extensions and b"\x1b" in raw:
-            text = pydicom.charset.decode_bytes(raw, self._extensions, {ord(each) for each in delimiters})
-            return without_escapes(str(text))
+            separators = {ord(each) for each in delimiters}
+            return without_escapes(pydicom.charset.decode_bytes(raw, self._extensions, separators))
         for codec in self._extensions[1:]:  # some writers leave the escape sequences out
             if codec in UNESCAPED and (text := _strictly(raw, UNESCAPED[codec])) is not None:
                 self.repairs["text without escape sequences read as its code extension"] = None
