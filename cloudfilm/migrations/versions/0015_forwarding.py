@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("finished_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_forwarding")),
-        sa.UniqueConstraint("study_instance_uid", "node", name=op.f("uq_forwarding_study_instance_uid")),
+        sa.UniqueConstraint("study_instance_uid", "node", name=op.f("uq_forwarding_study_instance_uid_node")),
     )
     op.create_index("ix_forwarding_waiting", "forwarding", ["node", "state", "due"], unique=False)
 

@@ -62,7 +62,9 @@ def upgrade() -> None:
             ["slice_id"], ["pull_slice.id"], name=op.f("fk_pull_study_slice_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pull_study")),
-        sa.UniqueConstraint("pull_id", "study_instance_uid", name=op.f("uq_pull_study_pull_id")),
+        sa.UniqueConstraint(
+            "pull_id", "study_instance_uid", name=op.f("uq_pull_study_pull_id_study_instance_uid")
+        ),
     )
     op.create_index("ix_pull_study_state", "pull_study", ["pull_id", "state"], unique=False)
 
