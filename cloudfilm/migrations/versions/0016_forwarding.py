@@ -1,12 +1,12 @@
-"""0015 forwarding: studies on their way to other nodes. Adds a table only; older code runs beside it."""
+"""0016 forwarding: studies on their way to other nodes. Adds a table only; older code runs beside it."""
 
 import sqlalchemy as sa
 from alembic import op
 
 from kernel.database import UtcDateTime
 
-revision = "0015_forwarding"
-down_revision = "0014_indexed_values"
+revision = "0016_forwarding"
+down_revision = "0015_removals"
 branch_labels = None
 depends_on = None
 

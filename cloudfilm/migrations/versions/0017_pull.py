@@ -1,4 +1,4 @@
-"""0016 pull: history pulled from an old archive, and how it compares. Adds tables only; older code runs
+"""0017 pull: history pulled from an old archive, and how it compares. Adds tables only; older code runs
 beside it."""
 
 import sqlalchemy as sa
@@ -6,8 +6,8 @@ from alembic import op
 
 from kernel.database import UtcDateTime
 
-revision = "0016_pull"
-down_revision = "0015_forwarding"
+revision = "0017_pull"
+down_revision = "0016_forwarding"
 branch_labels = None
 depends_on = None
 
