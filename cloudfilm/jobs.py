@@ -12,6 +12,7 @@ from archive.copies import copy_study
 from archive.removal import purge_removed
 from archive.renditions import make_renditions
 from archive.rest import rest_study
+from archive.rewrap import rewrap_seals
 from archive.scrub import scrub_share
 from archive.storage_policy import apply_storage_policy, move_study
 from archive.sweep import sweep_strays
@@ -43,6 +44,7 @@ FUNCTIONS = (
     scrub_share,
     apply_storage_policy,
     move_study,
+    rewrap_seals,
     back_up_when_due,
     deliver_message,
     sweep_counters,

@@ -194,13 +194,25 @@ class KeyRing:
         """What opens the chunks of this blob. Raises DamagedBlob when the ring lacks its key."""
         return SUITE_BY_NUMBER[seal.suite](self._unwrap(seal.key_id, seal.wrapped_key))
 
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The ids of its keys, the oldest first."""
+        return tuple(self._keys)
+
+    def _key(self, key_id: str) -> bytes:
+        """A key of the ring, which another process may have turned since this one read it. Raises
+        DamagedBlob."""
+        if key_id not in self._keys and self._path is not None and self._path.exists():
+            renewed = KeyRing.load(self._path, self.suite.name)
+            self._keys.update(renewed._keys)
+            self.current = renewed.current
+        if key_id not in self._keys:
+            raise DamagedBlob(f"The key ring has no key {key_id[:16]}; restore the ring from its backup.")
+        return self._keys[key_id]
+
     def _unwrap_now(self, key_id: str, wrapped_key: bytes) -> bytes:
         try:
-            return self.suite.unwrap(self._keys[key_id], wrapped_key)
-        except KeyError:
-            raise DamagedBlob(
-                f"The key ring has no key {key_id}; restore the ring from its backup."
-            ) from None
+            return self.suite.unwrap(self._key(key_id), wrapped_key)
         except InvalidUnwrap:
             raise DamagedBlob("A data key does not open: the row or the key ring is damaged.") from None
 
@@ -214,9 +226,7 @@ class KeyRing:
     def open_bytes(self, sealed: bytes, context: str = "") -> bytes:
         """The value that `seal_bytes` sealed. Raises DamagedBlob."""
         end = 1 + sealed[0] if sealed else 0
-        key = self._keys.get(sealed[1:end].decode(errors="replace"))
-        if key is None:
-            raise DamagedBlob("A sealed value names a key that the ring does not hold.")
+        key = self._key(sealed[1:end].decode(errors="replace"))
         try:
             aead = self.suite.aead(key)
             return aead.decrypt(sealed[end : end + 12], sealed[end + 12 :], context.encode())

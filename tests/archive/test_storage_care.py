@@ -16,6 +16,7 @@ from archive.ingest import ingest
 from archive.kept import NAMING
 from archive.model import Study
 from archive.retrieve import find_instances, instance_bytes
+from archive.rewrap import rewrap_seals
 from archive.scrub import damaged_objects, scrub, scrub_rounds, scrub_share
 from archive.storage_policy import (
     STORAGE_POLICY,
@@ -234,3 +235,19 @@ def flip_a_bit(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+
+
+def test_after_the_ring_has_turned_every_row_is_wrapped_anew_and_everything_opens(
+    many: Rooms, operator: Caller, settings: Settings, clock: FixedClock
+) -> None:
+    store(many, operator)
+    other = build_rooms(many.settings, clock)  # another process, which read the ring before it turned
+    key_id = many.keys.rotate()
+    ingest(many.archive, operator, io.BytesIO(ct_slice(instance=9)))
+    assert len(read_back(other, operator)) == len(SLICES) + 1
+    rewrap_seals(many.archive)
+
+    wraps = {each.seal.key_id for each in find_instances(many.archive, operator, f"{ROOT}.1")}
+    assert wraps == {key_id}
+    assert read_back(other, operator)[: len(SLICES)] == SLICES
+    other.close()

@@ -1,5 +1,6 @@
 """Figures for Prometheus: those of all processes together, and alert rules that fire on what they are for."""
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -69,3 +70,15 @@ def test_alert_rules_fire_on_what_they_are_for() -> None:
             ["promtool", *arguments], cwd=MONITORING, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_dashboard_and_alert_rules_ask_for_figures_that_there_are(live_server: LiveServer) -> None:
+    shown = requests.get(f"{live_server.url}/metrics", timeout=10).text
+    asked = set(re.findall(r"cloudfilm_\w+", (MONITORING / "dashboard.json").read_text()))
+    asked |= set(re.findall(r"\bcloudfilm_\w+", (MONITORING / "alerts.yml").read_text()))
+    after_their_first_time = {
+        "cloudfilm_last_backup_timestamp_seconds",
+        "cloudfilm_last_drill_timestamp_seconds",
+    }
+
+    assert asked - set(re.findall(r"^(?:# TYPE )?(cloudfilm_\w+)", shown, re.M)) <= after_their_first_time

@@ -1,0 +1,39 @@
+"""`cloudfilm keys`: the key ring, and turning it."""
+
+from typing import Any
+
+import click
+
+from access.audit import note
+from access.caller import operator
+from archive.rewrap import rewrap_seals
+from kernel.jobs import enqueue
+
+
+@click.group()
+def keys() -> None:
+    """The ring of keys that seals everything. Back it up apart from the data."""
+
+
+@keys.command()
+@click.pass_obj
+def show(context: Any) -> None:
+    """List the ids of the keys; the current one is marked. Makes the ring when there is none."""
+    ring = context.rooms.keys
+    for key_id in ring.key_ids:
+        click.echo(f"{key_id}{'  current' if key_id == ring.current else ''}")
+
+
+@keys.command()
+@click.pass_obj
+def rotate(context: Any) -> None:
+    """Make a new key. What older keys sealed still opens; a job renews the wraps.
+
+    On several machines, bring the ring to each of them before anything new is stored.
+    """
+    rooms = context.rooms
+    key_id = rooms.keys.rotate()
+    with rooms.database.transaction() as session:
+        enqueue(session, rooms.clock, rewrap_seals, key="rewrap")
+        note(session, rooms.clock, operator(), "rotate Key", key_id)
+    click.echo(f"The current key is {key_id}. Back the ring up now: {rooms.settings.data_dir / 'keys'}")
