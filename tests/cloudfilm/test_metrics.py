@@ -76,9 +76,6 @@ def test_dashboard_and_alert_rules_ask_for_figures_that_there_are(live_server: L
     shown = requests.get(f"{live_server.url}/metrics", timeout=10).text
     asked = set(re.findall(r"cloudfilm_\w+", (MONITORING / "dashboard.json").read_text()))
     asked |= set(re.findall(r"\bcloudfilm_\w+", (MONITORING / "alerts.yml").read_text()))
-    after_their_first_time = {
-        "cloudfilm_last_backup_timestamp_seconds",
-        "cloudfilm_last_drill_timestamp_seconds",
-    }
+    after_their_first_time = {f"cloudfilm_last_{kind}_timestamp_seconds" for kind in ("backup", "drill")}
 
     assert asked - set(re.findall(r"^(?:# TYPE )?(cloudfilm_\w+)", shown, re.M)) <= after_their_first_time
