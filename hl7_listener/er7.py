@@ -80,6 +80,11 @@ class Value:
         """The repetition as one text, its delimiters as they stand."""
         return "" if self.text == NULL else unescape(self.text, self.delimiters)
 
+    def rest(self, number: int) -> str:
+        """All from one component on, its delimiters as they stand."""
+        parts = self.text.split(self.delimiters.component, number - 1)
+        return unescape(parts[number - 1], self.delimiters) if len(parts) >= number else ""
+
     def subvalue(self, number: int) -> "Value":
         """One component whose subcomponents stand for components (a CWE in a field of composites)."""
         parts = self.text.split(self.delimiters.component)

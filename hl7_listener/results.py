@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from typing import Any
 
 from hl7_listener.data_types import cwe
@@ -25,6 +26,7 @@ CONTENT_TYPES = {  # ED-2 and ED-3 as senders write them (tables 0191, 0291)
     "MSWORD": "application/msword",
     "DOCX": "application/vnd.openxmlformats-officedocument.wordprocessingml.document", "PLAIN": "text/plain",
 }  # fmt: skip
+MEDIA_TYPE = re.compile(r"[A-Za-z]+/[A-Za-z0-9.+-]+")
 TEXT_TYPES = frozenset({"TX", "FT", ""})
 NARRATIVE = frozenset(
     {"GDT", "IMP", "REC", "DEV", "HIS", "MOD", "ADT", "ANT", "CMT"}
@@ -148,7 +150,8 @@ def read_observations(work: Work, segments: tuple[Segment, ...]) -> Found:
 def _attachment(value: Value, title: str) -> Attachment:
     kind, encoding, data = value.component(3), value.component(4).upper(), value.component(5)
     content_type = CONTENT_TYPES.get(kind.upper()) or CONTENT_TYPES.get(value.component(2).upper())
-    content_type = content_type or "application/octet-stream"
+    if content_type is None:
+        content_type = kind.lower() if MEDIA_TYPE.fullmatch(kind) else "application/octet-stream"
     if encoding == "BASE64":
         try:
             content = base64.b64decode("".join(data.split()), validate=True)
@@ -160,7 +163,7 @@ def _attachment(value: Value, title: str) -> Attachment:
         except ValueError:
             raise UndecodableAttachment from None
     else:
-        content = data.encode()
+        content = value.rest(5).encode()  # text as it stands: what looks like a delimiter in it is none
     return Attachment(content_type, content, title)
 
 
