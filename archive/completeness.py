@@ -1,4 +1,4 @@
-"""Whether a study is whole: counts, gaps in the instance numbers, and the bytes themselves.
+"""Whether a study is whole: what modalities said they made (MPPS), gaps in the numbers, the bytes themselves.
 
 The report is for people who must trust the archive: it says what is missing and what is damaged, and names
 the instance. Checking reads every object once and compares it with the digests taken on arrival.
@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from access.caller import Caller
 from archive.blobs.store import BlobNotFound
 from archive.model import Hold
+from archive.performed_steps import expected_instances
 from archive.retrieve import StoredInstance, find_instances, instance_bytes
 from archive.room import Archive
 from kernel.crypto import DamagedBlob
@@ -35,11 +36,13 @@ class CompletenessReport:
     series: tuple[SeriesReport, ...]
     damaged: tuple[str, ...]  # SOP Instance UIDs whose bytes are lost or changed
     held: int  # objects of this study that wait for review
+    not_arrived: tuple[str, ...] = ()  # SOP Instance UIDs that a modality said it made, and that are not here
 
     @property
     def is_complete(self) -> bool:
         """Nothing missing and nothing damaged."""
-        return not self.damaged and not any(series.missing_numbers for series in self.series)
+        gaps_in = any(series.missing_numbers for series in self.series)
+        return not (self.damaged or self.not_arrived or gaps_in)
 
     def as_text(self) -> str:
         """For people."""
@@ -49,6 +52,9 @@ class CompletenessReport:
             if series.missing_numbers:
                 lines.append(f"    missing numbers: {', '.join(map(str, series.missing_numbers[:50]))}")
         lines += [f"  damaged: {uid}" for uid in self.damaged]
+        if self.not_arrived:
+            lines.append(f"  performed and not arrived: {len(self.not_arrived)}")
+            lines += [f"    {uid}" for uid in self.not_arrived[:50]]
         if self.held:
             lines.append(f"  held for review: {self.held}")
         lines.append("  complete" if self.is_complete else "  NOT complete")
@@ -60,7 +66,9 @@ def check_completeness(archive: Archive, caller: Caller, study_instance_uid: str
     numbers: dict[str, list[int]] = defaultdict(list)
     counts: dict[str, int] = defaultdict(int)
     damaged = []
+    present = set()
     for stored in find_instances(archive, caller, study_instance_uid):
+        present.add(stored.sop_instance_uid)
         counts[stored.series_instance_uid] += 1
         if stored.instance_number is not None:
             numbers[stored.series_instance_uid].append(stored.instance_number)
@@ -72,8 +80,10 @@ def check_completeness(archive: Archive, caller: Caller, study_instance_uid: str
                 Hold.study_instance_uid == study_instance_uid, Hold.resolved_at.is_(None)
             )
         )
+        expected = expected_instances(session, study_instance_uid)
+    not_arrived = sorted(uid for uids in expected.values() for uid in uids if uid not in present)
     series = tuple(SeriesReport(uid, count, gaps(numbers[uid])) for uid, count in counts.items())
-    return CompletenessReport(study_instance_uid, series, tuple(damaged), held or 0)
+    return CompletenessReport(study_instance_uid, series, tuple(damaged), held or 0, tuple(not_arrived))
 
 
 def is_undamaged(archive: Archive, stored: StoredInstance) -> bool:

@@ -30,7 +30,7 @@ from mpi.domains import systems
 from mpi.patient_document import demographics_of_patient
 from records.identifiers import present_document
 from records.model import Resource
-from records.orders import AE_TITLE, MODALITY, STEP_ID, accession_number_of, study_uid_of
+from records.orders import AE_TITLE, MODALITY, STEP_ID, accession_number_of, complete_order, study_uid_of
 
 SCHEDULER = system("scheduling")
 IMAGING = frozenset({"363679005", "RAD", "imaging", "RADIOLOGY"})  # SNOMED CT, HL7 0074, US Core
@@ -58,6 +58,16 @@ def follow_orders(archive: Archive, session: Session, change: Change) -> None:
         )
         for service_request_id in session.scalars(waiting).all():
             draw_workitem(archive, session, str(service_request_id))
+
+
+def follow_states(archive: Archive, session: Session, change: Change) -> None:
+    """An order is done when its workitem is, however that was said: MPPS, UPS or UPS-RS."""
+    if change.data["state"] == State.COMPLETED:
+        order = session.scalar(
+            select(Workitem.service_request_id).where(Workitem.sop_instance_uid == change.subject)
+        )
+        if order is not None:
+            complete_order(archive.mpi.records, session, SCHEDULER, order)
 
 
 def draw_workitem(archive: Archive, session: Session, service_request_id: str) -> Workitem | None:

@@ -7,6 +7,7 @@ import access.share_policy
 import archive.renditions
 import archive.scheduling
 import archive.storage_policy
+import dimse.availability
 import dimse.forwarding
 import messaging.gateways
 import records.accession_numbers
@@ -17,6 +18,7 @@ DOCUMENTS: tuple[DocumentKind, ...] = (
     access.rules.RULES,
     access.federation.FEDERATION,
     archive.scheduling.SCHEDULING,
+    dimse.availability.AVAILABILITY,
     archive.storage_policy.STORAGE_POLICY,
     records.accession_numbers.ACCESSION_NUMBERS,
     records.validate.VALIDATION,

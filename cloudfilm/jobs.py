@@ -5,6 +5,9 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+import dimse.availability
+import dimse.commitment
+import dimse.ups
 from access.phone_codes import sweep_openings
 from access.rates import sweep_counters
 from access.trail import seal_audit, send_audit
@@ -49,6 +52,9 @@ FUNCTIONS = (
     deliver_message,
     sweep_counters,
     sweep_openings,
+    dimse.commitment.deliver_result,
+    dimse.availability.notify,
+    dimse.ups.report_event,
 )
 
 JOBS: Mapping[str, Job] = {declared(function).name: declared(function) for function in FUNCTIONS}

@@ -1,5 +1,7 @@
 """What follows a change: every subscriber of the feed, on one screen."""
 
+import dimse.availability
+import dimse.ups
 from archive.copies import follow_for_copies
 from archive.imaging_study import follow_studies
 from archive.notices import Notifying, follow_for_notices
@@ -9,7 +11,8 @@ from archive.renditions import follow_for_renditions
 from archive.report_binding import follow_reports
 from archive.shares import follow_for_shares
 from archive.storage_policy import follow_arrivals
-from archive.workitem_orders import follow_orders
+from archive.workitem_events import CHANGE
+from archive.workitem_orders import follow_orders, follow_states
 from cloudfilm.rooms import Rooms
 from dimse.forwarding import follow_for_forwarding
 from hl7_listener.outbound import MESSAGES, follow_for_nodes
@@ -61,6 +64,21 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             "forwarding",
             frozenset({"study-rested"}),
             lambda session, change: follow_for_forwarding(rooms.dimse, session, change),
+        ),
+        Subscriber(
+            "workitem-orders",
+            frozenset({CHANGE}),
+            lambda session, change: follow_states(rooms.archive, session, change),
+        ),
+        Subscriber(
+            "workitem-reports",
+            frozenset({CHANGE}),
+            lambda session, change: dimse.ups.follow_events(rooms.dimse, session, change),
+        ),
+        Subscriber(
+            "availability",
+            frozenset({"study-rested"}),
+            lambda session, change: dimse.availability.follow_studies(rooms.dimse, session, change),
         ),
         Subscriber(
             "report-binding",

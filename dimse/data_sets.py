@@ -19,6 +19,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 
 from archive.attributes import Document, values
 from archive.character_sets import TextDecoder
+from dimse.association import Message
 from kernel.errors import CloudfilmError, Kind
 
 CHARACTER_SET = "00080005"
@@ -51,6 +52,13 @@ def read_document(data: bytes, transfer_syntax: str) -> Document:
     except UNREADABLE:
         raise UnreadableDataSet from None
     return read if declares else _redecoded(read)
+
+
+def data_of(request: Message) -> Document:
+    """The data set of a request; an empty one when it has none. Raises UnreadableDataSet."""
+    if not request.has_data_set:
+        return {}
+    return read_document(request.data_set(), request.context.transfer_syntax)
 
 
 def _redecoded(value: Any, vr: str = "") -> Any:

@@ -39,7 +39,7 @@ from dimse.statuses import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from dimse.store import storage
 from dimse.upper_layer import AbortReason, AssociationEnded, PduType, ProtocolViolation, UpperLayer
 from dimse.verification import VERIFICATION
-from dimse.worklist import WORKLIST
+from dimse.workflow import WORKFLOW_SERVICES
 from kernel.database import DatabaseUnavailable
 from kernel.metrics import ASSOCIATIONS, DIMSE_REQUESTS
 from kernel.settings import DimseSettings, Settings
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 NEGOTIATION_S = 30.0  # a connection must become an association within this time (the ARTIM timer)
 STOP_WITHIN_S = 15.0  # operations under way may take this long to end
 BACKLOG = 512
-FIXED_SERVICES = (VERIFICATION, QUERY, *RETRIEVE_SERVICES, WORKLIST)
+FIXED_SERVICES = (VERIFICATION, QUERY, *RETRIEVE_SERVICES, *WORKFLOW_SERVICES)
 
 
 class Rooms(Protocol):

@@ -132,6 +132,19 @@ def place_order(records: Records, session: Session, caller: Caller, order: Order
     return PlacedOrder(logical_id, order, document["status"], stored.is_new)
 
 
+def complete_order(records: Records, session: Session, caller: Caller, service_request_id: str) -> bool:
+    """What was ordered is done. Returns whether that changed anything; an order that was revoked stays so."""
+    known = present_document(session, "ServiceRequest", service_request_id)
+    if known is None or known.get("status") not in ("active", "on-hold", "unknown"):
+        return False
+    write(records, session, caller, known | {"status": "completed"}, logical_id=service_request_id)
+    record_change(
+        session, records.clock, "order-changed", service_request_id,
+        action=OrderAction.STATUS.value, status="completed", accession_number=accession_number_of(known),
+    )  # fmt: skip
+    return True
+
+
 def find_order(session: Session, order: Order) -> str | None:
     """The ServiceRequest of an order, by its placer, filler or accession number, in this order."""
     for number in (order.placer, order.filler, Number(order.accession_number)):

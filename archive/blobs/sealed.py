@@ -101,6 +101,16 @@ class Blobs:
         """Plain bytes at once; for ranges that are known to be small, such as a frame."""
         return b"".join(self.stream(key, seal, offset, length))
 
+    def is_there(self, key: str) -> bool:
+        """Whether an object is where it belongs, or a copy of it; its bytes are not read."""
+        for store, stored_as in self._places(key):
+            try:
+                store.open(stored_as).close()
+            except (BlobNotFound, StorageUnavailable):
+                continue
+            return True
+        return False
+
     def open(self, key: str, seal: Seal) -> "SealedReader":
         """The object as a seekable binary file."""
         return SealedReader(lambda number: self._chunk(key, seal, number), seal)
