@@ -322,10 +322,30 @@ def living_grant(session: Session, access: Access, secret: str) -> ShareGrant | 
     return grant
 
 
+def keep_details(access: Access, grant_id: str, details: str) -> None:
+    """Keep what a health link needs of itself, sealed: the key of its files."""
+    sealed = access.keys.seal_bytes(details.encode(), f"share details {grant_id}")
+    with access.database.transaction() as session:
+        session.execute(update(ShareGrant).where(ShareGrant.id == grant_id).values(details=sealed))
+
+
+def details_of(access: Access, grant: ShareGrant) -> str:
+    """What `keep_details` kept."""
+    return access.keys.open_bytes(grant.details, f"share details {grant.id}").decode()
+
+
 def begin_visit(
-    access: Access, session: Session, grant_id: str, relation: str, phone: str, address: str
+    access: Access,
+    session: Session,
+    grant_id: str,
+    relation: str,
+    phone: str,
+    address: str,
+    visitor: str = "",
 ) -> str:
     """Let a visitor in, within the caller's transaction; returns the secret for its cookie.
+
+    visitor: what a program calls itself; a person is known by the masked phone.
 
     Counts one use, however many ask at once. Raises Unauthenticated when the grant ended meanwhile.
     """
@@ -344,7 +364,8 @@ def begin_visit(
     grant = session.get(ShareGrant, grant_id, populate_existing=True)
     if counted is None or grant is None:
         raise Unauthenticated
-    visit_id, secret, visitor = new_id(), new_secret(), masked(phone) if phone else ""
+    visit_id, secret = new_id(), new_secret()
+    visitor = masked(phone) if phone else visitor
     hours = sharing_of(session).of(grant.institution).visit_hours
     session.execute(
         insert(ShareVisit).values(

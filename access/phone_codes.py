@@ -269,27 +269,41 @@ def enter_by_code(access: Access, secret: str, code: str, address: str) -> LetIn
         )
 
 
-def enter_by_passcode(access: Access, secret: str, passcode: str, address: str) -> LetIn:
-    """Open a share with its passcode. A wrong one counts for the share's whole life. Raises WrongCode."""
+def try_passcode(access: Access, grant_id: str, passcode: str, address: str) -> tuple[bool, int]:
+    """Whether a passcode is right, and how many wrong ones the share still takes.
+
+    A try is counted before it is looked at, so that parallel ones share the count; a right one is given back.
+    """
     with access.database.transaction() as session:
-        challenge = _living(access, session, secret)
         failures = session.execute(
             update(ShareGrant)
-            .where(ShareGrant.id == challenge.subject, ShareGrant.binding == PASSCODE)
+            .where(ShareGrant.id == grant_id, ShareGrant.binding == PASSCODE)
             .values(failures=ShareGrant.failures + 1)
             .returning(ShareGrant.failures)
         ).scalar()
-        grant = session.get(ShareGrant, challenge.subject, populate_existing=True)
-        allowed = failures is not None and failures <= MOST_PASSCODE_FAILURES
-        if grant is not None and allowed and is_passcode(access, grant, passcode[:200]):
+        grant = session.get(ShareGrant, grant_id, populate_existing=True)
+        if grant is None or failures is None:
+            return False, 0
+        if failures <= MOST_PASSCODE_FAILURES and is_passcode(access, grant, passcode[:200]):
             grant.failures -= 1
-            challenge.spent_at = access.clock.now()
-            return LetIn(grant.id, begin_visit(access, session, grant.id, "recipient", "", address))
+            return True, MOST_PASSCODE_FAILURES - grant.failures
         note(
-            session, access.clock, _nobody("", address, challenge.subject), "try passcode",
-            challenge.subject, outcome=REFUSED,
+            session, access.clock, _nobody("", address, grant_id), "try passcode", grant_id,
+            outcome=REFUSED, patient_id=grant.patient,
         )  # fmt: skip
-    raise WrongCode
+        return False, max(0, MOST_PASSCODE_FAILURES - failures)
+
+
+def enter_by_passcode(access: Access, secret: str, passcode: str, address: str) -> LetIn:
+    """Open a share with its passcode. A wrong one counts for the share's whole life. Raises WrongCode."""
+    with access.database.snapshot() as session:
+        subject = _living(access, session, secret).subject
+    right, _ = try_passcode(access, subject, passcode, address)
+    if not right:
+        raise WrongCode
+    with access.database.transaction() as session:
+        _living(access, session, secret).spent_at = access.clock.now()
+        return LetIn(subject, begin_visit(access, session, subject, "recipient", "", address))
 
 
 def enter_freely(access: Access, secret: str, address: str) -> LetIn:

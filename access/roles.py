@@ -81,7 +81,7 @@ ROLES = {
         Role("patient", CLINICAL_READ.union(Permissions.of(Share="crds", Consent="cu")), Span.GRANTED),
         Role(
             "integration",
-            Permissions.of(all="cruds", Workitem="cruds", Message="c", Share="cr"),
+            Permissions.of(all="cruds", Workitem="cruds", Message="c", Share="crds"),
             Span.INSTITUTION,
         ),
     )

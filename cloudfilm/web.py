@@ -31,6 +31,7 @@ import portal.console
 import portal.federation
 import portal.film_pages
 import portal.gateway_reports
+import portal.health_links
 import portal.home
 import portal.ohif
 import portal.patient
@@ -78,6 +79,7 @@ BLUEPRINTS = (
     (portal.staff_shares.blp, ""),
     (portal.share_admin.blp, ""),
     (portal.gateway_reports.blp, ""),
+    (portal.health_links.blp, ""),
     (portal.wechat.blp, ""),
     (portal.ui_files.blp, ""),
     (portal.ohif.blp, None),

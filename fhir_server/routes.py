@@ -19,6 +19,7 @@ from fhir_server.operations.lastn import last_observations
 from fhir_server.operations.match import match_patient
 from fhir_server.operations.meta import add_meta, delete_meta, meta_of
 from fhir_server.operations.process_message import process_message
+from fhir_server.operations.share import share_images
 from fhir_server.operations.terminology import (
     expand_set,
     find_codes,
@@ -69,6 +70,7 @@ OPERATIONS = (  # R4 3.2.0: on the system, on a type (TYPE for every one), or on
     ("POST", "/Patient/$ihe-pix", cross_reference_patient),
     ("POST", "/$closure", keep_closure),
     ("POST", "/$process-message", process_message),
+    ("POST", "/ImagingStudy/$share", share_images),
     ("POST", TYPE + "/$validate", validate_resource),
     ("GET", INSTANCE + "/$validate", validate_resource),
     ("POST", INSTANCE + "/$validate", validate_resource),

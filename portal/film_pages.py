@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from access.family import RELATIONS, add_person, list_persons, remove_person
 from access.grants import Terms, end_visit, list_grants, own_patients, policy_of, revoke_grant
+from access.share_links import share_url
 from access.tokens import Access
 from access.trail import seen_by
 from archive.exams import Exam, list_exams, read_exam
@@ -25,15 +26,16 @@ from kernel.errors import CloudfilmError, Kind
 from kernel.http import STATUS, room
 from portal.catalogue import say
 from portal.film import NotOpen, Place, SignInFirst, film_page, masked_name, place_of
+from portal.health_links import make_health_link
 from portal.qr_code import qr_svg
 from portal.report_page import ReportShown, pdf_of, picture_of, report_of, reports_of
 from portal.report_pdf import draw_report, mark_pdf
-from portal.share_links import share_url
 from records.room import Records
 
 blp = Blueprint("film", __name__, template_folder="templates")
 
 PLACES = ("/share/<uuid:grant>", "/patient")
+HEALTH_LINK_DAYS = 3  # short: a receiver imports it at once
 PREVIEW_SIDES = (160, 320, 640, 1024)
 View = Callable[..., AnyResponse]
 
@@ -250,6 +252,15 @@ def share_on(place: Place) -> AnyResponse:
         bindings=[each for each in ("phone", "passcode", "bearer") if each in policy.bindings],
         days=[each for each in (1, 3, 7, 30, 90, 365) if each <= policy.most_days],
     )  # fmt: skip
+
+
+@page("/health-link", "POST")
+def health_link(place: Place) -> AnyResponse:
+    """Export an examination as a SMART Health Link."""
+    form = request.form
+    chosen = tuple(form.getlist("study"))
+    link = make_health_link(place, chosen, form.get("passcode", ""), HEALTH_LINK_DAYS)
+    return film_page("film_health_link.html", place, script="share", link=link, qr=qr_svg(link, 4))
 
 
 @page("/shares", "GET", "POST")

@@ -25,6 +25,7 @@ from access.grants import (
     policy_of,
     revoke_grant,
 )
+from access.share_links import share_url
 from access.tokens import Access
 from archive.exams import Exam, list_exams, read_exam
 from archive.room import Archive
@@ -34,7 +35,6 @@ from kernel.http import room
 from portal.catalogue import say
 from portal.film import film_page, local_time
 from portal.qr_code import Label, label_pdf, qr_file, qr_svg
-from portal.share_links import share_url
 from records.repository import read
 from records.room import Records
 

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from access.bearer import COOKIE, client_address
 from access.patient_accounts import sign_in_by_openid
+from access.share_links import site_url
 from access.tokens import Access
 from kernel.clock import new_secret
 from kernel.errors import CloudfilmError
@@ -25,7 +26,6 @@ from messaging.wechat import (
     js_sdk_config,
     user_of_code,
 )
-from portal.share_links import site_url
 
 blp = Blueprint("wechat", __name__)
 

@@ -65,6 +65,7 @@ DECLARED = {
     "DELETE /fhir/<resource_type>/<logical_id>": Needs("{type}.d"),
     "* /fhir/Patient/$*": Needs("Patient.s"),
     "POST /fhir/$process-message": Needs("Patient.u"),
+    "POST /fhir/ImagingStudy/$share": Needs("Share.c"),
     "* /fhir/CodeSystem/*$*": Needs("CodeSystem.r"),
     "* /fhir/ValueSet/*$*": Needs("ValueSet.r"),
     "* /fhir/ConceptMap/*$*": Needs("ConceptMap.r"),
@@ -109,6 +110,7 @@ DECLARED = {
     "DELETE /shares/<grant_id>": Needs("Share.d"),
     "GET /shares/<grant_id>/accesses": Needs("Share.s"),
     "POST /gateways/<kind>/reports": Needs(open_because="names a message by its provider's secret number"),
+    "* /shl/*": Needs(open_because="the link's secret and passcode open it, for encrypted files"),
     "GET /wechat/*": Needs(open_because=CREDENTIALS),
     "GET /MP_verify_<name>.txt": Needs(open_because="proves the domain to WeChat"),
     # administration by programs
