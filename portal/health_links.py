@@ -1,8 +1,10 @@
 """SMART Health Links: examinations handed on by the open standard, to receivers that know nothing of us.
 
-A link carries the address of a manifest and a key. With the passcode a receiver gets two files, encrypted for
-that key: a FHIR bundle (patient, studies, reports), and a SMART token of this very share, for the images. It
-is a grant like any other: it ends, is taken back and is logged the same way.
+A link carries the address of a manifest and a key. With the passcode a receiver gets a file encrypted for
+that key: a FHIR bundle of patient, studies and reports, with an Endpoint whose header is a token of this very
+share, for the images and for nothing else. It is a grant like any other: it ends, is taken back and is logged
+the same way. (The standard also has a file type for tokens, `application/smart-api-access`; readers in use
+refuse a manifest that holds one, so the token goes in the bundle.)
 
 The standard has the address of a manifest carry its secret; the key, which no server sees, does not.
 SMART Health Links 1.0.0 (STU 1); RFC 7516 (JWE: dir, A256GCM); SMART App Launch 2.2.
@@ -50,8 +52,7 @@ from records.room import Records
 
 blp = Blueprint("health_links", __name__)
 
-BUNDLE, API = "application/fhir+json", "application/smart-api-access"
-FILES = {"bundle": BUNDLE, "api": API}
+BUNDLE = "application/fhir+json"
 FILE_LIFE_S = 300
 MANIFESTS_AN_HOUR = Limit(120, 3600)
 OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store"}
@@ -113,16 +114,13 @@ def manifest(secret: str) -> AnyResponse:
     most = body.get("embeddedLengthMax")
     most = most if isinstance(most, int) else 0
     key = details_of(access, grant)
-    files = []
-    for name, media_type in FILES.items():
-        encrypted = _encrypted(key, media_type, _content(name, grant.id, visit_secret))
-        entry = {"contentType": media_type}
-        if len(encrypted) <= most:
-            entry["embedded"] = encrypted
-        else:
-            entry["location"] = f"{site_url()}/shl/files/{_ticket(access, visit_secret, name, now)}"
-        files.append(entry)
-    return _answer({"status": "finalized", "files": files})
+    encrypted = _encrypted(key, _bundle(grant.id, visit_secret))
+    entry = {"contentType": BUNDLE}
+    if len(encrypted) <= most:
+        entry["embedded"] = encrypted
+    else:
+        entry["location"] = f"{site_url()}/shl/files/{_ticket(access, visit_secret, now)}"
+    return _answer({"status": "finalized", "files": [entry]})
 
 
 def _answer(body: dict[str, Any], status: int = 200) -> Response:
@@ -134,9 +132,9 @@ def _answer(body: dict[str, Any], status: int = 200) -> Response:
     return answer
 
 
-def _ticket(access: Access, visit_secret: str, name: str, now: datetime) -> str:
+def _ticket(access: Access, visit_secret: str, now: datetime) -> str:
     """What opens one file for a few minutes: the visit, sealed, with when it was asked for."""
-    text = f"{name} {int(now.timestamp()) + FILE_LIFE_S} {visit_secret}"
+    text = f"{int(now.timestamp()) + FILE_LIFE_S} {visit_secret}"
     return base64.urlsafe_b64encode(access.keys.seal_bytes(text.encode(), "health link")).decode()
 
 
@@ -146,41 +144,30 @@ def file(ticket: str) -> AnyResponse:
     access = room(Access)
     try:
         sealed = base64.urlsafe_b64decode(ticket.encode())
-        name, until, visit_secret = access.keys.open_bytes(sealed, "health link").decode().split(" ")
+        until, visit_secret = access.keys.open_bytes(sealed, "health link").decode().split(" ")
         visit = visit_of(access, visit_secret, client_address())
     except (ValueError, DamagedBlob, Unauthenticated):
         return _answer({}, 404)
-    if int(until) < access.clock.now().timestamp() or name not in FILES:
+    if int(until) < access.clock.now().timestamp():
         return _answer({}, 404)
     with access.database.snapshot() as session:
         key = details_of(access, session.get_one(ShareGrant, visit.grant_id))
-    encrypted = _encrypted(key, FILES[name], _content(name, visit.grant_id, visit_secret))
+    encrypted = _encrypted(key, _bundle(visit.grant_id, visit_secret))
     return Response(encrypted, headers=OPEN_TO_ALL, mimetype="application/jose")
 
 
-def _encrypted(key: str, media_type: str, content: dict[str, Any]) -> str:
-    protected = {"alg": "dir", "enc": "A256GCM", "cty": media_type, "zip": "DEF"}
+def _encrypted(key: str, content: dict[str, Any]) -> str:
+    protected = {"alg": "dir", "enc": "A256GCM", "cty": BUNDLE, "zip": "DEF"}
     secret = OctKey.import_key({"kty": "oct", "k": key})
     text = json.dumps(content, ensure_ascii=False).encode()
     return str(jwe.encrypt_compact(protected, text, secret, algorithms=["dir", "A256GCM", "DEF"]))
 
 
-def _content(name: str, grant_id: str, visit_secret: str) -> dict[str, Any]:
+def _bundle(grant_id: str, visit_secret: str) -> dict[str, Any]:
     visit = visit_of(room(Access), visit_secret, client_address())
     exams = list_exams(room(Archive), visit.caller)
-    if name == "api":
-        life = visit.expires_at - room(Access).clock.now()
-        return {
-            "aud": f"{site_url()}/share/{grant_id}/fhir",
-            "access_token": visit_secret,
-            "token_type": "Bearer",
-            "expires_in": int(life.total_seconds()),
-            "scope": "patient/ImagingStudy.rs patient/DiagnosticReport.rs",
-            "patient": exams[0].patient if exams else "",
-            "query": [f"ImagingStudy/{each.logical_id}" for each in exams],
-        }
     records = room(Records)
-    entries = [_patient(exams[0])] if exams else []
+    entries = [_patient(exams[0]), _endpoint(grant_id, visit_secret)] if exams else []
     for exam in exams:
         entries.append(json.loads(read(records, visit.caller, "ImagingStudy", exam.logical_id).body))
     if visit.with_report:
@@ -193,6 +180,20 @@ def _content(name: str, grant_id: str, visit_secret: str) -> dict[str, Any]:
         "entry": [
             {"fullUrl": f"{base}/{each['resourceType']}/{each['id']}", "resource": each} for each in entries
         ],
+    }
+
+
+def _endpoint(grant_id: str, visit_secret: str) -> dict[str, Any]:
+    """Where the images are, and what opens them: for this share, as long as it lasts."""
+    system = "http://terminology.hl7.org/CodeSystem/endpoint-connection-type"
+    return {
+        "resourceType": "Endpoint",
+        "id": grant_id,
+        "status": "active",
+        "connectionType": {"system": system, "code": "dicom-wado-rs"},
+        "payloadType": [{"text": "DICOM"}],
+        "address": f"{site_url()}/share/{grant_id}/dicomweb",
+        "header": [f"Authorization: Bearer {visit_secret}"],
     }
 
 
