@@ -24,6 +24,7 @@ from cloudfilm.commands import (
     node,
     pull,
     records,
+    selftest,
     serve,
     share,
     site,
@@ -62,6 +63,7 @@ COMMANDS: tuple[click.Command, ...] = (
     mpi.mpi,
     terminology.terminology,
     records.records,
+    selftest.selftest,
     doctor.doctor,
 )
 

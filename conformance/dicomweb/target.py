@@ -1,0 +1,159 @@
+"""The service under test, and what it is asked about."""
+
+from dataclasses import dataclass, field
+from email.parser import BytesParser
+from io import BytesIO
+from uuid import uuid4
+
+import requests
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+TIMEOUT_S = 60
+
+
+class Unmet(Exception):
+    """A requirement that the service does not meet; the message says what was seen."""
+
+
+def expect(holds: bool, seen: object) -> None:
+    """Raise Unmet with what was seen unless it holds."""
+    if not holds:
+        raise Unmet(str(seen)[:300])
+
+
+def new_uid() -> str:
+    """A UID nobody else has (PS3.5 B.2)."""
+    return f"2.25.{uuid4().int}"
+
+
+@dataclass
+class Target:
+    """A service by its base URL, and the objects of this run."""
+
+    url: str
+    token: str = ""
+    study: str = field(default_factory=new_uid)
+    series: str = field(default_factory=new_uid)
+    instances: tuple[str, str] = field(default_factory=lambda: (new_uid(), new_uid()))
+    frames_series: str = field(default_factory=new_uid)
+    frames_instance: str = field(default_factory=new_uid)
+    document_series: str = field(default_factory=new_uid)
+    document_instance: str = field(default_factory=new_uid)
+
+    def __post_init__(self) -> None:
+        self.url = self.url.rstrip("/")
+        self.patient_id = f"CHECK-{self.study[-8:]}"
+        self.accession_number = self.study[-12:]
+        self.session = requests.Session()
+        self.session.trust_env = False
+        if self.token:
+            self.session.headers["Authorization"] = f"Bearer {self.token}"
+
+    def ask(self, method: str, path: str, accept: str = "*/*", **more: object) -> requests.Response:
+        """One request below the base URL."""
+        headers = {"Accept": accept, **more.pop("headers", {})}  # type: ignore[dict-item]
+        url = path if path.startswith("http") else self.url + path
+        return self.session.request(method, url, headers=headers, timeout=TIMEOUT_S, **more)  # type: ignore[arg-type]
+
+    def get(self, path: str, accept: str = "*/*", **headers: str) -> requests.Response:
+        """GET; underscores in header names stand for hyphens."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.ask("GET", path, accept, headers=named)
+
+    def of(self, instance: str) -> str:
+        """The path of an instance of this run."""
+        series = {self.frames_instance: self.frames_series, self.document_instance: self.document_series}
+        return f"/studies/{self.study}/series/{series.get(instance, self.series)}/instances/{instance}"
+
+    @property
+    def slice_path(self) -> str:
+        """The path of the first slice."""
+        return self.of(self.instances[0])
+
+    @property
+    def frames_path(self) -> str:
+        """The path of the multi-frame image."""
+        return self.of(self.frames_instance)
+
+
+def parts_of(answer: requests.Response) -> list[tuple[dict[str, str], bytes]]:
+    """The parts of a multipart answer: headers in lower case, and content. Raises Unmet."""
+    content_type = answer.headers.get("Content-Type", "")
+    expect(content_type.startswith("multipart/related"), f"Content-Type {content_type}")
+    message = BytesParser().parsebytes(f"Content-Type: {content_type}\r\n\r\n".encode() + answer.content)
+    expect(message.is_multipart(), "a body that is not multipart")
+    found = []
+    for part in message.walk():
+        if part is not message:
+            payload = part.get_payload(decode=True)
+            headers = {name.lower(): str(value) for name, value in part.items()}
+            found.append((headers, payload if isinstance(payload, bytes) else b""))
+    return found
+
+
+PIXELS = bytes(at * 7 % 256 if at % 2 == 0 else at % 16 for at in range(512))  # 16 x 16, 12 bits
+
+
+def _common(target: Target, series: str, instance: str, sop_class: str, modality: str) -> Dataset:
+    ds = Dataset()
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, instance
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = target.study, series
+    ds.PatientName, ds.PatientID = "Check^Web=查^网", target.patient_id
+    ds.PatientBirthDate, ds.PatientSex = "19800102", "O"
+    ds.StudyDate, ds.StudyTime, ds.StudyID = "20240229", "101112", "1"
+    ds.AccessionNumber, ds.ReferringPhysicianName = target.accession_number, "Doe^Ref"
+    ds.StudyDescription, ds.Modality, ds.SeriesNumber = "胸部 check", modality, 1
+    return ds
+
+
+def _image(ds: Dataset, rows: int, number: int, pixels: bytes) -> Dataset:
+    ds.InstanceNumber = number
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns = rows, 16
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+    ds.WindowCenter, ds.WindowWidth = 2048, 4096
+    ds.PixelData = pixels
+    return ds
+
+
+def objects(target: Target) -> list[bytes]:
+    """The study of this run as Part 10 files: two slices, an image of three frames, a PDF."""
+    made = []
+    for number, instance in enumerate(target.instances, 1):
+        ds = _common(target, target.series, instance, "1.2.840.10008.5.1.4.1.1.2", "CT")
+        made.append(_image(ds, 16, number, PIXELS[number:] + PIXELS[:number]))
+    ds = _common(target, target.frames_series, target.frames_instance, "1.2.840.10008.5.1.4.1.1.7.3", "OT")
+    ds.NumberOfFrames, ds.SeriesNumber = 3, 2
+    made.append(_image(ds, 16, 1, PIXELS + PIXELS[::-1] + PIXELS))
+    ds = _common(
+        target, target.document_series, target.document_instance, "1.2.840.10008.5.1.4.1.1.104.1", "DOC"
+    )
+    ds.SeriesNumber, ds.InstanceNumber, ds.MIMETypeOfEncapsulatedDocument = 3, 1, "application/pdf"
+    ds.EncapsulatedDocument = b"%PDF-1.4\n%%EOF\n" * 100
+    made.append(ds)
+    return [_file(each) for each in made]
+
+
+def _file(ds: Dataset) -> bytes:
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    file = BytesIO()
+    ds.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def body_of(contents: list[bytes], media_type: str = "application/dicom") -> tuple[bytes, str]:
+    """A multipart body, and its Content-Type."""
+    boundary = uuid4().hex
+    parts = b"".join(
+        f"--{boundary}\r\nContent-Type: {media_type}\r\n\r\n".encode() + content + b"\r\n"
+        for content in contents
+    )
+    return (
+        parts + f"--{boundary}--\r\n".encode(),
+        f'multipart/related; type="{media_type}"; boundary={boundary}',
+    )
