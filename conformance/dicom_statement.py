@@ -146,7 +146,7 @@ def dicom_statement(facts: DicomFacts) -> tuple[Section, ...]:
             "AE title, ports, limits and certificates are settings of the host; nodes are data of the site.",
         )),
         Section("4", "介质交换", "Media Interchange", (
-            "DICOM files, also of a DICOMDIR's file-set, are read; file-sets are not written by this entity.",
+            "DICOM files (PS3.10) are read from files and folders; file-sets are not written by this entity.",
         )),
         Section("5", "字符集", "Support of Character Sets", (
             "Answers of a query are in the asker's character set when it holds every text, and otherwise in "
@@ -218,7 +218,7 @@ STYLE = (
     "body{font:16px/1.5 system-ui,'Noto Sans CJK SC',sans-serif;margin:2rem auto;max-width:64rem}"
     "body{padding:0 1rem}"
     "table{border-collapse:collapse;margin:1rem 0;width:100%}"
-    "th,td{border:1px solid #8886;padding:.25rem .5rem;text-align:left;overflow-wrap:anywhere}"
+    "th,td{border:1px solid #8886;padding:.25rem .5rem;text-align:left}td{overflow-wrap:anywhere}"
     "h1,h2,h3,h4{line-height:1.25}nav{columns:2}"
     "@media(max-width:40rem){nav{columns:1}table{font-size:.8rem}}"
     "@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}a{color:#8bf}}"
