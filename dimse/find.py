@@ -80,20 +80,23 @@ def on_find(dimse: Dimse, association: Association, request: Message) -> None:
         for item in element.value[:1]
     ]
     pending = PENDING_WITHOUT_OPTIONAL_KEYS if asked.keys() - KEY_BY_TAG.keys() - ALWAYS else PENDING
-    for row in _rows(dimse, association, query):
-        if not all(item_matches(row.get(tag), item) for tag, item in sequences):
-            continue
-        if association.is_cancelled(request):
-            association.respond(request, CANCELLED)
-            return
-        answer = shifted(row, zone) if zone else row
-        kept = {
-            tag: answer.get(tag) or {"vr": vr}
-            for tag, vr in asked.items()
-            if tag not in (CHARACTER_SET, RETRIEVE_URL)
-        }
-        association.respond(request, pending, encode_attributes(kept | fixed, terms, context.transfer_syntax))
-    association.respond(request, SUCCESS)
+    with association.layer.gathering():
+        for row in _rows(dimse, association, query):
+            if not all(item_matches(row.get(tag), item) for tag, item in sequences):
+                continue
+            if association.is_cancelled(request):
+                association.respond(request, CANCELLED)
+                return
+            answer = shifted(row, zone) if zone else row
+            kept = {
+                tag: answer.get(tag) or {"vr": vr}
+                for tag, vr in asked.items()
+                if tag not in (CHARACTER_SET, RETRIEVE_URL)
+            }
+            association.respond(
+                request, pending, encode_attributes(kept | fixed, terms, context.transfer_syntax)
+            )
+        association.respond(request, SUCCESS)
 
 
 def _rows(dimse: Dimse, association: Association, query: Query) -> Iterator[dict[str, Any]]:

@@ -68,15 +68,11 @@ Encode = Callable[[str], bytes]
 
 
 def encode_attributes(attributes: Attributes, terms: tuple[str, ...], transfer_syntax: str) -> bytes:
-    """The same from the JSON model, with Specific Character Set where a text needs one.
+    """The same from the JSON model, which has none, with Specific Character Set where a text needs one.
 
     terms: the character set of the asker; what it cannot hold is answered in UTF-8 (PS3.4 C.2.2.2).
     """
     implicit = transfer_syntax == ImplicitVRLittleEndian
-    try:
-        return _data_set(attributes, implicit, _ascii)
-    except UnicodeEncodeError:
-        pass
     codec = SINGLE.get(terms[0]) if len(terms) == 1 else None
     candidates: list[tuple[tuple[str, ...], Encode]] = []
     if codec is not None and codec != "ascii":
@@ -86,15 +82,14 @@ def encode_attributes(attributes: Attributes, terms: tuple[str, ...], transfer_s
     candidates.append(((UTF_8,), str.encode))
     for declared, encode in candidates:
         try:
-            value = {"vr": "CS", "Value": list(declared)}
-            return _data_set({**attributes, CHARACTER_SET: value}, implicit, encode)
+            body = _data_set(attributes, implicit, encode)
         except (UnicodeEncodeError, LookupError):
             continue
+        if body.isascii() and b"\x1b" not in body:
+            return body
+        value = {"vr": "CS", "Value": list(declared)}  # no element of an identifier stands before it
+        return _element(CHARACTER_SET, value, implicit, encode) + body
     raise InvalidIdentifier("cannot be answered in any character set")
-
-
-def _ascii(text: str) -> bytes:
-    return text.encode("ascii")
 
 
 ESCAPED = {  # multi-byte sets in G1, by the escape sequence that begins each part of a text (PS3.5 6.1.2.5.3)

@@ -12,6 +12,7 @@ import ssl
 import struct
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -24,6 +25,7 @@ DATA_HEADER = struct.Struct(">BxIIBB")  # both, of a P-DATA-TF with one PDV
 MAX_NEGOTIATION_BYTES = 1 << 20  # of any PDU but P-DATA-TF: 128 contexts of 64 syntaxes are 600 KB
 LARGEST_SENT_BYTES = 1 << 17  # even where the peer takes more: larger ones gain nothing
 
+GATHERED_BYTES = 32768  # of small messages that go out together
 MOST_GATHERED = 512  # buffers in one call; the system takes 1024
 
 COMMAND, LAST = 1, 2  # bits of the message control header (PS3.8 E.2)
@@ -112,6 +114,8 @@ class UpperLayer:
         self._view = memoryview(self._buffer)
         self._header = memoryview(bytearray(PDU_HEADER.size))
         self._pdvs: list[Pdv] = []  # of the PDU read last, the next one at the end
+        self._gathered: list[bytes | memoryview] | None = None  # what is written together later
+        self._gathered_bytes = 0
         self.bytes_received = 0
         self.bytes_sent = 0
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -180,10 +184,27 @@ class UpperLayer:
         waiting.register(self._socket, select.POLLIN)
         return bool(waiting.poll(0))
 
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Small messages that are written within the block go out together, at the latest at its end."""
+        self._gathered, self._gathered_bytes = [], 0
+        try:
+            yield
+        finally:
+            pieces, self._gathered = self._gathered, None
+            self.write(*pieces)
+
     def write(self, *pieces: bytes | memoryview) -> None:
         """Send bytes. Raises AssociationEnded when they are not taken."""
+        if self._gathered is not None:
+            self._gathered += pieces
+            self._gathered_bytes += sum(map(len, pieces))
+            if self._gathered_bytes < GATHERED_BYTES:
+                return
+            pieces = tuple(self._gathered)
+            self._gathered, self._gathered_bytes = [], 0
         try:
-            if self._is_tls or sum(map(len, pieces)) <= 4096:
+            if self._is_tls or sum(map(len, pieces)) <= 4096 * len(pieces):  # many small ones are joined
                 self._socket.sendall(b"".join(pieces))
             else:
                 self._send_gathered(list(pieces))
