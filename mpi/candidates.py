@@ -43,9 +43,9 @@ def find_candidates(
     nearest = nearest_of(blocks, without)
     if not nearest:
         return []
-    records = last_record(session)
+    rows = rows_of(session, nearest).all()
+    records = rows[0].newest if rows else 0
     frequency = _name_frequency(mpi, features, blocks, records)
-    rows = rows_of(session, nearest)
     candidates = [
         Candidate(
             row.id,
@@ -71,7 +71,7 @@ def nearest_of(blocks: dict[int, list[int]], without: frozenset[int] = frozenset
 
 
 def rows_of(session: Session, record_ids: list[int]) -> Any:
-    """The rows of records, but for those merged into others."""
+    """The rows of records, but for those merged into others; each with `newest`, the register's size."""
     return session.connection().execute(_NEAREST, {"nearest": record_ids})
 
 
@@ -82,10 +82,12 @@ def last_record(session: Session) -> int:
 
 # Built once: these run for every new record, and building a statement costs more than running it.
 _RECORD = table_of(PatientRecord)
-_LAST_RECORD = select(func.max(_RECORD.c.id))
+_OF_ALL = _RECORD.alias()
+_LAST_RECORD = select(func.max(_OF_ALL.c.id))
 _NEAREST = select(
     _RECORD.c.id, _RECORD.c.person_id, _RECORD.c.patient_id, _RECORD.c.issuer,
     _RECORD.c.identifier, _RECORD.c.institution, _RECORD.c.authority, _RECORD.c.sealed,
+    _LAST_RECORD.scalar_subquery().label("newest"),
 ).where(_RECORD.c.id.in_(bindparam("nearest", expanding=True)), _RECORD.c.replaced_by.is_(None))  # fmt: skip
 _INDEX = insert(table_of(BlockKey))
 
