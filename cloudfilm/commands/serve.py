@@ -65,6 +65,8 @@ def welcome(settings: Settings, study_uid: str, codes: dict[str, str]) -> str:
     """What a person needs to know once it runs."""
     scheme = "https" if speaks_tls(settings.web) else "http"
     web = settings.web.public_url or f"{scheme}://{_shown(settings.web.host)}:{settings.web.port}"
+    is_ours = scheme == "https" and not settings.web.tls_certificate and not settings.web.public_url
+    trusting = f" --cacert {settings.data_dir / 'tls' / 'certificate.pem'}" if is_ours else ""
     dimse, aet = settings.dimse, settings.dimse.ae_title
     lines = ["", f"cloudfilm runs at {web}   (Ctrl-C stops it; data in {settings.data_dir})", ""]
     if "operator" in codes:
@@ -83,8 +85,8 @@ def welcome(settings: Settings, study_uid: str, codes: dict[str, str]) -> str:
         f"    storescu -aec {aet} {_shown(dimse.host)} {dimse.port} IMAGE.dcm",
         "  Find, with a token:",
         f"    TOKEN=$({_command()} token --scope 'user/*.rs')",
-        f'    curl -H "Authorization: Bearer $TOKEN" {web}/dicomweb/studies',
-        f'    curl -H "Authorization: Bearer $TOKEN" {web}/fhir/ImagingStudy',
+        f'    curl{trusting} -H "Authorization: Bearer $TOKEN" {web}/dicomweb/studies',
+        f'    curl{trusting} -H "Authorization: Bearer $TOKEN" {web}/fhir/ImagingStudy',
         "  See:",
         f"    {web}/ohif/" + (f"viewer?StudyInstanceUIDs={study_uid}" if study_uid else ""),
         "",
