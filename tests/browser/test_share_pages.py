@@ -8,9 +8,13 @@ import base64
 import io
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +42,7 @@ from tests.sharing import PHONE, register, report
 
 LIMITS = {"again_after_s": 1, "phone_an_hour": 1000, "phone_a_day": 1000, "share_an_hour": 1000}
 SLICES = 5
+SAMPLE_APP = Path(__file__).parents[2] / "examples" / "patient-app"
 SIZES = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1366, 850)}
 WECHAT = (
     "Mozilla/5.0 (Linux; Android 12) AppleWebKit/537.36 Chrome/116 Mobile MicroMessenger/8.0.42 NetType/4G"
@@ -295,9 +300,8 @@ def test_in_wechats_browser_a_share_opens_without_new_windows(
     assert popups == []
 
 
-def test_a_patient_signs_in_and_adds_a_person(site: Site, opened: Callable[..., Page]) -> None:
-    page = opened("phone")
-    page.goto(f"{site.server.url}/patient")
+def sign_in(site: Site, page: Page) -> None:
+    """On the page of the patients' sign-in: by a code to the phone."""
     check(page)
     before = len(site.server.output)
     page.locator("input[name=phone]").fill(PHONE)
@@ -305,14 +309,25 @@ def test_a_patient_signs_in_and_adds_a_person(site: Site, opened: Callable[..., 
     page.locator("[data-step=code]").wait_for()
     page.locator("input[name=code]").fill(site.code(before))
     page.locator("[data-step=code] button").first.click()
-    page.wait_for_url(re.compile(r":\d+/patient$"))
-    check(page)
-    page.get_by_role("link", name="添加就诊人").click()
+
+
+def claim(page: Page) -> None:
+    """Add the person to the account."""
     page.locator("input[name=name]").fill("张伟")
     page.locator("input[name=number]").fill("31002x")
     check(page)
     page.locator("main form button").click()
     page.wait_for_url(re.compile(r":\d+/patient$"))
+
+
+def test_a_patient_signs_in_and_adds_a_person(site: Site, opened: Callable[..., Page]) -> None:
+    page = opened("phone")
+    page.goto(f"{site.server.url}/patient")
+    sign_in(site, page)
+    page.wait_for_url(re.compile(r":\d+/patient$"))
+    check(page)
+    page.locator('a[href="/patient/records"]').click()
+    claim(page)
     page.locator("a.exam").click()
     page.locator(".hero").wait_for()
     assert "张伟" in page.inner_text("main")
@@ -320,6 +335,42 @@ def test_a_patient_signs_in_and_adds_a_person(site: Site, opened: Callable[..., 
     for path in ("shares", "family", "seen", "messages"):
         page.goto(f"{site.server.url}/patient/{path}")
         check(page)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves the sample app and says nothing of it."""
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+
+def test_the_sample_app_reads_a_patients_studies_by_standalone_launch(
+    site: Site, opened: Callable[..., Page]
+) -> None:
+    app = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(SAMPLE_APP)))
+    threading.Thread(target=app.serve_forever, daemon=True).start()
+    here = f"http://127.0.0.1:{app.server_port}/index.html"
+    added = site.server.command("access", "client", "add", "My film", "--redirect", here)
+    client_id = json.loads(added.stdout)["client_id"]
+    page = opened("phone")
+    page.goto(f"{site.server.url}/patient/records")
+    sign_in(site, page)
+    page.wait_for_url("**/patient/records")
+    claim(page)
+    page.context.clear_cookies()
+    page.goto(f"{here}?iss={site.server.url}/fhir&client_id={client_id}")
+    page.locator("#connect").click()
+    page.get_by_role("link", name="患者登录").click()
+    sign_in(site, page)
+    page.get_by_role("button", name="同意").wait_for()
+    page.locator('input[name="patient"]').first.check()
+    page.get_by_role("button", name="同意").click()
+    page.locator("#studies li").first.wait_for()
+
+    assert "体模 CT" in page.inner_text("#studies")
+    assert "随访" in page.inner_text("#studies")
+    app.shutdown()
+    app.server_close()
 
 
 def test_a_staff_member_shares_in_three_keystrokes(site: Site, opened: Callable[..., Page]) -> None:
