@@ -200,10 +200,10 @@ def forward_waiting(dimse: Dimse) -> None:
             enqueue(session, dimse.clock, forward, node, key=f"forward {node}")
 
 
-@job(queue="dimse", retries=8)
+@job(queue="dimse")
 def forward(dimse: Dimse, node: str) -> None:
-    """Send what waits for a node, study by study, for a while; then other jobs have their turn. Raises what
-    `dimse.peers` raises when it cannot be reached, and is then tried again."""
+    """Send what waits for a node, study by study, for a while; then other jobs have their turn. When the node
+    cannot be reached, all that waits for it is put off."""
     caller = system("forwarding")
     passed: set[int] = set()
     until = time.monotonic() + TURN_S
@@ -238,8 +238,20 @@ def forward(dimse: Dimse, node: str) -> None:
         except UnknownPeer as refusal:
             _keep(dimse, row.id, state="failed", error=str(refusal), finished_at=dimse.clock.now())
         except CloudfilmError as refusal:
-            _keep(dimse, row.id, error=str(refusal), tries=row.tries + 1)
-            raise
+            log.warning("forwarding to %s is put off: %s", node, refusal)
+            _put_off(dimse, row, str(refusal))
+            return
+
+
+def _put_off(dimse: Dimse, row: Forwarding, error: str) -> None:
+    """Let all that waits for the node of a study wait longer, the longer the more often it failed."""
+    delay_s = min(3600, 15 * 2 ** min(row.tries, 8))
+    due = dimse.clock.now() + timedelta(seconds=delay_s)
+    waiting = update(Forwarding).where(Forwarding.node == row.node, Forwarding.state == "waiting")
+    with dimse.access.database.transaction() as session:
+        session.execute(waiting.where(Forwarding.due < due).values(due=due))
+        session.execute(waiting.where(Forwarding.id == row.id).values(error=error, tries=row.tries + 1))
+        enqueue(session, dimse.clock, forward, row.node, delay_s=delay_s, key=f"forward {row.node}")
 
 
 def _offset(dimse: Dimse) -> int:

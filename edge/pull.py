@@ -47,6 +47,7 @@ from kernel.jobs import enqueue, job
 
 log = logging.getLogger(__name__)
 
+AWAY_S = 300.0  # after which a node that was away is asked again
 TURN_S = 10.0  # after which a job lets others run, between two studies
 MOST_TRIES = 3  # of a study that does not come whole
 CROWDED = (
@@ -133,11 +134,14 @@ def set_pull_state(dimse: Dimse, caller: Caller, number: int, state: str) -> Non
         note(session, dimse.clock, caller, "change Pull", f"Pull/{number}", detail=state)
 
 
-@job(queue="dimse", retries=60)
+@job(queue="dimse")
 def go_on(dimse: Dimse, number: int) -> None:
-    """Do some of a pull, and queue the rest. Raises what `dimse.peers` raises when the node is away, and is
-    then tried again."""
-    wait_s = work(dimse, number, time.monotonic() + TURN_S)
+    """Do some of a pull, and queue the rest; while the node is away, for later."""
+    try:
+        wait_s = work(dimse, number, time.monotonic() + TURN_S)
+    except CloudfilmError as failure:
+        log.warning("pull %d waits: %s", number, failure)
+        wait_s = AWAY_S
     if wait_s is not None:
         with dimse.access.database.transaction() as session:
             enqueue(session, dimse.clock, go_on, number, delay_s=wait_s, key=f"pull {number}")

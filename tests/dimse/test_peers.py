@@ -88,3 +88,26 @@ def test_a_study_waits_for_the_hours_of_its_rule(rooms: Rooms, operator: Caller,
         with rooms.database.snapshot() as session:
             assert session.scalars(select(Forwarding.state)).one() == "sent"
         assert len(target.received()) == 1
+
+
+def test_a_node_that_is_away_puts_off_all_that_waits_for_it(
+    rooms: Rooms, operator: Caller, tmp_path: Path
+) -> None:
+    for study in (1, 2):
+        ingest(rooms.archive, operator, BytesIO(ct_slice(study)))
+    (port,) = free_ports(1)
+    Door(rooms, 0).add_node("LATE", port)
+    with rooms.database.transaction() as session:
+        for study in (1, 2):
+            request_forwarding(rooms.dimse, session, f"{ROOT}.{study}", "LATE", "")
+    forward(rooms.dimse, "LATE")
+    with rooms.database.snapshot() as session:
+        rows = session.scalars(select(Forwarding).order_by(Forwarding.id)).all()
+    assert [row.state for row in rows] == ["waiting", "waiting"]
+    assert all(row.due > rooms.clock.now() for row in rows)
+    assert "cannot be reached" in rows[0].error
+
+    rooms.clock.at = max(row.due for row in rows)  # type: ignore[attr-defined]
+    with storescp(tmp_path / "in", "LATE", port=port) as target:
+        forward(rooms.dimse, "LATE")
+        assert len(target.received()) == 2
