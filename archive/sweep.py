@@ -13,6 +13,7 @@ from archive.removal_model import RemovedInstance
 from archive.renditions_model import Rendition
 from archive.room import Archive
 from kernel.jobs import job
+from records.bulk_model import BulkFile
 
 GRACE = timedelta(hours=1)
 BATCH = 400
@@ -44,6 +45,7 @@ def _remove(archive: Archive, batch: list[BlobInfo]) -> int:
         named |= set(session.scalars(select(Hold.blob_key).where(Hold.blob_key.in_(keys))))
         removed = select(RemovedInstance.blob_key).where(RemovedInstance.blob_key.in_(keys))
         named |= set(session.scalars(removed))
+        named |= set(session.scalars(select(BulkFile.blob_key).where(BulkFile.blob_key.in_(keys))))
         named |= set(session.scalars(select(Rendition.blob_key).where(Rendition.blob_key.in_(keys))))
     strays = [key for key in keys if key not in named]
     for key in strays:

@@ -24,6 +24,8 @@ from cloudfilm.backup import back_up_when_due
 from cloudfilm.rooms import Rooms
 from dimse.forwarding import forward, forward_waiting
 from edge.pull import go_on
+from fhir_server.bulk import forget_bulk_data, run_bulk_export, run_bulk_import
+from fhir_server.notifications import activate_subscription, forget_events, notify_subscriber
 from hl7_listener.outbound import deliver
 from kernel.jobs import Job, declared
 from messaging.send import deliver_message
@@ -55,6 +57,12 @@ FUNCTIONS = (
     dimse.commitment.deliver_result,
     dimse.availability.notify,
     dimse.ups.report_event,
+    activate_subscription,
+    notify_subscriber,
+    forget_events,
+    run_bulk_export,
+    run_bulk_import,
+    forget_bulk_data,
 )
 
 JOBS: Mapping[str, Job] = {declared(function).name: declared(function) for function in FUNCTIONS}

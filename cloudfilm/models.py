@@ -20,7 +20,9 @@ import kernel.jobs
 import messaging.model
 import mpi.model
 import records.accession_numbers
+import records.bulk_model
 import records.model
+import records.subscription_model
 import terminology.model
 
 MODULES = (
@@ -44,6 +46,8 @@ MODULES = (
     messaging.model,
     mpi.model,
     records.accession_numbers,
+    records.bulk_model,
     records.model,
+    records.subscription_model,
     terminology.model,
 )

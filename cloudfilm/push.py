@@ -9,6 +9,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import dicomweb.event_reports
+import fhir_server.subscription_socket
 from access.bearer import COOKIE
 from access.caller import Caller, Door
 from access.certificate import server_tls, speaks_tls, web_certificate
@@ -20,6 +21,7 @@ from kernel.websocket import Channel, Opening, PushServer
 
 CHANNELS: tuple[Callable[[Rooms], Channel], ...] = (  # each made with the rooms it needs
     lambda rooms: dicomweb.event_reports.EventReports(rooms.archive),
+    lambda rooms: fhir_server.subscription_socket.SubscriptionSocket(rooms.records),
 )
 
 

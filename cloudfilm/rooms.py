@@ -17,6 +17,7 @@ from cloudfilm.definitions import StoredDefinitions
 from cloudfilm.documents import DOCUMENTS
 from dimse.service import Dimse
 from dimse.slots import Slots
+from fhir_server.room import Fhir
 from kernel.clock import Clock, SystemClock
 from kernel.crypto import KeyRing
 from kernel.database import Database, GroupCommit
@@ -26,6 +27,7 @@ from messaging.room import Messaging
 from mpi.room import Mpi
 from portal.catalogue import texts
 from records.room import Records
+from records.subscriptions import keep_subscription
 from records.validate import Validation
 from terminology.cache import Cache
 from terminology.concepts import CatalogueConcepts
@@ -60,6 +62,7 @@ class Rooms:
             self.bundles,
             self.messaging,
             Notifying(self.archive, self.messaging),
+            Fhir(self.records, self.archive.blobs, self.settings),
             self.settings,
             self.database,
             self.dimse,
@@ -89,6 +92,7 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         {"ImagingStudy": ImagingStudyProjection()},
         CatalogueConcepts(definitions),
         Validation(StoredDefinitions(definitions)),
+        keep_subscription,
     )
     terminology = Terminology(database, clock, records, definitions)
     mpi = Mpi(database, clock, keys, records)

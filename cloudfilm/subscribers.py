@@ -14,7 +14,11 @@ from archive.storage_policy import follow_arrivals
 from archive.workitem_events import CHANGE
 from archive.workitem_orders import follow_orders, follow_states
 from cloudfilm.rooms import Rooms
+<<<<<<< HEAD
 from dimse.forwarding import follow_for_forwarding
+=======
+from fhir_server.notifications import follow_for_subscriptions
+>>>>>>> 95eb814 (Subscriptions by rest-hook, websocket and topic; bulk export and import)
 from hl7_listener.outbound import MESSAGES, follow_for_nodes
 from hl7_listener.provenance import follow_messages
 from kernel.changes import Subscriber
@@ -34,6 +38,11 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             "patient-records",
             frozenset({"resource-created", "resource-updated"}),
             lambda session, change: follow_documents(rooms.mpi, session, change),
+        ),
+        Subscriber(
+            "fhir-subscriptions",
+            frozenset({"resource-created", "resource-updated", "resource-deleted"}),
+            lambda session, change: follow_for_subscriptions(rooms.records, session, change),
         ),
         Subscriber(
             "hl7-notices",

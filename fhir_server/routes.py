@@ -11,6 +11,15 @@ from fhir_server.interactions.read import read_resource, vread_resource
 from fhir_server.interactions.search import search_compartment, search_everything, search_type
 from fhir_server.interactions.update import update_matching, update_resource
 from fhir_server.metadata import metadata
+from fhir_server.operations.bulk import (
+    bulk_file,
+    bulk_status,
+    cancel_bulk,
+    export_everything,
+    export_group,
+    export_patients,
+    import_data,
+)
 from fhir_server.operations.docref import find_documents
 from fhir_server.operations.document import compose_document
 from fhir_server.operations.everything import everything_of
@@ -20,6 +29,7 @@ from fhir_server.operations.match import match_patient
 from fhir_server.operations.meta import add_meta, delete_meta, meta_of
 from fhir_server.operations.process_message import process_message
 from fhir_server.operations.share import share_images
+from fhir_server.operations.subscription import subscription_events, subscription_status
 from fhir_server.operations.terminology import (
     expand_set,
     find_codes,
@@ -80,6 +90,20 @@ OPERATIONS = (  # R4 3.2.0: on the system, on a type (TYPE for every one), or on
     ("GET", INSTANCE + "/_history/<version>/$meta", meta_of),
     ("POST", INSTANCE + "/$meta-add", add_meta),
     ("POST", INSTANCE + "/$meta-delete", delete_meta),
+    ("GET", "/$export", export_everything),
+    ("POST", "/$export", export_everything),
+    ("GET", "/Patient/$export", export_patients),
+    ("POST", "/Patient/$export", export_patients),
+    ("GET", "/Group/<logical_id>/$export", export_group),
+    ("POST", "/Group/<logical_id>/$export", export_group),
+    ("POST", "/$import", import_data),
+    ("GET", "/$bulk-status/<job_id>", bulk_status),
+    ("DELETE", "/$bulk-status/<job_id>", cancel_bulk),
+    ("GET", "/$bulk-data/<job_id>/<file_id>", bulk_file),
+    ("GET", "/Subscription/<logical_id>/$status", subscription_status),
+    ("POST", "/Subscription/<logical_id>/$status", subscription_status),
+    ("GET", "/Subscription/<logical_id>/$events", subscription_events),
+    ("POST", "/Subscription/<logical_id>/$events", subscription_events),
     ("GET", "/Composition/<logical_id>/$document", compose_document),
     ("POST", "/Composition/<logical_id>/$document", compose_document),
     ("GET", "/DocumentReference/$docref", find_documents),

@@ -406,6 +406,8 @@ def _store(records: Records, session: Session, caller: Caller, planned: Sequence
     for each in planned:
         if each.writing.resource_type == "Consent":  # it holds from the commit on, for tokens out there too
             keep_consent(now, session, each.logical_id, each.plain)
+        elif each.writing.resource_type == "Subscription" and records.keep_subscription is not None:
+            records.keep_subscription(records, session, caller, each.logical_id, each.plain)
         elif each.writing.resource_type == "SearchParameter":
             follow_definition(records, session, each.logical_id, each.plain)
     record_changes(

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
 from access.audit import Recently
+from access.caller import Caller
 from kernel.clock import Clock
 from kernel.crypto import KeyRing
 from kernel.database import Database
@@ -32,6 +33,21 @@ class Projection(Protocol):
         ...
 
 
+class KeepSubscription(Protocol):
+    """Lets a Subscription take effect in the transaction of its write; None: it was deleted."""
+
+    def __call__(
+        self,
+        records: "Records",
+        session: Session,
+        caller: Caller,
+        logical_id: str,
+        document: dict[str, Any] | None,
+    ) -> None:
+        """Raises InvalidResource or Forbidden."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Records:
     """The room of clinical documents."""
@@ -43,4 +59,5 @@ class Records:
     projections: Mapping[str, Projection] = field(default_factory=dict)  # by resource type
     concepts: Concepts = field(default_factory=NoConcepts)  # what :in, :above and :below are answered by
     validation: Validation = field(default_factory=Validation)  # what is asked of resources that come in
+    keep_subscription: KeepSubscription | None = None  # follows writes of Subscription documents
     recently: Recently = field(default_factory=Recently)

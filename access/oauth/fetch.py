@@ -108,7 +108,7 @@ class KeySets:
         address = host if is_trusted else public_address(host, port, self.resolve)
         connection: http.client.HTTPConnection
         if parts.scheme == "https":
-            connection = _PinnedHttps(host, address, port)
+            connection = PinnedHttps(host, address, port)
         else:
             connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT_S)
         try:
@@ -126,7 +126,7 @@ class KeySets:
         return body, answer.getheader("Cache-Control") or ""
 
 
-class _PinnedHttps(http.client.HTTPSConnection):
+class PinnedHttps(http.client.HTTPSConnection):
     """A connection to an address that was resolved before, under the name that the certificate has."""
 
     def __init__(self, host: str, address: str, port: int) -> None:

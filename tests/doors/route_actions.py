@@ -77,6 +77,13 @@ DECLARED = {
     "* /fhir/Composition/<logical_id>/$document": Needs("Composition.r"),
     "* /fhir/DocumentReference/$docref": Needs("DocumentReference.s"),
     "* /fhir/Observation/$lastn": Needs("Observation.s"),
+    "* /fhir/Subscription/<logical_id>/$*": Needs("Subscription.r"),
+    "* /fhir/$export": Needs("Patient.r"),
+    "* /fhir/Patient/$export": Needs("Patient.r"),
+    "* /fhir/Group/<logical_id>/$export": Needs("Group.r"),
+    "POST /fhir/$import": Needs("Patient.c"),
+    "GET /fhir/$bulk-*": Needs(open_because=CREDENTIALS),
+    "DELETE /fhir/$bulk-status/<job_id>": Needs(open_because=CREDENTIALS),
     "POST /fhir/$closure": Needs("ConceptMap.r"),
     # messages
     "GET /hl7/*": Needs(open_because="describes the service, no data"),
