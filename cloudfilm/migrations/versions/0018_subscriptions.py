@@ -1,4 +1,4 @@
-"""0015 subscriptions: subscriptions and bulk data. Adds tables only; older code runs beside it."""
+"""0018 subscriptions: subscriptions and bulk data. Adds tables only; older code runs beside it."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,8 +6,8 @@ from alembic import op
 from kernel.database import UtcDateTime
 from records.model import BigKey, text_key
 
-revision = "0015_subscriptions"
-down_revision = "0014_indexed_values"
+revision = "0018_subscriptions"
+down_revision = "0017_pull"
 branch_labels = None
 depends_on = None
 
