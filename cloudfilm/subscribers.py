@@ -14,11 +14,8 @@ from archive.storage_policy import follow_arrivals
 from archive.workitem_events import CHANGE
 from archive.workitem_orders import follow_orders, follow_states
 from cloudfilm.rooms import Rooms
-<<<<<<< HEAD
 from dimse.forwarding import follow_for_forwarding
-=======
 from fhir_server.notifications import follow_for_subscriptions
->>>>>>> 95eb814 (Subscriptions by rest-hook, websocket and topic; bulk export and import)
 from hl7_listener.outbound import MESSAGES, follow_for_nodes
 from hl7_listener.provenance import follow_messages
 from kernel.changes import Subscriber
