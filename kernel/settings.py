@@ -66,9 +66,7 @@ class FhirSettings:
 
     max_body_bytes: int = 67108864  # the largest resource or bundle
     max_entries: int = 5000  # entries of a batch or transaction
-    trusted_hosts: tuple[
-        str, ...
-    ] = ()  # host:port of own servers that subscriptions may notify, also by http
+    trusted_hosts: tuple[str, ...] = ()  # host:port of own servers that may be notified, also by http
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
