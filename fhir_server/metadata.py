@@ -3,13 +3,14 @@
 import json
 from functools import lru_cache
 
-from flask import Response
+from flask import Response, request
 
 from access.oauth.discovery import oauth_uris
 from access.oauth.endpoints import issuer
 from conformance.capability import capability_statement
-from fhir_server.negotiate import fhir_base, require_json
-from fhir_server.outcomes import JSON
+from conformance.terminology_capability import terminology_capabilities
+from fhir_server.library import offered_operations
+from fhir_server.negotiate import document_answer, fhir_base, require_json
 from kernel.clock import SystemClock
 from kernel.http import room
 from records.room import Records
@@ -18,14 +19,26 @@ VERSION = "0.1.0"
 
 
 def metadata() -> Response:
-    """The CapabilityStatement."""
+    """The CapabilityStatement; with `mode=terminology`, what the terminology service can do."""
     require_json()
-    text = _statement(fhir_base(), frozenset(room(Records).projections), issuer())
-    return Response(text, mimetype=JSON)
+    if request.args.get("mode") == "terminology":
+        return document_answer(
+            json.dumps(terminology_capabilities(fhir_base(), VERSION, SystemClock().now()))
+        )
+    operations = tuple(sorted((name, tuple(sorted(each))) for name, each in offered_operations().items()))
+    return document_answer(
+        _statement(fhir_base(), frozenset(room(Records).projections), issuer(), operations)
+    )
 
 
 @lru_cache(maxsize=8)
-def _statement(base: str, projected: frozenset[str], authorization_server: str) -> str:
+def _statement(
+    base: str,
+    projected: frozenset[str],
+    authorization_server: str,
+    operations: tuple[tuple[str, tuple[str, ...]], ...],
+) -> str:
     """Drawn once for a base URL: its date is that of the process's start."""
     now, oauth = SystemClock().now(), oauth_uris(authorization_server)
-    return json.dumps(capability_statement(base, VERSION, now, projected, oauth), ensure_ascii=False)
+    statement = capability_statement(base, VERSION, now, projected, oauth, dict(operations))
+    return json.dumps(statement, ensure_ascii=False)

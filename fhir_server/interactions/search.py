@@ -1,5 +1,6 @@
 """FHIR search by GET and by POST: of a type, of everything, of a compartment (R4 3.1.1)."""
 
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from flask import Response, request
@@ -7,6 +8,7 @@ from flask import Response, request
 from access.bearer import current_caller
 from access.caller import Door
 from fhir_server.bundles import MATCH, Entry, bundle_answer
+from fhir_server.library import TYPES, shipped_matches
 from fhir_server.negotiate import fhir_base, prefers, require_json, shown
 from fhir_server.outcomes import outcome
 from kernel.errors import CloudfilmError, Kind
@@ -14,6 +16,7 @@ from kernel.http import room
 from records.definitions import forms
 from records.documents import document_text
 from records.query import parse_search
+from records.repository import Stored
 from records.room import Records
 from records.search import SearchResult, search
 
@@ -57,7 +60,17 @@ def _search(resource_type: str, path: str, compartment: tuple[str, str] = ("", "
         compartment=compartment,
     )
     result = search(room(Records), current_caller(Door.FHIR), wanted)
+    if not result.next_cursor and not wanted.cursor and resource_type in TYPES:
+        result = _with_shipped(result, shipped_matches(resource_type, arguments))
     return bundle_answer("searchset", _entries(result), _links(result, path, arguments), result.total)
+
+
+def _with_shipped(result: SearchResult, shipped: list[Stored]) -> SearchResult:
+    """The definitions that come with the program behind the site's own."""
+    known = {each.logical_id for each in result.matches}
+    more = tuple(each for each in shipped if each.logical_id not in known)
+    total = None if result.total is None else result.total + len(more)
+    return replace(result, matches=(*result.matches, *more), total=total)
 
 
 def _own(value: str) -> str:

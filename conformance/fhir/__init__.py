@@ -1,0 +1,1 @@
+"""A checker of any FHIR R4 server by its URL."""

@@ -1,0 +1,97 @@
+"""Definitions that come with the program, as if they were stored: read by id, found by url, name or id.
+
+A document of the site's own under the same id, or URL, comes first.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import current_app
+
+from conformance import library
+from conformance.capability import operation_definition, search_parameter
+from fhir_server.negotiate import fhir_base
+from records.repository import Stored
+from terminology import shipped
+
+CONFORMANCE = ("StructureDefinition", "OperationDefinition", "CompartmentDefinition")
+TERMINOLOGY = ("CodeSystem", "ValueSet", "ConceptMap")
+TYPES = frozenset({*CONFORMANCE, *TERMINOLOGY, "SearchParameter"})
+FOUND_BY = frozenset({"url", "name", "_id", "version", "status", "title"})
+MADE_AT = datetime(2019, 11, 1, tzinfo=UTC)  # R4 4.0.1
+MOST = 200
+
+
+def offered_operations() -> dict[str, set[str]]:
+    """The operations that routes offer, by resource type; "" for the system, "Resource" for every type."""
+    found: dict[str, set[str]] = {}
+    for rule in current_app.url_map.iter_rules():
+        parts = rule.rule.strip("/").split("/")
+        if parts[0] != "fhir" or not parts[-1].startswith("$") or "_history" in parts:
+            continue
+        owner = parts[1] if len(parts) > 2 else ""
+        if owner.startswith("$"):
+            continue  # where answers wait, no operation
+        found.setdefault("Resource" if owner.startswith("<") else owner, set()).add(parts[-1][1:])
+    for type_ in ("Patient", "Encounter"):
+        found.setdefault(type_, set()).add("everything")
+    found.get("Resource", set()).discard("everything")
+    return found
+
+
+def shipped_resource(resource_type: str, logical_id: str) -> Stored | None:
+    """A definition by its id, or None."""
+    document: dict[str, Any] | None = None
+    if resource_type in TERMINOLOGY:
+        document = shipped.document_by_id(resource_type, logical_id)
+    elif resource_type == "SearchParameter":
+        document = search_parameter(logical_id)
+    elif resource_type in CONFORMANCE and not logical_id.startswith("http"):
+        document = library.shipped_document(resource_type, logical_id)
+        if document is None and resource_type == "OperationDefinition":
+            document = operation_definition(fhir_base(), offered_operations(), logical_id)
+    if document is None:
+        return None
+    return Stored(resource_type, logical_id, 1, MADE_AT, json.dumps(document, ensure_ascii=False))
+
+
+def shipped_matches(resource_type: str, arguments: Iterable[tuple[str, str]]) -> list[Stored]:
+    """The definitions that a search by url, name, id and the like finds."""
+    criteria = [(name, value) for name, value in arguments if not _is_of_the_result(name)]
+    if resource_type not in TYPES or not criteria or any(name not in FOUND_BY for name, _ in criteria):
+        return []
+    if resource_type == "SearchParameter":
+        ids = [value.rpartition("/")[2] for name, value in criteria if name in ("url", "_id")]
+        found = [shipped_resource(resource_type, each) for each in ids[:1]]
+        return [each for each in found if each is not None and len(criteria) == 1]
+    ids = [row["id"] for row in _rows(resource_type) if all(_fits(row, *each) for each in criteria)]
+    loaded = (shipped_resource(resource_type, each) for each in ids[:MOST])
+    return [each for each in loaded if each is not None]
+
+
+def _rows(resource_type: str) -> Iterator[dict[str, Any]]:
+    if resource_type in TERMINOLOGY:
+        for entry in shipped.index():
+            if entry.type == resource_type:
+                names = ("id", "url", "version", "name", "title", "status")
+                yield {name: getattr(entry, name) for name in names}
+    else:
+        yield from (row for row in library.index() if row["resourceType"] == resource_type)
+
+
+def _is_of_the_result(name: str) -> bool:
+    return name.startswith("_") and name != "_id"
+
+
+def _fits(row: dict[str, Any], name: str, value: str) -> bool:
+    wanted = value.split(",")
+    if name == "_id":
+        return row["id"] in wanted
+    if name == "url":
+        return any(each in (row["url"], f"{row['url']}|{row.get('version', '')}") for each in wanted)
+    text = str(row.get(name, "")).lower()
+    if name in ("name", "title"):
+        return any(text.startswith(each.lower()) for each in wanted)
+    return text in (each.lower() for each in wanted)
