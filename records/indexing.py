@@ -133,6 +133,8 @@ def store_index(session: Session, found: Mapping[int, IndexRows], replaced: Sequ
 
 def fold(text: str) -> str:
     """A text as it is compared: without case, accents and width; Chinese characters stay as they are."""
+    if text.isascii():
+        return " ".join(text.casefold().split())
     plain = unicodedata.normalize("NFKD", text)
     return " ".join("".join(each for each in plain if not unicodedata.combining(each)).casefold().split())
 
@@ -140,6 +142,15 @@ def fold(text: str) -> str:
 def of_type_number(parameter: Parameter) -> int:
     """The number under which identifiers stand with their type, for `:of-type`."""
     return parameter_number(parameter.resource_type, f"{parameter.code}:of-type")
+
+
+CANONICAL = 0
+"""Stands in place of a unit's code in the row of a quantity that was brought to its canonical unit."""
+
+
+def canonical_number(parameter: Parameter) -> int:
+    """The number under which quantities stand in their canonical unit."""
+    return parameter_number(parameter.resource_type, f"{parameter.code}:canonical")
 
 
 def _token(found: IndexRows, parameter: Parameter, value: Any, type_: str) -> None:
@@ -269,7 +280,8 @@ def _quantity(found: IndexRows, parameter: Parameter, value: Any, type_: str) ->
             _number_row(found, parameter, amount, hash_of(system, name) if name == code else 0, hash_of(name))
         canonical = canonical_unit(code) if system == UCUM else None
         if canonical is not None:
-            _number_row(found, parameter, amount, hash_of("canonical", canonical[1]), 0, canonical[0])
+            factor, unit = canonical
+            _number_row(found, parameter, amount, hash_of("canonical", unit), CANONICAL, factor)
     else:
         _number_row(found, parameter, value, 0, hash_of(""))
 
@@ -279,7 +291,9 @@ def _number_row(
 ) -> None:
     bounds = number_interval(str(amount)) if isinstance(amount, int | float | str | Decimal) else None
     if bounds is not None:
-        found.add(IndexNumber, parameter, bounds[0] * factor, bounds[1] * factor, unit, code)
+        number = canonical_number(parameter) if code == CANONICAL else parameter.number
+        row = (number, bounds[0] * factor, bounds[1] * factor, unit, code)
+        found.rows.setdefault(IndexNumber.name, {})[row] = None
 
 
 def number_interval(text: str) -> tuple[float, float] | None:

@@ -22,6 +22,8 @@ from kernel.database import table_of
 from records.dates import EPOCH, interval
 from records.hashing import hash_of
 from records.indexing import (
+    CANONICAL,
+    canonical_number,
     fold,
     number_interval,
     of_type_number,
@@ -299,6 +301,8 @@ def predicate_of(asking: Asking, types: Sequence[str], criterion: Criterion, dep
         return Rows(TABLES[parameter.type], numbers, lambda _: true(), negated=_flag(criterion))
     if modifier == "of-type":
         numbers = tuple(of_type_number(each) for each in parameters)
+    if parameter.type == "quantity":
+        numbers += tuple(canonical_number(each) for each in parameters)
     match = MATCHERS[parameter.type]
     matches = [match(value, modifier, parameter, asking) for value in criterion.values]
     return Rows(
@@ -568,18 +572,22 @@ def _match_number(value: str, _modifier: str, parameter: Parameter, _asking: Ask
     if bounds is None or len(parts) > 3 or len(parts) == 2:
         raise InvalidSearch(parameter.code, "write a number, or number|system|code")
     if len(parts) == 1 or not parts[2]:
-        return lambda columns: _compared_number(columns, prefix, bounds, 1)
-    if not parts[1]:
-        hashed = hash_of(parts[2])
-        return lambda columns: and_(_compared_number(columns, prefix, bounds, 1), columns.code == hashed)
-    hashed = hash_of(parts[1], parts[2])
+        if parameter.type == "number":
+            return lambda columns: _compared_number(columns, prefix, bounds, 1)
+        return lambda columns: and_(_compared_number(columns, prefix, bounds, 1), columns.code != CANONICAL)
+    hashed = hash_of(*parts[1:]) if parts[1] else hash_of(parts[2])
     canonical = canonical_unit(parts[2]) if parts[1] == UCUM else None
-    if canonical is None:
-        return lambda columns: and_(_compared_number(columns, prefix, bounds, 1), columns.unit == hashed)
-    factor, unit = canonical
-    in_canonical = hash_of("canonical", unit)
+    if canonical is not None:
+        factor, unit = canonical
+        in_canonical = hash_of("canonical", unit)
+        return lambda columns: and_(
+            _compared_number(columns, prefix, bounds, factor), columns.unit == in_canonical
+        )
+    by_system = bool(parts[1])
     return lambda columns: and_(
-        _compared_number(columns, prefix, bounds, factor), columns.unit == in_canonical
+        _compared_number(columns, prefix, bounds, 1),
+        columns.unit == hashed if by_system else columns.code == hashed,
+        columns.code != CANONICAL,
     )
 
 
@@ -590,7 +598,7 @@ def _compared_number(
     low, high = bounds[0] * factor, bounds[1] * factor
     amount = (low + high) / 2
     slack = abs(amount) / 10
-    near = abs(amount) * 1e-12  # what floating point may differ by
+    near = max(abs(amount) * 1e-12, 1e-300)  # what floating point may differ by
     middle = (columns.low + columns.high) / 2  # the number itself; the row has its precision's interval
     conditions: dict[str, Callable[[], ColumnElement[bool]]] = {
         "eq": lambda: and_(columns.low < high, columns.high >= low, middle >= low - near, middle < high),
