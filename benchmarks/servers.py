@@ -61,6 +61,7 @@ def cloudfilm(folder: Path) -> Iterator[Server]:
         "CLOUDFILM_DIMSE__PORT": str(dicom),
         "CLOUDFILM_MLLP__PORT": str(mllp),
         "CLOUDFILM_PUSH__ENABLED": "false",
+        **{name: os.environ[name] for name in ("CLOUDFILM_DATABASE__URL",) if name in os.environ},
     }
     command = [sys.executable, "-m", "cloudfilm"]
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """What a request accepts, expects and prefers (R4 3.1.0.1): format, conditions, Prefer."""
 
+import gzip
 import re
 import zlib
 from email.utils import format_datetime
@@ -202,3 +203,21 @@ def describe(answer: Response, stored: Stored) -> None:
     answer.set_etag(str(stored.version), weak=True)
     answer.headers["Last-Modified"] = format_datetime(stored.updated_at, usegmt=True)
     answer.headers["Cache-Control"] = "private, no-cache"
+
+
+LEAST_COMPRESSED, LEVEL = 1400, 4  # bytes that fit into a packet gain nothing
+
+
+def compressed(answer: Response) -> Response:
+    """The answer with gzip where the client takes it and it is worth it (RFC 9110 8.4)."""
+    if answer.direct_passthrough or answer.is_streamed or "Content-Encoding" in answer.headers:
+        return answer
+    answer.vary.add("Accept-Encoding")
+    answer.vary.add("Accept")
+    if "gzip" not in request.headers.get("Accept-Encoding", "") or answer.mimetype not in (JSON, XML):
+        return answer
+    body = answer.get_data()
+    if len(body) >= LEAST_COMPRESSED:
+        answer.set_data(gzip.compress(body, LEVEL, mtime=0))
+        answer.headers["Content-Encoding"] = "gzip"
+    return answer

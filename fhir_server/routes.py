@@ -20,6 +20,7 @@ from fhir_server.operations.bulk import (
     export_patients,
     import_data,
 )
+from fhir_server.negotiate import compressed
 from fhir_server.operations.docref import find_documents
 from fhir_server.operations.document import compose_document
 from fhir_server.operations.everything import everything_of
@@ -46,6 +47,7 @@ from kernel.errors import CloudfilmError
 
 blp = Blueprint("fhir", __name__)
 blp.register_error_handler(CloudfilmError, refuse)
+blp.after_request(compressed)
 
 TYPE = "/<resource_type>"
 INSTANCE = TYPE + "/<logical_id>"

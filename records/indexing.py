@@ -224,7 +224,7 @@ def _ways_to_ask(name: str) -> Iterator[str]:
         if sounds:
             yield "".join(sounds)
             yield " ".join(sounds)
-    yield "".join(each[0] for each in lazy_pinyin(name, errors="ignore"))
+            yield "".join(each[0] for each in sounds)
     if len(rest) > 1:
         yield "".join(rest)
 

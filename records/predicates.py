@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from access.caller import Action, Caller
 from kernel.database import table_of
+from records.aliases import fresh
 from records.dates import EPOCH, interval
 from records.hashing import hash_of
 from records.indexing import (
@@ -102,12 +103,12 @@ class Rows:
 
     def ids(self) -> Select[Any] | None:
         """The documents of the rows."""
-        rows = self.table.alias()
+        rows = fresh(self.table)
         return None if self.negated else select(rows.c.resource_id).where(self._where(rows.c))
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
         """A row of this document."""
-        rows = self.table.alias()
+        rows = fresh(self.table)
         found = exists().where(rows.c.resource_id == key, self._where(rows.c))
         return not_(found) if self.negated else found
 
@@ -121,12 +122,12 @@ class Own:
 
     def ids(self) -> Select[Any] | None:
         """The rows."""
-        rows = RESOURCE.alias()
+        rows = fresh(RESOURCE)
         return select(rows.c.id.label("resource_id")).where(self.match(rows.c))
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
         """This row."""
-        rows = RESOURCE.alias()
+        rows = fresh(RESOURCE)
         return exists().where(rows.c.id == key, self.match(rows.c))
 
 
@@ -141,12 +142,12 @@ class Chained:
     def ids(self) -> Select[Any] | None:
         """Documents that refer to one of the set."""
         sets = [(predicate.ids(), match) for predicate, match in self.targets]
-        rows = IndexReference.alias()
+        rows = fresh(IndexReference)
         found = []
         for ids, match in sets:
             if ids is None:
                 return None
-            target = RESOURCE.alias()
+            target = fresh(RESOURCE)
             found.append(
                 rows.c.target.in_(select(target.c.self_hash).where(target.c.id.in_(ids), match(target.c)))
             )
@@ -154,10 +155,10 @@ class Chained:
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
         """A reference of this document that leads to one."""
-        rows = IndexReference.alias()
+        rows = fresh(IndexReference)
         found = []
         for predicate, match in self.targets:
-            target = RESOURCE.alias()
+            target = fresh(RESOURCE)
             found.append(
                 exists().where(
                     target.c.self_hash == rows.c.target, match(target.c), predicate.at(target.c.id)
@@ -182,7 +183,7 @@ class Referred:
         inner = self.inner.ids()
         if inner is None:
             return None
-        rows, referring, own = IndexReference.alias(), RESOURCE.alias(), RESOURCE.alias()
+        rows, referring, own = fresh(IndexReference), fresh(RESOURCE), fresh(RESOURCE)
         sources = select(referring.c.id).where(referring.c.id.in_(inner), self.match(referring.c))
         targets = select(rows.c.target).where(
             rows.c.parameter == self.number, rows.c.resource_id.in_(sources)
@@ -191,7 +192,7 @@ class Referred:
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
         """A reference to this document from one."""
-        rows, referring, own = IndexReference.alias(), RESOURCE.alias(), RESOURCE.alias()
+        rows, referring, own = fresh(IndexReference), fresh(RESOURCE), fresh(RESOURCE)
         holds = exists().where(
             referring.c.id == rows.c.resource_id, self.match(referring.c), self.inner.at(referring.c.id)
         )
@@ -213,7 +214,7 @@ class Every:
         first = next((ids for part in self.parts if (ids := part.ids()) is not None), None)
         if first is None:
             return None
-        rows = RESOURCE.alias()
+        rows = fresh(RESOURCE)
         return select(rows.c.id.label("resource_id")).where(rows.c.id.in_(first), self.at(rows.c.id))
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
@@ -233,7 +234,7 @@ class Some:
         sets = [part.ids() for part in self.parts]
         if not sets or any(ids is None for ids in sets):
             return None
-        rows = RESOURCE.alias()
+        rows = fresh(RESOURCE)
         return select(rows.c.id.label("resource_id")).where(
             or_(*(rows.c.id.in_(ids) for ids in sets if ids is not None))
         )

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Select, and_, exists, false, or_, true
 
 from access.caller import Clause, Reach
+from records.aliases import fresh
 from records.hashing import hash_of
 from records.indexing import is_in_patient_compartment
 from records.model import IndexCompartment, IndexToken, Resource
@@ -70,7 +71,7 @@ def _condition(clause: Clause, resource_type: str, resource: Any) -> ColumnEleme
 
 
 def _is_of(patients: Iterable[str], resource: Any) -> ColumnElement[bool]:
-    member = IndexCompartment.alias()
+    member = fresh(IndexCompartment)
     return exists().where(member.c.resource_id == resource.id, member.c.patient.in_(sorted(patients)))
 
 
@@ -81,7 +82,7 @@ def _named(clause: Clause, resource_type: str, resource: Any) -> ColumnElement[b
         alternatives.append(resource.self_hash.in_([hash_of(reference) for reference in clause.documents]))
     if clause.studies and resource_type == "ImagingStudy":
         values = [hash_of("urn:dicom:uid", f"urn:oid:{uid}") for uid in clause.studies]
-        token = IndexToken.alias()
+        token = fresh(IndexToken)
         alternatives.append(
             exists().where(
                 token.c.resource_id == resource.id,
@@ -108,7 +109,7 @@ def _granular(search: str, resource_type: str, resource: Any) -> ColumnElement[b
 def _tokens(resource_type: str, code: str, values: frozenset[str], resource: Any) -> ColumnElement[bool]:
     if code not in parameters_of(resource_type):
         return false()
-    token = IndexToken.alias()
+    token = fresh(IndexToken)
     alternatives = [
         token.c.value == hash_of(*value.split("|", 1)) if "|" in value else token.c.code == hash_of(value)
         for value in sorted(values)

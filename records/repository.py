@@ -123,7 +123,7 @@ class Writing:
 
 _TABLE = table_of(Resource)
 _VERSIONS = table_of(ResourceVersion)
-_ROW = (
+ROW = (
     _TABLE.c.id, _TABLE.c.type, _TABLE.c.logical_id, _TABLE.c.self_hash, _TABLE.c.version, _TABLE.c.deleted,
     _TABLE.c.updated_at, _TABLE.c.body,
 )  # fmt: skip
@@ -136,7 +136,7 @@ def require_type(resource_type: str) -> None:
         raise UnknownType(resource_type)
 
 
-_ONE = select(*_ROW).where(_TABLE.c.type == bindparam("of_type"), _TABLE.c.logical_id == bindparam("of_id"))
+_ONE = select(*ROW).where(_TABLE.c.type == bindparam("of_type"), _TABLE.c.logical_id == bindparam("of_id"))
 
 
 def read(records: Records, caller: Caller, resource_type: str, logical_id: str) -> Stored:
@@ -189,7 +189,7 @@ def rows_by_id(session: Session, ids: Sequence[int]) -> list[ResourceRow]:
     """Rows in the order of their `resource.id`s; those that went meanwhile are left out."""
     if not ids:
         return []
-    rows = session.connection().execute(select(*_ROW).where(_TABLE.c.id.in_(ids), ~_TABLE.c.deleted))
+    rows = session.connection().execute(select(*ROW).where(_TABLE.c.id.in_(ids), ~_TABLE.c.deleted))
     found = {row.id: row for row in rows}
     return [found[each] for each in ids if each in found]
 
@@ -336,7 +336,7 @@ def _meet(records: Records, session: Session, planned: Sequence[_Planned]) -> No
 def _locked(session: Session, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:
     if not names:
         return {}
-    statement = select(*_ROW).order_by(_TABLE.c.type, _TABLE.c.logical_id).with_for_update()
+    statement = select(*ROW).order_by(_TABLE.c.type, _TABLE.c.logical_id).with_for_update()
     if len(names) == 1:
         statement = statement.where(_TABLE.c.type == names[0][0], _TABLE.c.logical_id == names[0][1])
     else:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from access.audit import note_once
 from access.caller import Action, Caller
 from kernel.database import table_of
+from records.aliases import fresh, give_back
 from records.cursor import Cursor, close_cursor, open_cursor
 from records.custom_parameters import know_custom_parameters
 from records.definitions import definitions, forms
@@ -35,7 +36,7 @@ from records.parameters import parameters_of, resource_types
 from records.predicates import Asking, Own, Predicate, Rows, in_compartment, predicate_of
 from records.query import Criterion, InvalidSearch, Search, find_parameter, parse_search
 from records.reach import reach_of_types
-from records.repository import ResourceRow, Stored, bodies, rows_by_id
+from records.repository import ROW, ResourceRow, Stored, bodies, rows_by_id
 from records.room import Records
 
 __all__ = ["Criterion", "InvalidSearch", "Search", "SearchResult", "find_ids", "parse_search", "search"]
@@ -76,7 +77,7 @@ class _SortKey:
         """The value at a row of the resource table or of an alias; NULL where there is none."""
         if self.own:
             return resource[self.own]  # type: ignore[no-any-return]
-        rows = self.index().alias()
+        rows = fresh(self.index())
         column = rows.c[self.column]
         best = func.max(column) if self.descending else func.min(column)
         return (
@@ -134,10 +135,10 @@ def search_in(records: Records, session: Session, caller: Caller, wanted: Search
     backwards = cursor is not None and cursor.backwards
     following, previous = "", ""
     if page and (goes_on or backwards):
-        following = close_cursor(records.keys, bound_to, Cursor(page[-1]))
+        following = close_cursor(records.keys, bound_to, Cursor(page[-1].values))
     if page and (cursor is not None if not backwards else goes_on):
-        previous = close_cursor(records.keys, bound_to, Cursor(page[0], backwards=True))
-    rows = rows_by_id(session, [values[-1] for values in page])
+        previous = close_cursor(records.keys, bound_to, Cursor(page[0].values, backwards=True))
+    rows = _rows_of(session, page)
     included, left_out = _included(records, session, caller, wanted, rows)
     return SearchResult(
         tuple(bodies(records, session, rows)),
@@ -156,7 +157,21 @@ def find_ids(
     """Ids of the first documents that are found, as a transaction sees them: `resource.id`, logical id."""
     know_custom_parameters(records.database, session)
     page, _ = _looking(records, session, caller, replace(wanted, sort=())).page(most, None)
-    return [(row.id, row.logical_id) for row in rows_by_id(session, [values[-1] for values in page])]
+    return [(row.id, row.logical_id) for row in _rows_of(session, page)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One row of a page: its sort values with the id at the end, and the row where it was read at once."""
+
+    values: tuple[Any, ...]
+    row: ResourceRow | None = None
+
+
+def _rows_of(session: Session, page: Sequence[_Found]) -> list[ResourceRow]:
+    if all(found.row is not None for found in page):
+        return [found.row for found in page]
+    return rows_by_id(session, [found.values[-1] for found in page])
 
 
 def _bound_to(wanted: Search) -> str:
@@ -169,6 +184,7 @@ def _bound_to(wanted: Search) -> str:
 
 
 def _looking(records: Records, session: Session, caller: Caller, wanted: Search) -> "_Looking":
+    give_back()
     if wanted.resource_type:
         caller.require(Action(wanted.resource_type, "s"))
     elif not wanted.types:  # who may not search every type says which ones: `_type`
@@ -252,7 +268,7 @@ class _Looking:
     keys: tuple[_SortKey, ...]
     database: str
 
-    def page(self, count: int, cursor: Cursor | None) -> tuple[list[tuple[Any, ...]], bool]:
+    def page(self, count: int, cursor: Cursor | None) -> tuple[list[_Found], bool]:
         """Sort values and id of each row of a page, and whether it goes on beyond."""
         driver = self._fewest()
         if driver is not None:
@@ -325,15 +341,15 @@ class _Looking:
                 conditions.append(predicate.at(resource.id))
         return conditions
 
-    def _from_rows(self, most: int, cursor: Cursor | None, driver: Predicate | None) -> list[tuple[Any, ...]]:
+    def _from_rows(self, most: int, cursor: Cursor | None, driver: Predicate | None) -> list[_Found]:
         """From the few rows of a driver, or along the resource table in the order of the page."""
         values = [key.value(_TABLE.c) for key in self.keys]
-        statement = select(*values, _TABLE.c.id).where(*self._conditions(_TABLE.c, driver))
+        statement = select(*values, *ROW).where(*self._conditions(_TABLE.c, driver))
         return self._ordered(statement, values, _TABLE.c.id, most, cursor)
 
     def _ordered(
         self, statement: Any, values: list[ColumnElement[Any]], key: Any, most: int, cursor: Cursor | None
-    ) -> list[tuple[Any, ...]]:
+    ) -> list[_Found]:
         backwards = cursor is not None and cursor.backwards
         ascending = [each.descending is backwards for each in self.keys]
         is_own = [bool(each.own) for each in self.keys]
@@ -346,26 +362,27 @@ class _Looking:
             order.append(value.asc() if upwards else value.desc())
         order.append(key.desc() if backwards else key.asc())
         rows = self.session.connection().execute(statement.order_by(*order).limit(most))
-        return [tuple(row) for row in rows]
+        at = len(values)
+        return [_Found(tuple(row[: at + 1]), row if len(row) > at + 1 else None) for row in rows]
 
     def _at_index(self, key: ColumnElement[int], without: Predicate | None) -> list[ColumnElement[bool]]:
         """All that must hold at a row of an index, beside the predicate that it stands for."""
         conditions = [each.at(key) for _, each in self.predicates if each is not without]
         if not self.caller.reach.is_everywhere:
-            own = _TABLE.alias()
+            own = fresh(_TABLE)
             reach = reach_of_types(self.caller.reach, self.types, own.c)
             conditions.append(exists().where(own.c.id == key, reach))
         return conditions
 
-    def _from_index(self, most: int, cursor: Cursor | None, driver: Rows) -> list[tuple[Any, ...]]:
+    def _from_index(self, most: int, cursor: Cursor | None, driver: Rows) -> list[_Found]:
         """Along the index of one value, which holds documents in the order of their ids."""
-        rows = driver.table.alias()
+        rows = fresh(driver.table)
         key = rows.c.resource_id
         is_it = and_(rows.c.parameter == driver.numbers[0], driver.match(rows.c))
         statement = select(key).distinct().where(is_it, *self._at_index(key, driver))
         return self._ordered(statement, [], key, most, cursor)
 
-    def _from_sort_index(self, most: int, cursor: Cursor | None) -> list[tuple[Any, ...]]:
+    def _from_sort_index(self, most: int, cursor: Cursor | None) -> list[_Found]:
         """Along the index of the one sort key; then (or before, going back) what has no value of it."""
         backwards = cursor is not None and cursor.backwards
         has_value = cursor is None or cursor.values[0] is not None
@@ -374,16 +391,16 @@ class _Looking:
             parts.reverse()
         if has_value is backwards:
             parts = parts[1:]
-        found: list[tuple[Any, ...]] = []
+        found: list[_Found] = []
         for part in parts:
             if len(found) < most:
                 at = cursor if cursor is not None and part is parts[0] and not found else None
                 found += part(most - len(found), at, backwards)
         return found
 
-    def _with_value(self, most: int, cursor: Cursor | None, backwards: bool) -> list[tuple[Any, ...]]:
+    def _with_value(self, most: int, cursor: Cursor | None, backwards: bool) -> list[_Found]:
         (sort,) = self.keys
-        rows, other = sort.index().alias(), sort.index().alias()
+        rows, other = fresh(sort.index()), fresh(sort.index())
         value, key = rows.c[sort.column], rows.c.resource_id
         better = other.c[sort.column] > value if sort.descending else other.c[sort.column] < value
         is_best = not_(exists().where(other.c.resource_id == key, other.c.parameter == sort.number, better))
@@ -399,11 +416,11 @@ class _Looking:
             statement = statement.where(_beyond([value], [upwards], [True], key, cursor))
         order = (value.asc() if upwards else value.desc(), key.desc() if backwards else key.asc())
         rows_found = self.session.connection().execute(statement.order_by(*order).limit(most))
-        return [tuple(row) for row in rows_found]
+        return [_Found(tuple(row)) for row in rows_found]
 
-    def _without_value(self, most: int, cursor: Cursor | None, backwards: bool) -> list[tuple[Any, ...]]:
+    def _without_value(self, most: int, cursor: Cursor | None, backwards: bool) -> list[_Found]:
         (sort,) = self.keys
-        rows = sort.index().alias()
+        rows = fresh(sort.index())
         present = exists().where(rows.c.resource_id == _TABLE.c.id, rows.c.parameter == sort.number)
         statement = select(_TABLE.c.id).where(*self._conditions(_TABLE.c, None), not_(present))
         if cursor is not None and cursor.values[0] is None:
@@ -411,7 +428,7 @@ class _Looking:
             statement = statement.where(_TABLE.c.id < last if backwards else _TABLE.c.id > last)
         order = _TABLE.c.id.desc() if backwards else _TABLE.c.id.asc()
         found = self.session.connection().execute(statement.order_by(order).limit(most))
-        return [(None, row[0]) for row in found]
+        return [_Found((None, row[0])) for row in found]
 
 
 def _beyond(
@@ -475,8 +492,8 @@ def _followed(
     session: Session, caller: Caller, texts: list[str], forward: bool, rows: list[ResourceRow]
 ) -> list[int]:
     """Ids of what some rows lead to along parameters (Type:code:Target), or of what leads to them."""
-    index = IndexReference.alias()
-    own = _TABLE.alias()
+    index = fresh(IndexReference)
+    own = fresh(_TABLE)
     alternatives = []
     types = sorted({row.type for row in rows})
     for text in texts:
