@@ -116,7 +116,7 @@ def test_a_fhirpath_patch_adds_inserts_replaces_moves_and_deletes(fhir: Fhir) ->
     document = PATIENT | {
         "birthDate": "1980-01-01",
         "telecom": [{"system": "phone", "value": "1"}, {"system": "email", "value": "2"}],
-        "contact": [{"gender": "male"}],
+        "contact": [{"name": {"text": "another"}}],
     }
     logical_id = fhir.make(document)
     answer = fhir.send(

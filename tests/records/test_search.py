@@ -208,7 +208,7 @@ def test_includes_go_on_where_they_are_told_to_and_end_in_circles(ward: Fhir) ->
     assert included(f"/Observation?_id=1&_include=Observation:patient{chain}") == {"a", "o", "p"}
     assert included("/Patient?_id=a&_revinclude=Observation:patient") == {"1", "2"}
     assert included("/Practitioner?_revinclude=Patient:general-practitioner") == {"a", "b"}
-    put(ward, "Organization", "q", partOf={"reference": "Organization/q"})
+    put(ward, "Organization", "q", name="Q", partOf={"reference": "Organization/q"})
     assert included("/Organization?_id=q&_include:iterate=Organization:partof") == set()
 
 
