@@ -18,6 +18,7 @@ from archive.model import Instance, Series, Study
 from archive.reconcile_model import StudyComparison
 from kernel.changes import Change
 from kernel.clock import Clock
+from records.model import Resource
 from records.repository import forget_projected, index_projected
 from records.room import Drawn, Records
 
@@ -28,6 +29,10 @@ ACCESSION = {
         {"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN", "display": "Accession ID"}
     ]
 }
+PERFORMER = {
+    "coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "PRF"}]
+}
+WADO_ENDPOINT = "wado-rs"  # logical id of the Endpoint of our own WADO-RS
 CHINA = timezone(timedelta(hours=8))
 
 
@@ -78,10 +83,29 @@ def draw(session: Session, studies: Sequence[Study]) -> list[dict[str, Any]]:
         .order_by(StudyComparison.id)
     ):
         orders_of.setdefault(study_id, []).append({"reference": source})
-    return [_study(study, series_of[study.id], orders_of.get(study.id, [])) for study in studies]
+    said = _orders(session, orders_of)
+    return [_study(study, series_of[study.id], orders_of.get(study.id, []), said) for study in studies]
 
 
-def _study(study: Study, series: list[dict[str, Any]], orders: list[dict[str, str]]) -> dict[str, Any]:
+def _orders(session: Session, orders_of: Mapping[int, list[dict[str, str]]]) -> dict[str, dict[str, Any]]:
+    """The orders that studies are based on, by reference."""
+    ids = {each["reference"].partition("/")[2] for orders in orders_of.values() for each in orders}
+    if not ids:
+        return {}
+    rows = session.execute(
+        select(Resource.logical_id, Resource.body).where(
+            Resource.type == "ServiceRequest", Resource.logical_id.in_(sorted(ids)), ~Resource.deleted
+        )
+    )
+    return {f"ServiceRequest/{logical_id}": orjson.loads(body) for logical_id, body in rows if body}
+
+
+def _study(
+    study: Study,
+    series: list[dict[str, Any]],
+    orders: list[dict[str, str]],
+    said: Mapping[str, dict[str, Any]],
+) -> dict[str, Any]:
     attributes = parse_marked(study.attributes)
     document: dict[str, Any] = {
         "resourceType": "ImagingStudy",
@@ -99,6 +123,7 @@ def _study(study: Study, series: list[dict[str, Any]], orders: list[dict[str, st
         "modality": [_modality(code) for code in _values(attributes, "00080061")],
         "subject": {"reference": f"Patient/{study.patient_logical_id}"},
         "basedOn": orders,
+        "endpoint": [{"reference": f"Endpoint/{WADO_ENDPOINT}"}],
         "numberOfSeries": study.number_of_series,
         "numberOfInstances": study.number_of_instances,
         "series": series,
@@ -117,7 +142,22 @@ def _study(study: Study, series: list[dict[str, Any]], orders: list[dict[str, st
     codes = [coded for item in _values(attributes, "00081032") if (coded := _concept(item))]
     if codes:
         document["procedureCode"] = codes
+    for order in (said[each["reference"]] for each in orders if each["reference"] in said):
+        _complete(document, order)
     return {key: value for key, value in document.items() if value not in ([], "")}
+
+
+def _complete(document: dict[str, Any], order: dict[str, Any]) -> None:
+    """What the order says and the images do not: who asked for it, why, and what for."""
+    for name, value in (
+        ("referrer", order.get("requester")),
+        ("procedureCode", [order["code"]] if "code" in order else None),
+        ("reasonCode", order.get("reasonCode")),
+        ("reasonReference", order.get("reasonReference")),
+        ("encounter", order.get("encounter")),
+    ):
+        if value and name not in document:
+            document[name] = value
 
 
 def _series(series: Series, instances: list[dict[str, Any]]) -> dict[str, Any]:
@@ -140,7 +180,7 @@ def _series(series: Series, instances: list[dict[str, Any]]) -> dict[str, Any]:
         drawn["started"] = started
     performer = _text(attributes, "00081050")
     if performer:
-        drawn["performer"] = [{"actor": {"display": performer}}]
+        drawn["performer"] = [{"function": PERFORMER, "actor": {"display": performer}}]
     return drawn
 
 

@@ -22,6 +22,7 @@ from archive.sweep import sweep_strays
 from archive.workitems import forget_workitems
 from cloudfilm.backup import back_up_when_due
 from cloudfilm.rooms import Rooms
+from cloudfilm.site_resources import publish_site
 from dimse.forwarding import forward, forward_waiting
 from edge.pull import go_on
 from fhir_server.bulk import forget_bulk_data, run_bulk_export, run_bulk_import
@@ -29,6 +30,7 @@ from fhir_server.notifications import activate_subscription, forget_events, noti
 from hl7_listener.outbound import deliver
 from kernel.jobs import Job, declared
 from messaging.send import deliver_message
+from records.audit_events import index_audit
 from records.custom_parameters import drop_rows, index_documents
 
 FUNCTIONS = (
@@ -45,6 +47,8 @@ FUNCTIONS = (
     forget_workitems,
     index_documents,
     drop_rows,
+    index_audit,
+    publish_site,
     copy_study,
     scrub_share,
     apply_storage_policy,

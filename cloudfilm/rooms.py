@@ -26,6 +26,7 @@ from kernel.suites import COMMERCIAL
 from messaging.room import Messaging
 from mpi.room import Mpi
 from portal.catalogue import texts
+from records.audit_events import AuditEventProjection
 from records.room import Records
 from records.subscriptions import keep_subscription
 from records.validate import Validation
@@ -89,7 +90,7 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         clock,
         keys,
         settings.access.institution,
-        {"ImagingStudy": ImagingStudyProjection()},
+        {"ImagingStudy": ImagingStudyProjection(), "AuditEvent": AuditEventProjection()},
         CatalogueConcepts(definitions),
         Validation(StoredDefinitions(definitions)),
         keep_subscription,

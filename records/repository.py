@@ -63,7 +63,9 @@ class DrawnElsewhere(CloudfilmError):
 
     def __init__(self, resource_type: str) -> None:
         super().__init__(
-            f"{resource_type} is drawn from the stored objects; store those (DICOMweb, C-STORE)."
+            f"{resource_type} is drawn from the audit trail; what is done writes it."
+            if resource_type == "AuditEvent"
+            else f"{resource_type} is drawn from the stored objects; store those (DICOMweb, C-STORE)."
         )
 
 
@@ -515,8 +517,10 @@ class Projected:
         return str(self.document["resourceType"]), str(self.document["id"])
 
 
-def index_all_projected(records: Records, session: Session, all_: Sequence[Projected]) -> None:
-    """Keep the search index of documents that are drawn from elsewhere."""
+def index_all_projected(
+    records: Records, session: Session, all_: Sequence[Projected], *, announced: bool = True
+) -> None:
+    """Keep the search index of documents that are drawn from elsewhere; tell the feed, if wanted."""
     know_custom_parameters(records.database, session)
     known = _locked(session, sorted(each.name for each in all_))
     ids = {name: row.id for name, row in known.items()}
@@ -535,6 +539,8 @@ def index_all_projected(records: Records, session: Session, all_: Sequence[Proje
     found = {ids[each.name]: index_rows(each.document) for each in all_}
     store_index(session, found, [row.id for row in known.values()])
     _keep_projected(session, ids, [each for each in all_ if each.keeps_version])
+    if not announced:
+        return
     record_changes(
         session, records.clock,
         [(f"resource-{'updated' if each.name in known else 'created'}", "/".join(each.name),

@@ -1,0 +1,69 @@
+"""The audit trail and the site's own data as FHIR resources, through the FHIR door."""
+
+import json
+
+import pytest
+from sqlalchemy import insert
+
+from access.model import Node
+from cloudfilm.rooms import Rooms
+from cloudfilm.site_resources import publish_site
+from cloudfilm.web import create_app
+from records.audit_events import index_audit
+from tests.fhir_server.test_fhir import bearer, ids
+from tests.fhir_server.test_interactions import PATIENT, Fhir
+
+
+@pytest.fixture
+def fhir(rooms: Rooms) -> Fhir:
+    return Fhir(create_app(rooms).test_client(), bearer(rooms))
+
+
+def test_what_was_done_to_a_patient_is_found_as_audit_events(rooms: Rooms, fhir: Fhir) -> None:
+    fhir.send("PUT", "/Patient/a", PATIENT | {"id": "a"}, 201)
+    fhir.get("/Patient/a")
+    index_audit(rooms.records)
+    index_audit(rooms.records)
+
+    found = fhir.get("/AuditEvent?patient=a&_sort=date")
+    assert [each["resource"]["action"] for each in found["entry"]] == ["C", "R"]
+    assert ids(fhir.get("/AuditEvent?patient=a&action=R&subtype=read")) == [
+        found["entry"][1]["resource"]["id"]
+    ]
+    assert fhir.get(f"/AuditEvent/{ids(found)[0]}") == found["entry"][0]["resource"]
+    refused = fhir.send("POST", "/AuditEvent", {"resourceType": "AuditEvent"})
+    assert refused.status_code == 405
+    assert json.loads(refused.data)["issue"][0]["code"] == "not-supported"
+
+
+def test_a_patient_reads_its_own_access_log_and_nobody_elses(rooms: Rooms, fhir: Fhir) -> None:
+    for name in "ab":
+        fhir.send("PUT", f"/Patient/{name}", PATIENT | {"id": name}, 201)
+    index_audit(rooms.records)
+    narrow = bearer(rooms, "patient/AuditEvent.rs")
+
+    answer = fhir.client.get("/fhir/AuditEvent", headers=narrow)
+    assert "entry" not in json.loads(answer.data)
+
+
+def test_site_data_is_there_as_organizations_devices_and_endpoints(rooms: Rooms, fhir: Fhir) -> None:
+    with rooms.database.transaction() as session:
+        session.execute(
+            insert(Node).values(ae_title="CT 1", host="10.0.0.5", port=104, institution="EAST",
+                                department="Radiology", created_at=rooms.clock.now())
+        )  # fmt: skip
+    publish_site(rooms)
+    publish_site(rooms)
+
+    (device,) = fhir.get("/Device?identifier=CT%201&_include=Device:organization&_include=Device:location")[
+        "entry"
+    ][:1]
+    assert device["resource"]["meta"]["versionId"] == "1"
+    assert fhir.get("/Endpoint/wado-rs")["address"].endswith("/dicomweb")
+    assert len(ids(fhir.get("/Endpoint?connection-type=dicom-wado-rs"))) == 1
+    assert ids(fhir.get("/Organization?identifier=EAST")) == ["site-EAST"]
+    assert ids(fhir.get("/Location?name=radiology")) == ["site-EAST.Radiology"]
+    with rooms.database.transaction() as session:
+        session.execute(Node.__table__.delete())  # type: ignore[attr-defined]
+    publish_site(rooms)
+    assert ids(fhir.get("/Device?identifier=CT%201")) == []
