@@ -1,4 +1,4 @@
-"""Site data as FHIR: institutions are Organizations, nodes are Devices and Endpoints, our doors are Endpoints.
+"""Site data as FHIR: institutions as Organizations, nodes as Devices and Endpoints, our doors as Endpoints.
 
 What a site keeps about itself has its home in `access`; these documents are made from it, under fixed ids,
 and made again when it differs. They are stored like any other, so that they are found, referred to and have
