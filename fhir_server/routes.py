@@ -11,6 +11,7 @@ from fhir_server.interactions.read import read_resource, vread_resource
 from fhir_server.interactions.search import search_compartment, search_everything, search_type
 from fhir_server.interactions.update import update_matching, update_resource
 from fhir_server.metadata import metadata
+from fhir_server.negotiate import compressed
 from fhir_server.operations.bulk import (
     bulk_file,
     bulk_status,
@@ -20,7 +21,6 @@ from fhir_server.operations.bulk import (
     export_patients,
     import_data,
 )
-from fhir_server.negotiate import compressed
 from fhir_server.operations.docref import find_documents
 from fhir_server.operations.document import compose_document
 from fhir_server.operations.everything import everything_of
