@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from access.audit import note_once
-from access.caller import Action, Caller
+from access.caller import Action, Caller, Reach
 from archive.room import Archive
 from archive.workitem_events import CHANGE, require_title
 from archive.workitem_model import Workitem
@@ -49,8 +49,14 @@ class EventReports:
         """The report, for those whose AE has subscribed and who may know of the workitem."""
         receivers = set(change.data["receivers"])
         report = ""
+        known: dict[Reach, bool] = {}
         for listener in listeners:
-            if listener.kept in receivers and _may_know(session, listener.who, change.subject):
+            if listener.kept not in receivers:
+                continue
+            reach = listener.who.reach  # asked once of those who reach the same
+            if reach not in known:
+                known[reach] = _may_know(session, listener.who, change.subject)
+            if known[reach]:
                 report = report or event_report(change)
                 yield listener, report
 

@@ -8,8 +8,9 @@ so a response follows its request, and only a cancellation may come in between.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from access.caller import Caller
 from access.nodes import NodePeer
@@ -133,9 +134,11 @@ class Association:
     node: NodePeer
     extended: Mapping[str, bytes] = field(default_factory=dict)  # accepted extended negotiation, by SOP class
     is_busy: bool = False  # in the middle of an operation
+    kept: dict[str, Any] = field(default_factory=dict)  # what a service keeps for as long as it lasts
     slot: Slot | None = None  # given back when the association ends
     _open: Context | None = None  # the context of a data set that has not been read to its end
     _cancelled: list[int] = field(default_factory=list)
+    _awaited: dict[int, Callable[[Message], None]] = field(default_factory=dict)
     _last_message_id: int = 0
 
     def receive(self) -> Message:
@@ -256,8 +259,28 @@ class Association:
                 self._remember_cancellation(message)
             elif message.is_response and message.number("MessageIDBeingRespondedTo") == message_id:
                 return message
-            else:
+            elif not self.is_awaited(message):
                 raise ProtocolViolation("sent a message out of turn", AbortReason.UNEXPECTED_PDU)
+
+    def tell(
+        self,
+        context: Context,
+        command: Command,
+        data: Iterable[bytes | memoryview],
+        then: Callable[[Message], None],
+    ) -> None:
+        """Send a request of ours between those of the peer, and do not wait: it may be asking the next thing
+        already. `then` gets the response, whenever it comes."""
+        self._awaited[self.request(context, command, data)] = then
+
+    def is_awaited(self, message: Message) -> bool:
+        """Whether a message is the response to something that was told; then it has been taken."""
+        if not message.is_response:
+            return False
+        then = self._awaited.pop(message.number("MessageIDBeingRespondedTo"), None)
+        if then is not None:
+            then(message)
+        return then is not None
 
     def cancel(self, context: Context, message_id: int) -> None:
         """Ask the peer to end an operation that it is answering (PS3.7 9.3.2.3)."""
@@ -267,6 +290,8 @@ class Association:
         """Whether the peer has cancelled a request that is being answered; does not wait."""
         while self.layer.is_readable():
             message = self.receive()
+            if self.is_awaited(message):
+                continue
             if message.operation != Operation.C_CANCEL:
                 raise ProtocolViolation("sent a message out of turn", AbortReason.UNEXPECTED_PDU)
             self._remember_cancellation(message)

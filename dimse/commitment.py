@@ -72,7 +72,7 @@ def _tell_over(dimse: Dimse, association: Association, request: Message, transac
     if result is None:
         return
     data = encode_document(_report(dimse, result), request.context.transfer_syntax)
-    answer = association.invoke(
+    association.tell(
         request.context,
         {
             "CommandField": Operation.N_EVENT_REPORT,
@@ -81,11 +81,15 @@ def _tell_over(dimse: Dimse, association: Association, request: Message, transac
             "EventTypeID": _event(result),
         },
         (data,),
+        lambda answer: _taken(dimse, result, answer),
     )
+
+
+def _taken(dimse: Dimse, result: Result, answer: Message) -> None:
     if answer.status == SUCCESS:
         delivered(dimse.archive, result)
     else:
-        log.warning("%s refuses a commitment result: %#06x", association.calling, answer.status)
+        log.warning("%s refuses a commitment result: %#06x", result.ae_title, answer.status)
 
 
 @job(queue="dimse", retries=40)

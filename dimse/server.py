@@ -310,6 +310,8 @@ class Server:
     def _answer(self, association: Association, request: Message) -> None:
         if request.operation == Operation.C_CANCEL:
             return  # of an operation that has had its last answer
+        if association.is_awaited(request):
+            return
         if request.is_response:
             raise ProtocolViolation("sent a response to nothing", AbortReason.UNEXPECTED_PDU)
         known = request.operation in _OPERATIONS

@@ -1,9 +1,16 @@
-"""The services of the imaging workflow, from worklist to commitment, for the tuple of `dimse.server`."""
+"""The services of the imaging workflow, from worklist to film, for the tuple of `dimse.server`."""
 
 from dimse.commitment import COMMITMENT
 from dimse.mpps import MPPS_SERVICES
+from dimse.printing import PRINT_SERVICES
 from dimse.service import Service
 from dimse.ups import UPS_SERVICES
 from dimse.worklist import WORKLIST
 
-WORKFLOW_SERVICES: tuple[Service, ...] = (WORKLIST, *MPPS_SERVICES, COMMITMENT, *UPS_SERVICES)
+WORKFLOW_SERVICES: tuple[Service, ...] = (
+    WORKLIST,
+    *MPPS_SERVICES,
+    COMMITMENT,
+    *UPS_SERVICES,
+    *PRINT_SERVICES,
+)
