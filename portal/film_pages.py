@@ -12,6 +12,7 @@ from typing import Any
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
+from access.caller import PrincipalKind
 from access.family import RELATIONS, add_person, list_persons, remove_person
 from access.grants import Terms, end_visit, list_grants, own_patients, policy_of, revoke_grant
 from access.share_links import share_url
@@ -28,7 +29,7 @@ from portal.catalogue import say
 from portal.film import NotOpen, Place, SignInFirst, film_page, masked_name, place_of
 from portal.health_links import make_health_link
 from portal.qr_code import qr_svg
-from portal.report_page import ReportShown, pdf_of, picture_of, report_of, reports_of
+from portal.report_page import ReportShown, note_shown, pdf_of, picture_of, report_of, reports_of
 from portal.report_pdf import draw_report, mark_pdf
 from records.room import Records
 
@@ -118,10 +119,10 @@ def study(place: Place, study: str) -> AnyResponse:
 
 
 def _exam_page(place: Place, exam: Exam, reports: tuple[ReportShown, ...]) -> Response:
-    return film_page(
-        "film_exam.html", place, script="share", exam=exam,
-        reports=[each for each in reports if _is_of(each, exam)],
-    )  # fmt: skip
+    own = [each for each in reports if _is_of(each, exam)]
+    for each in own:
+        note_shown(room(Records), place.caller, each)
+    return film_page("film_exam.html", place, script="share", exam=exam, reports=own)
 
 
 @page("/studies/<study>/images")
@@ -302,8 +303,20 @@ def family(place: Place) -> AnyResponse:
     )  # fmt: skip
 
 
-SEEN_ACTIONS = ("read ImagingStudy", "read DiagnosticReport", "open Share", "send code", "prove phone",
-                "create Share", "delete Share", "break glass", "add authorized person")  # fmt: skip
+SEEN_ACTIONS = frozenset(  # what people did; our own jobs look at nothing
+    {
+        "read ImagingStudy",
+        "show DiagnosticReport",
+        "open Share",
+        "send code",
+        "prove phone",
+        "try passcode",
+        "create Share",
+        "delete Share",
+        "break glass",
+        "add authorized person",
+    }
+)
 
 
 @page("/seen")
@@ -312,7 +325,7 @@ def seen(place: Place) -> AnyResponse:
     entries = [
         each
         for each in seen_by(room(Access), place.caller, own_patients(place.caller))
-        if each.action in SEEN_ACTIONS
+        if each.action in SEEN_ACTIONS and each.principal_kind != PrincipalKind.SYSTEM
     ]
     return film_page("film_seen.html", place, entries=entries)
 

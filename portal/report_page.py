@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from access.audit import note_once
 from access.caller import Caller
 from records.documents import parse_document
 from records.orders import STUDY_UID, accession_number_of
@@ -79,8 +80,22 @@ def reports_of(records: Records, caller: Caller) -> tuple[ReportShown, ...]:
 
 
 def report_of(records: Records, caller: Caller, report_id: str) -> ReportShown:
-    """One report. Raises ResourceNotFound, ResourceGone or Forbidden."""
-    return shown(read(records, caller, "DiagnosticReport", report_id))
+    """One report, noted in the log of the patient whose it is.
+
+    Raises ResourceNotFound, ResourceGone or Forbidden.
+    """
+    report = shown(read(records, caller, "DiagnosticReport", report_id))
+    note_shown(records, caller, report)
+    return report
+
+
+def note_shown(records: Records, caller: Caller, report: ReportShown) -> None:
+    """Write down, once in a while, that somebody saw a report, where its patient finds it."""
+    subject = str(report.document.get("subject", {}).get("reference", ""))
+    note_once(
+        records.database, records.recently, records.clock, caller, "show DiagnosticReport",
+        f"DiagnosticReport/{report.id}", subject.removeprefix("Patient/"),
+    )  # fmt: skip
 
 
 def shown(stored: Stored) -> ReportShown:

@@ -325,7 +325,9 @@ def test_a_passcode_has_ten_wrong_tries_in_its_whole_life(rooms: Rooms, operator
         enter_by_passcode(rooms.access, opening, "crane-77", "")
 
 
-def test_the_patient_names_family_and_takes_it_back(rooms: Rooms, operator: Caller) -> None:
+def test_the_patient_names_family_and_takes_it_back(
+    rooms: Rooms, operator: Caller, clock: FixedClock
+) -> None:
     _, _, patient, other = two_patients(rooms)
     made = share_accession_number(rooms.archive, rooms.access, operator, "A0001", "MAIN", Terms())
     opening = begin_opening(rooms.access, made.secret, "").secret
@@ -338,6 +340,7 @@ def test_the_patient_names_family_and_takes_it_back(rooms: Rooms, operator: Call
     with pytest.raises(NoSuchShare):
         add_person(rooms.access, caller, other, FAMILY_PHONE, "张丽", "child")
 
+    clock.advance(timedelta(seconds=61))
     opening = begin_opening(rooms.access, made.secret, "").secret
     ask(rooms, opening, FAMILY_PHONE)
     let_in = enter_by_code(rooms.access, opening, last_code(rooms), "")

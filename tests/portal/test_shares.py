@@ -291,6 +291,7 @@ def test_the_patient_shares_on_sees_who_looked_and_takes_it_back(world: World) -
 
     seen = browser.get(f"{home}/seen").get_data(as_text=True)
     assert "137****1234" in seen
+    assert "查看报告" in seen or "read the report" in seen
     assert FAMILY_PHONE not in seen
     grant_id = aunts_home.rpartition("/")[2]
     assert browser.post(f"{home}/shares", data={"grant": grant_id}, headers=OWN_PAGE).status_code == 303
