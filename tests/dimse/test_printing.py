@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ from tests.builders import ct_slice, dataset
 from tests.live import LiveServer
 
 GRAY, COLOR = BasicGrayscalePrintManagementMeta, BasicColorPrintManagementMeta
-CONFIG = Path("/etc/dcmtk/dcmpstat.cfg")
 
 
 class Client:
@@ -172,10 +170,8 @@ def test_a_session_becomes_images_and_a_pdf_of_the_study_that_it_speaks_of(live_
     assert (pixels[750, 300], pixels[750, 900], pixels[2, 2]) == (187, 0, 255)
     assert other.pixel_array[1125, 900] == 68
     assert document.MIMETypeOfEncapsulatedDocument == "application/pdf"
-    assert (
-        document.EncapsulatedDocument.count(b"/Type /Page\n") == 2
-        or document.EncapsulatedDocument[:5] == b"%PDF-"
-    )
+    assert document.EncapsulatedDocument.startswith(b"%PDF-")
+    assert re.findall(rb"/Count (\d+)", document.EncapsulatedDocument) == [b"2"]
 
 
 def test_annotation_and_presentation_lut_are_drawn_and_bind_by_accession_number(
@@ -257,9 +253,6 @@ def test_dcmtk_prints_an_image_with_its_own_tools(live_server: LiveServer, tmp_p
     """dcmpsprt renders the job and its images, dcmprscu sends them as a print client."""
     for folder in ("database", "spool", "log"):
         (tmp_path / folder).mkdir()
-    shutil.copyfile("/usr/share/dcmtk/camera.lut", tmp_path / "camera.lut")
-    config = CONFIG.read_text("utf-8", errors="replace")
-    config = re.sub(r"^Directory = .*$", f"Directory = {tmp_path}/spool", config, flags=re.M)
     printer = f"""
 [[COMMUNICATION]]
 [CLOUDFILM]
