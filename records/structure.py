@@ -14,6 +14,7 @@ from records.issues import MOST_ISSUES, Issue
 from records.narrative import fault_of_narrative
 from records.primitives import PRIMITIVES
 
+UNKNOWN = "is not known here"
 BACKBONES = frozenset({"BackboneElement", "Element"})
 MEDIA_TYPE = re.compile(r"xml|json|ttl|[\w.+*-]{1,127}/[\w!#$&^.+*-]{1,127}(?:\s*;.{1,500})?")
 CURRENCY = re.compile(r"[A-Z]{3}")
@@ -134,7 +135,7 @@ def _object(walk: Walk, value: dict[str, Any], type_: str, at: str, is_resource:
             if key.startswith("_") and key[1:] in elements and elements[key[1:]].is_primitive:
                 _companion(walk, value, key, elements[key[1:]], at)
                 continue
-            walk.add("structure", at, f"The element {key[:64]!r} is not known here")
+            walk.add("structure", at, f"The element {key[:64]!r} {UNKNOWN}")
             continue
         if key in choices:
             chosen = chosen or {}

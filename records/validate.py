@@ -17,10 +17,10 @@ from access.document_kind import DocumentKind, current_document
 from kernel.errors import CloudfilmError, Kind
 from records.documents import plain
 from records.invariants import check_invariants
-from records.issues import InvalidResource, Issue
+from records.issues import MOST_ISSUES, InvalidResource, Issue
 from records.parameters import resource_types
 from records.profiles import ProfileCheck
-from records.structure import check_structure
+from records.structure import UNKNOWN, check_structure
 
 
 class Definitions(Protocol):
@@ -106,6 +106,22 @@ class Validation:
             )
             issues += check.run(plain(document), definition)
         return issues
+
+
+LET_PASS = (UNKNOWN, "not a valid decimal")
+
+
+def require_shape(document: dict[str, Any]) -> None:
+    """Raise InvalidResource for a document whose elements have other forms than its type says.
+
+    For definitions that a request brings along, also in the form of a later release: elements that R4 does
+    not know are let pass, and decimals that are written as texts.
+    """
+    issues = check_structure(document).issues
+    forms = [each for each in issues if each.code in ("structure", "value")]
+    wrong = [each for each in forms if not each.diagnostics.endswith(LET_PASS)]
+    if wrong or len(issues) >= MOST_ISSUES:
+        raise InvalidResource(wrong or issues)
 
 
 def findings(document: dict[str, Any]) -> list[Issue]:

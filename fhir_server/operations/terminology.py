@@ -16,6 +16,7 @@ from fhir_server.negotiate import document_answer
 from fhir_server.operations.given import Given, InvalidParameter, given
 from kernel.http import room
 from records.repository import read
+from records.validate import require_shape
 from terminology.answers import parameters, part
 from terminology.catalogue import Catalogue, Document
 from terminology.closure import closure
@@ -44,8 +45,11 @@ ECHOED = {  # parameters of $expand that its answer repeats, and their types
 def _catalogue(said: Given, session: Session | None = None) -> Iterator[Catalogue]:
     """The catalogue as this request sees it."""
     terminology = room(Terminology)
+    brought = said.resources("tx-resource")
+    for each in brought:
+        require_shape(each)
     options: dict[str, Any] = {
-        "brought": said.resources("tx-resource"),
+        "brought": brought,
         "default_versions": _versions(said, "system-version", "default-valueset-version"),
         "forced_versions": _versions(said, "force-system-version"),
         "checked_versions": _versions(said, "check-system-version"),
@@ -248,6 +252,7 @@ def _value_set(catalogue: Catalogue, said: Given, logical_id: str) -> Document |
         return _by_id("ValueSet", logical_id)
     brought = said.resource("valueSet", "ValueSet")
     if brought is not None:
+        require_shape(brought)
         return brought
     url = said.text("url")
     version = said.text("valueSetVersion")
