@@ -16,6 +16,7 @@ from shutil import which
 import requests
 
 ROOT = Path(__file__).parents[1]
+CLINICAL = "system/*.cruds user/*.cruds"
 ORTHANC = which("Orthanc") or "/usr/sbin/Orthanc"
 PLUGINS = Path("/usr/share/orthanc/plugins")
 
@@ -72,7 +73,7 @@ def cloudfilm(folder: Path) -> Iterator[Server]:
     try:
         wait_for(f"http://127.0.0.1:{web}/readyz")
         token = subprocess.run(
-            [*command, "token", "--scope", "system/*.cruds user/*.cruds", "--expires", "1d"],
+            [*command, "token", "--scope", f"{CLINICAL} system/Share.cruds", "--expires", "1d"],
             env=environment, capture_output=True, text=True, check=True,
         ).stdout.split()[-1]  # fmt: skip
         headers = {"Authorization": f"Bearer {token}"}

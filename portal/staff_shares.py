@@ -41,7 +41,7 @@ from records.room import Records
 blp = Blueprint("staff_shares", __name__, template_folder="templates")
 
 MOST_FOUND = 30
-FORMS = ("image/svg+xml", "image/png", "application/pdf", "application/json")
+FORMS = ("application/json", "image/svg+xml", "image/png", "application/pdf")  # the first for who takes any
 RECENT_DAYS = (1, 3, 7, 30, 90)
 
 
