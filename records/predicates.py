@@ -600,9 +600,10 @@ def _compared_number(
     amount = (low + high) / 2
     slack = abs(amount) / 10
     near = max(abs(amount) * 1e-12, 1e-300)  # what floating point may differ by
+    top = high + near if high - low < 4 * near else high  # written more finely than floating point holds
     middle = (columns.low + columns.high) / 2  # the number itself; the row has its precision's interval
     conditions: dict[str, Callable[[], ColumnElement[bool]]] = {
-        "eq": lambda: and_(columns.low < high, columns.high >= low, middle >= low - near, middle < high),
+        "eq": lambda: and_(columns.low < top, columns.high >= low - near, middle >= low - near, middle < top),
         "ne": lambda: or_(middle < low - near, middle >= high),
         "ap": lambda: and_(columns.low <= amount + slack, columns.high >= amount - slack),
         "gt": lambda: and_(columns.high > amount, middle > amount + near),
@@ -627,8 +628,9 @@ def _match_reference(value: str, modifier: str, parameter: Parameter, _asking: A
         return lambda columns: columns.target == target
     targets = (modifier,) if modifier else parameter.targets or tuple(resource_types())
     hashes = [reference_hash(f"{each}/{text}") for each in targets]
-    if len(hashes) == 1:
+    if len(hashes) == 1 and modifier:
         return lambda columns: columns.target == hashes[0]
+    hashes.append(reference_hash(text))  # a reference that is written without its type
     return lambda columns: columns.target.in_(hashes)
 
 

@@ -27,7 +27,12 @@ def parameters(resource_type: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for base in ("Resource", "DomainResource", resource_type):
         found |= {code: row for code, row in tables.get(base, {}).items() if row["expression"]}
-    return {code: row for code, row in found.items() if not code.startswith(("_id", "_lastUpdated", "_text"))}
+    return {
+        code: row
+        for code, row in found.items()
+        if not code.startswith(("_id", "_lastUpdated", "_text"))
+        and "xtension(" not in row["expression"]  # of extensions; the library has no hasExtension
+    }
 
 
 @lru_cache(maxsize=4096)
@@ -167,7 +172,7 @@ def numbers(value: Any) -> Iterator[tuple[Decimal, str, str]]:
     if isinstance(value, int | float | Decimal):
         yield Decimal(str(value)), "", ""
     elif isinstance(value, dict) and "value" in value:
-        code = str(value.get("code") or value.get("currency") or value.get("unit") or "")
+        code = str(value.get("code") or value.get("currency") or "")
         yield Decimal(str(value["value"])), str(value.get("system", "")), code
     elif isinstance(value, dict):
         for end in ("low", "high"):
