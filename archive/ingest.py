@@ -11,7 +11,7 @@ Standards: PS3.10 (file format), PS3.4 Annex B (Storage), PS3.18 10.5 (Store).
 import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, BinaryIO
 
@@ -19,7 +19,7 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 from typing_extensions import Buffer
 
-from access.audit import note
+from access.audit import Noted, note, note_all
 from access.caller import STORE_IMAGES, Caller
 from access.site import patient_id_issuer
 from archive.blobs.sealed import Sealed
@@ -41,7 +41,7 @@ from archive.query import normal_time
 from archive.reach import within
 from archive.rest import rest_study
 from archive.room import Archive
-from kernel.changes import record_change
+from kernel.changes import record_change, record_changes
 from kernel.clock import new_id
 from kernel.database import DatabaseUnavailable, table_of
 from kernel.errors import CloudfilmError, Forbidden, Kind
@@ -177,14 +177,21 @@ class _Batch:
 
     def _place_all(self, session: Session, arrivals: "list[_Arrival]") -> list[Ingested | Refused]:
         outcomes: list[Ingested | Refused] = []
+        tally = _Tally()
         for arrival in arrivals:
             try:
+                if (
+                    arrival.header.study_instance_uid in tally.studies
+                ):  # nothing is left that could be refused
+                    outcomes.append(_place(self._archive, session, self._caller, arrival, tally))
+                    continue
                 with session.begin_nested():
-                    outcomes.append(_place(self._archive, session, self._caller, arrival))
+                    outcomes.append(_place(self._archive, session, self._caller, arrival, tally))
             except DatabaseUnavailable:
                 raise
             except CloudfilmError as refusal:
                 outcomes.append(arrival.refused(refusal))
+        _settle_tally(self._archive, session, self._caller, tally)
         return outcomes
 
     def discard(self) -> None:
@@ -219,7 +226,7 @@ class Incoming(io.RawIOBase):
         arrival = self.arrival(study_instance_uid)
         self.commit(set())
         archive, caller = self._archive, self._caller
-        receipt = archive.commits.run(lambda session: _place(archive, session, caller, arrival))
+        receipt = archive.commits.run(lambda session: _place_one(archive, session, caller, arrival))
         self._kept = receipt.outcome is not Outcome.DUPLICATE
         _count_arrival(caller, receipt)
         return receipt
@@ -269,8 +276,40 @@ class _Arrival:
         return Refused(refusal, self.header.sop_class_uid, self.header.sop_instance_uid)
 
 
-def _place(archive: Archive, session: Session, caller: Caller, arrival: _Arrival) -> Ingested:
-    """Put an instance where it belongs, or beside it for review. Runs in the shared transaction."""
+@dataclass(slots=True)
+class _StudyTally:
+    """What a transaction has stored into one study."""
+
+    id: int
+    patient_id: str
+    issuer_of_patient_id: str
+    is_new: bool
+    instances: int = 0
+    new_series: int = 0
+    size_bytes: int = 0
+    series: dict[str, list[int]] = field(default_factory=dict)  # by UID: row, instances
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a transaction has stored so far: counts, changes and jobs are written once for all of it."""
+
+    studies: dict[str, _StudyTally] = field(default_factory=dict)
+    changes: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+
+def _place_one(archive: Archive, session: Session, caller: Caller, arrival: _Arrival) -> Ingested:
+    tally = _Tally()
+    receipt = _place(archive, session, caller, arrival, tally)
+    _settle_tally(archive, session, caller, tally)
+    return receipt
+
+
+def _place(archive: Archive, session: Session, caller: Caller, arrival: _Arrival, tally: _Tally) -> Ingested:
+    """Put an instance where it belongs, or beside it for review. Runs in the shared transaction.
+
+    What it adds to the tally it adds last, so an instance that is refused leaves nothing there.
+    """
     header = arrival.header
     connection = session.connection()
     known = connection.execute(_KNOWN_INSTANCE, {"uid": header.sop_instance_uid}).first()
@@ -278,30 +317,60 @@ def _place(archive: Archive, session: Session, caller: Caller, arrival: _Arrival
         if known.sha256 == arrival.sealed.sha256:
             return _receipt(arrival, Outcome.DUPLICATE)
         return _hold(archive, session, caller, arrival, "different-bytes")
-    study = connection.execute(_KNOWN_STUDY, {"uid": header.study_instance_uid}).first()
+    mine = (header.text("00100020"), header.text("00100021"))
+    study = tally.studies.get(header.study_instance_uid)
     if study is None:
-        study_id, is_new = _new_study(archive, session, caller, header), True
-    elif (study.patient_id, study.issuer_of_patient_id) != (header.text("00100020"), header.text("00100021")):
+        study = _study_of(archive, session, caller, header)
+    if not study.is_new and (study.patient_id, study.issuer_of_patient_id) != mine:
         return _hold(archive, session, caller, arrival, "patient-conflict")
-    else:
-        study_id, is_new = study.id, False
-    _require_reach(session, caller, study_id)
-    series_id, series_is_new = _series_of(session, header, study_id)
-    _new_instance(archive, session, caller, arrival, study_id, series_id)
-    _count(archive, session, header, study_id, series_id, series_is_new, arrival.sealed.size_bytes)
-    record_change(
-        session, archive.clock, "instance-stored", header.sop_instance_uid, study=header.study_instance_uid
-    )
-    if is_new:
-        record_change(session, archive.clock, "study-created", header.study_instance_uid)
-    enqueue(
-        session, archive.clock, rest_study, header.study_instance_uid,
-        delay_s=archive.settings.rest_after_s, key=f"rest {header.study_instance_uid}",
-    )  # fmt: skip
-    if not archive.recently.seen(caller.principal.id, caller.grant, "store", header.study_instance_uid):
-        note(session, archive.clock, caller, "store ImagingStudy", header.study_instance_uid)
-        archive.recently.mark(caller.principal.id, caller.grant, "store", header.study_instance_uid)
+    series = study.series.get(header.series_instance_uid)
+    new_series = False
+    if series is None:
+        row, new_series = _series_of(session, header, study.id)
+        series = [row, 0]
+    _new_instance(archive, session, caller, arrival, study.id, series[0])
+    if not study.instances and study.is_new:
+        tally.changes.append(("study-created", header.study_instance_uid, {}))
+    tally.changes.append(("instance-stored", header.sop_instance_uid, {"study": header.study_instance_uid}))
+    series[1] += 1
+    study.series[header.series_instance_uid] = series
+    study.instances += 1
+    study.new_series += int(new_series)
+    study.size_bytes += arrival.sealed.size_bytes
+    tally.studies[header.study_instance_uid] = study
     return _receipt(arrival, Outcome.STORED)
+
+
+def _study_of(archive: Archive, session: Session, caller: Caller, header: Header) -> _StudyTally:
+    """The study of an instance, made when it is new, locked until the transaction ends. Raises Forbidden."""
+    known = session.connection().execute(_KNOWN_STUDY, {"uid": header.study_instance_uid}).first()
+    if known is None:
+        study_id = _new_study(archive, session, caller, header)
+        study = _StudyTally(study_id, header.text("00100020"), header.text("00100021"), True)
+    else:
+        study = _StudyTally(known.id, known.patient_id, known.issuer_of_patient_id, False)
+        mine = (header.text("00100020"), header.text("00100021"))
+        if (study.patient_id, study.issuer_of_patient_id) != mine:
+            return study  # to be held, whoever may reach it
+    _require_reach(session, caller, study.id)
+    return study
+
+
+def _settle_tally(archive: Archive, session: Session, caller: Caller, tally: _Tally) -> None:
+    """Write what follows from all that was stored: counts, the change feed, the coming rest, the audit."""
+    for uid, study in tally.studies.items():
+        _count(archive, session, study)
+        enqueue(
+            session, archive.clock, rest_study, uid,
+            delay_s=archive.settings.rest_after_s, key=f"rest {uid}",
+        )  # fmt: skip
+    if tally.changes:
+        record_changes(session, archive.clock, tally.changes)
+    who = (caller.principal.id, caller.grant, "store")
+    unseen = [uid for uid in tally.studies if not archive.recently.seen(*who, uid)]
+    note_all(session, archive.clock, caller, [Noted("store ImagingStudy", uid) for uid in unseen])
+    for uid in unseen:
+        archive.recently.mark(*who, uid)
 
 
 def place_again(archive: Archive, session: Session, caller: Caller, sealed: Sealed) -> Ingested:
@@ -309,7 +378,7 @@ def place_again(archive: Archive, session: Session, caller: Caller, sealed: Seal
     with archive.blobs.open(sealed.key, sealed.seal) as reader:
         header = read_header(reader, sealed.size_bytes)
     document = close_document(archive.blobs.keys, dump_marked(header.attributes))
-    return _place(archive, session, caller, _Arrival(header, sealed, document))
+    return _place_one(archive, session, caller, _Arrival(header, sealed, document))
 
 
 def _receipt(arrival: _Arrival, outcome: Outcome, detail: str = "") -> Ingested:
@@ -520,37 +589,29 @@ def _new_instance(
     index_values(connection, header.attributes, INSTANCE_PATHS, study_id, series_id, int(added.scalar_one()))
 
 
-def _count(
-    archive: Archive,
-    session: Session,
-    header: Header,
-    study_id: int,
-    series_id: int,
-    series_is_new: bool,
-    size: int,
-) -> None:
+def _count(archive: Archive, session: Session, study: _StudyTally) -> None:
     """Bring the counts, and the ready-made answers that carry them, up to date."""
     connection = session.connection()
-    instances, attributes = connection.execute(_COUNT_SERIES, {"row": series_id}).one()
-    answer = parse_marked(attributes)
-    answer["00201209"] = {"vr": "IS", "Value": [instances]}
-    connection.execute(
-        _ANSWER_SERIES, {"row": series_id, "answer": dump_marked(dict(sorted(answer.items())))}
-    )
-    more = {
-        "row": study_id,
-        "more_series": int(series_is_new),
-        "more_bytes": size,
+    for row, more in study.series.values():
+        instances, attributes = connection.execute(_COUNT_SERIES, {"row": row, "more": more}).one()
+        answer = parse_marked(attributes)
+        answer["00201209"] = {"vr": "IS", "Value": [instances]}
+        connection.execute(_ANSWER_SERIES, {"row": row, "answer": dump_marked(dict(sorted(answer.items())))})
+    counted = {
+        "row": study.id,
+        "more": study.instances,
+        "more_series": study.new_series,
+        "more_bytes": study.size_bytes,
         "now": archive.clock.now(),
     }
-    instances, series, attributes = connection.execute(_COUNT_STUDY, more).one()
+    instances, series, attributes = connection.execute(_COUNT_STUDY, counted).one()
     answer = parse_marked(attributes)
-    if series_is_new:
-        modalities = connection.execute(_MODALITIES, {"row": study_id}).scalars()
+    if study.new_series:
+        modalities = connection.execute(_MODALITIES, {"row": study.id}).scalars()
         answer["00080061"] = {"vr": "CS", "Value": sorted({modality for modality in modalities if modality})}
     answer["00201206"] = {"vr": "IS", "Value": [series]}
     answer["00201208"] = {"vr": "IS", "Value": [instances]}
-    connection.execute(_ANSWER_STUDY, {"row": study_id, "answer": dump_marked(dict(sorted(answer.items())))})
+    connection.execute(_ANSWER_STUDY, {"row": study.id, "answer": dump_marked(dict(sorted(answer.items())))})
 
 
 # Built once: these run for every instance, and building a statement costs more than running it.
@@ -570,7 +631,7 @@ _ADD_INSTANCE = insert(_INSTANCE)
 _COUNT_SERIES = (
     update(_SERIES)
     .where(Series.id == bindparam("row"))
-    .values(number_of_instances=Series.number_of_instances + 1, revision=Series.revision + 1)
+    .values(number_of_instances=Series.number_of_instances + bindparam("more"), revision=Series.revision + 1)
     .returning(Series.number_of_instances, Series.attributes)
 )
 _ANSWER_SERIES = update(_SERIES).where(Series.id == bindparam("row")).values(attributes=bindparam("answer"))
@@ -578,7 +639,7 @@ _COUNT_STUDY = (
     update(_STUDY)
     .where(Study.id == bindparam("row"))
     .values(
-        number_of_instances=Study.number_of_instances + 1,
+        number_of_instances=Study.number_of_instances + bindparam("more"),
         number_of_series=Study.number_of_series + bindparam("more_series"),
         size_bytes=Study.size_bytes + bindparam("more_bytes"),
         revision=Study.revision + 1,

@@ -163,7 +163,7 @@ def _recount(archive: Archive, session: Session, study: Study) -> None:
         .where(Instance.study_id == study_id)
         .group_by(Instance.series_id)
     )
-    counts: dict[int, int] = dict(counted.tuples().all())
+    counts: dict[int, int] = {row[0]: row[1] for row in counted}
     modalities = set()
     for series in session.scalars(select(Series).where(Series.study_id == study_id)).all():
         if series.id not in counts:

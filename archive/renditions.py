@@ -91,10 +91,21 @@ def rule_for(rules: tuple[RenditionRule, ...], modality: str) -> RenditionRule |
 
 def follow_for_renditions(archive: Archive, session: Session, change: Change) -> None:
     """A study came to rest: queue the making of its renditions, after what readers wait for."""
+    queue_renditions(archive, session, change.subject)
+
+
+def queue_renditions(archive: Archive, session: Session, study_instance_uid: str) -> None:
+    """Make a study's renditions soon."""
     enqueue(
-        session, archive.clock, make_renditions, change.subject,
-        delay_s=archive.settings.renditions_after_s, key=f"renditions {change.subject}",
+        session, archive.clock, make_renditions, study_instance_uid,
+        delay_s=archive.settings.renditions_after_s, key=f"renditions {study_instance_uid}",
     )  # fmt: skip
+
+
+def forget_renditions(session: Session, study_id: int) -> None:
+    """Let go of a study's renditions; the sweeper removes their bytes."""
+    of_study = select(Instance.id).where(Instance.study_id == study_id)
+    session.execute(delete(Rendition).where(Rendition.instance_id.in_(of_study)))
 
 
 @job(queue="renditions", retries=3)
@@ -105,7 +116,7 @@ def make_renditions(archive: Archive, study_instance_uid: str) -> None:
         all_series = session.execute(
             select(Series.series_instance_uid, Series.modality)
             .join(Study, Study.id == Series.study_id)
-            .where(Study.study_instance_uid == study_instance_uid)
+            .where(Study.study_instance_uid == study_instance_uid, Study.tier == "")
         ).all()
     for series_instance_uid, modality in all_series:
         rule = rule_for(rules, modality)
@@ -116,14 +127,13 @@ def make_renditions(archive: Archive, study_instance_uid: str) -> None:
 def _make_for_series(archive: Archive, rule: RenditionRule, study: str, series: str) -> None:
     caller = system("renditions")
     with archive.database.snapshot() as session:
-        made = set(
-            session.execute(
-                select(Rendition.instance_id, Rendition.form)
-                .join(Instance, Instance.id == Rendition.instance_id)
-                .join(Series, Series.id == Instance.series_id)
-                .where(Series.series_instance_uid == series)
-            ).tuples()
+        found = session.execute(
+            select(Rendition.instance_id, Rendition.form)
+            .join(Instance, Instance.id == Rendition.instance_id)
+            .join(Series, Series.id == Instance.series_id)
+            .where(Series.series_instance_uid == series)
         )
+        made = {(row.instance_id, row.form) for row in found}
     wanted = [form for form in (rule.syntax, PREVIEW if rule.preview else "") if form]
     for form in wanted:
         found = (

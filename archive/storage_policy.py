@@ -20,6 +20,7 @@ from access.document_kind import DocumentKind, current_document
 from archive.blobs.tiers import COLD, key_in, tier_of
 from archive.blobs.transfer import is_sound, transfer
 from archive.model import Instance, Series, Study
+from archive.renditions import forget_renditions, queue_renditions
 from archive.retrieve import NotFound
 from archive.room import Archive
 from kernel.changes import Change
@@ -146,6 +147,10 @@ def move_study(archive: Archive, study_instance_uid: str, tier: str) -> None:
         moved += 1
     with archive.database.transaction() as session:
         session.execute(update(Study).where(Study.id == study.id).values(tier=tier))
+        if tier:
+            forget_renditions(session, study.id)  # what is seldom looked at is made again when it is recalled
+        elif moved:
+            queue_renditions(archive, session, study_instance_uid)
         if moved:
             note(
                 session, archive.clock, system("storage policy"), "move ImagingStudy", study_instance_uid,

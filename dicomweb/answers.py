@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 from flask import Response, request
 
@@ -13,6 +14,7 @@ from kernel.http import ByteRange, parse_range
 
 Part = tuple[dict[str, str], Iterable[bytes]]
 
+MOST_ACCEPT = 4096  # characters that are read of an Accept header
 FAST = 1  # gzip level for bodies made on request
 LEAST_COMPRESSED_BYTES = 1024
 CACHE = "private, no-cache"
@@ -20,7 +22,15 @@ CACHE = "private, no-cache"
 
 def wanted() -> tuple[Representation, ...]:
     """The forms that this request accepts, best first."""
-    return representations(accepted(request.headers.get("Accept"), request.args.get("accept")))
+    return _forms(
+        request.headers.get("Accept", "")[:MOST_ACCEPT], request.args.get("accept", "")[:MOST_ACCEPT]
+    )
+
+
+@lru_cache(maxsize=512)
+def _forms(header: str, parameter: str) -> tuple[Representation, ...]:
+    """Read once for each of the few headers that clients send."""
+    return representations(accepted(header, parameter))
 
 
 def accepts_gzip() -> bool:

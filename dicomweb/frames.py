@@ -6,6 +6,7 @@ only when there is none.
 """
 
 import gzip
+import logging
 import re
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from flask import Blueprint, Response, request
 
 from access.bearer import current_caller
 from access.caller import Door
+from archive.blobs.store import BlobNotFound
 from archive.documents import parse_marked
 from archive.image_pixel import ImagePixel, NotAnImage, image_pixel_of
 from archive.recode import frame_in
@@ -43,9 +45,11 @@ from dicomweb.media_types import OCTETS, NotAcceptable, Representation
 from dicomweb.multipart import new_boundary, write_parts
 from dicomweb.service import INSTANCE, SERIES, STUDY, service_base
 from dicomweb.transfer_syntaxes import frame_media_type, wanted_syntax
+from kernel.crypto import DamagedBlob
 from kernel.http import room
 
 blp = Blueprint("frames", __name__)
+log = logging.getLogger(__name__)
 
 FRAME_LIST = re.compile(r"\d{1,9}(,\d{1,9})*")
 MOST_AT_ONCE = 16  # frames of one answer that are read before it begins, so that its length can be said
@@ -153,7 +157,10 @@ def pieces_in(archive: Archive, stored: StoredInstance, number: int, syntax: str
         return frame_pieces(archive, stored, number)
     rendition = find_rendition(archive, stored, syntax)
     if rendition is not None:
-        return rendition_frame(archive, rendition, number)
+        try:
+            return rendition_frame(archive, rendition, number)
+        except (BlobNotFound, DamagedBlob):
+            log.warning("a rendition of %s is lost; it is made again on the way", stored.sop_instance_uid)
     key = f"{stored.sha256.hex()[:40]}{number:08x}{abs(hash_of(syntax)):08x}"
     kept = archive.cache.get(key)
     if kept is None:
