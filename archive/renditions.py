@@ -91,14 +91,9 @@ def rule_for(rules: tuple[RenditionRule, ...], modality: str) -> RenditionRule |
 
 def follow_for_renditions(archive: Archive, session: Session, change: Change) -> None:
     """A study came to rest: queue the making of its renditions, after what readers wait for."""
-    queue_renditions(archive, session, change.subject)
-
-
-def queue_renditions(archive: Archive, session: Session, study_instance_uid: str) -> None:
-    """Make a study's renditions soon."""
     enqueue(
-        session, archive.clock, make_renditions, study_instance_uid,
-        delay_s=archive.settings.renditions_after_s, key=f"renditions {study_instance_uid}",
+        session, archive.clock, make_renditions, change.subject,
+        delay_s=archive.settings.renditions_after_s, key=f"renditions {change.subject}",
     )  # fmt: skip
 
 
@@ -127,13 +122,13 @@ def make_renditions(archive: Archive, study_instance_uid: str) -> None:
 def _make_for_series(archive: Archive, rule: RenditionRule, study: str, series: str) -> None:
     caller = system("renditions")
     with archive.database.snapshot() as session:
-        found = session.execute(
+        rows = session.execute(
             select(Rendition.instance_id, Rendition.form)
             .join(Instance, Instance.id == Rendition.instance_id)
             .join(Series, Series.id == Instance.series_id)
             .where(Series.series_instance_uid == series)
         )
-        made = {(row.instance_id, row.form) for row in found}
+        made = {(row.instance_id, row.form) for row in rows}
     wanted = [form for form in (rule.syntax, PREVIEW if rule.preview else "") if form]
     for form in wanted:
         found = (

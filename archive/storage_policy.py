@@ -20,7 +20,7 @@ from access.document_kind import DocumentKind, current_document
 from archive.blobs.tiers import COLD, key_in, tier_of
 from archive.blobs.transfer import is_sound, transfer
 from archive.model import Instance, Series, Study
-from archive.renditions import forget_renditions, queue_renditions
+from archive.renditions import forget_renditions
 from archive.retrieve import NotFound
 from archive.room import Archive
 from kernel.changes import Change
@@ -148,9 +148,7 @@ def move_study(archive: Archive, study_instance_uid: str, tier: str) -> None:
     with archive.database.transaction() as session:
         session.execute(update(Study).where(Study.id == study.id).values(tier=tier))
         if tier:
-            forget_renditions(session, study.id)  # what is seldom looked at is made again when it is recalled
-        elif moved:
-            queue_renditions(archive, session, study_instance_uid)
+            forget_renditions(session, study.id)  # what is seldom looked at is made when it is asked for
         if moved:
             note(
                 session, archive.clock, system("storage policy"), "move ImagingStudy", study_instance_uid,

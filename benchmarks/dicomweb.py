@@ -1,0 +1,131 @@
+"""DICOMweb reads: cloudfilm, Orthanc, and nginx that sends the same bytes as static files, in one run:
+
+    python -m benchmarks.dicomweb [--seconds 5] [--slices 300] [--connections 1,16,64,500] [--folder DIR]
+
+Needs wrk, nginx and Orthanc with its DICOMweb plugin (apt-get install wrk nginx orthanc orthanc-dicomweb).
+nginx serves the frames and the metadata as files, without authorization, decryption or audit: the most that
+the machine can do. Prints a table in Markdown.
+"""
+
+import argparse
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import which
+
+import requests
+from pydicom import dcmread
+
+from benchmarks.servers import SERVERS, Server, free_port, wait_for
+from benchmarks.spine import FRAMES, JSON, Figures, milliseconds, print_table, stow, wrk
+from benchmarks.studies import ROOT, write_series
+
+NGINX = which("nginx") or "/usr/sbin/nginx"
+JPEG = "image/jpeg"
+OBJECTS = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+SERIES = f"studies/{ROOT}.1/series/{ROOT}.1.1"
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--slices", type=int, default=300)
+    parser.add_argument("--connections", default="1,16,64,500")
+    parser.add_argument("--folder", type=Path)
+    asked = parser.parse_args()
+    folder = asked.folder or Path(tempfile.mkdtemp(prefix="cloudfilm-bench-"))
+    files = sorted(write_series(folder / "data", 1).iterdir())[: asked.slices]
+    connections = [int(each) for each in asked.connections.split(",")]
+    results: dict[str, Figures] = {}
+    for name, start in SERVERS.items():
+        with start(folder / f"{name}-{int(time.time())}") as server:
+            stow(server, [files])
+            time.sleep(25)  # the study comes to rest and gets its renditions
+            results[server.name] = measure(server, len(files), connections, asked.seconds)
+    with nginx(folder / "nginx", files) as server:
+        results[server.name] = measure(server, len(files), connections, asked.seconds, static=True)
+    print_table(results)
+
+
+def measure(
+    server: Server, slices: int, connections: list[int], seconds: int, static: bool = False
+) -> Figures:
+    """All figures of one server. static: only what a file server can have."""
+    series = f"{server.dicomweb}/{SERIES}"
+    instances = [f"{series}/instances/{ROOT}.1.1.{number}" for number in range(1, slices + 1)]
+    figures: Figures = {}
+    figures["series metadata, 16 connections"] = wrk(
+        server, [f"{series}/metadata"], 16, seconds, JSON, gzip=not static
+    )
+    for count in connections:
+        figures[f"frames of 512 KiB, {count} connections"] = wrk(
+            server, [f"{each}/frames/1" for each in instances], count, seconds, FRAMES
+        )
+    if static:
+        return figures
+    with requests.Session() as client:
+        client.trust_env = False
+        client.headers.update(server.headers)
+
+        def whole() -> None:
+            answer = client.get(series, headers={"Accept": OBJECTS}, stream=True)
+            assert answer.status_code == 200, answer.status_code
+            while answer.raw.read(1 << 20):
+                pass
+
+        figures[f"whole series of {slices}, p50"] = milliseconds(whole, 3)
+        unseen = iter(instances)
+
+        def first_time() -> None:
+            answer = client.get(f"{next(unseen)}/rendered?viewport=600,600", headers={"Accept": JPEG})
+            assert answer.status_code == 200, answer.status_code
+
+        figures["rendered, each for the first time, p50"] = milliseconds(first_time)
+    rendered = [f"{each}/rendered?viewport=512,512&quality=80" for each in instances]
+    figures["rendered 512 x 512, 16 connections"] = wrk(server, rendered, 16, seconds, JPEG)
+    if server.name == "cloudfilm":  # this Orthanc has no thumbnails and no HTJ2K
+        figures["thumbnails, 16 connections"] = wrk(
+            server, [f"{each}/thumbnail" for each in instances], 16, seconds, JPEG
+        )
+        figures["frames as HTJ2K, 16 connections"] = wrk(
+            server, [f"{each}/frames/1" for each in instances], 16, seconds, "image/jphc"
+        )
+    return figures
+
+
+@contextmanager
+def nginx(folder: Path, files: list[Path]) -> Iterator[Server]:
+    """nginx with the frames and the metadata as files under the paths of the service."""
+    root, port = folder / "root", free_port()
+    for path in files:
+        ds = dcmread(path)
+        target = root / "dicomweb" / SERIES / "instances" / str(ds.SOPInstanceUID) / "frames"
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "1").write_bytes(ds.PixelData)
+    (root / "dicomweb" / SERIES / "metadata").write_bytes(b"x" * 30_000)  # about what gzip leaves of it
+    configuration = folder / "nginx.conf"
+    configuration.write_text(
+        f"worker_processes 2; pid {folder}/pid; error_log {folder}/error.log; daemon off;\n"
+        "events { worker_connections 2048; }\n"
+        f"http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;\n"
+        f"client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n"
+        f"fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\n"
+        f"server {{ listen 127.0.0.1:{port}; root {root}; default_type application/octet-stream; }} }}\n"
+    )
+    process = subprocess.Popen([NGINX, "-c", str(configuration), "-p", str(folder)])
+    try:
+        wait_for(f"http://127.0.0.1:{port}/dicomweb/{SERIES}/metadata")
+        yield Server("nginx, static files", f"http://127.0.0.1:{port}/dicomweb", 0, "", {})
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+if __name__ == "__main__":
+    main()
