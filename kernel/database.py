@@ -33,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
@@ -218,7 +219,8 @@ class Database:
         """
         prepared = self._prepared.get(statement)
         if prepared is None:
-            prepared = _Prepared.of(statement, self.engine.dialect)
+            with_values = cast(ClauseElement, statement).params(parameters)  # which writes lists out
+            prepared = _Prepared.of(cast(Executable, with_values), self.engine.dialect)
             if len(self._prepared) >= MOST_PREPARED:
                 self._prepared.clear()
             self._prepared[statement] = prepared
