@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -33,8 +32,6 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
-from sqlalchemy.sql import ClauseElement
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
 
@@ -56,9 +53,6 @@ class DatabaseUnavailable(CloudfilmError):
     """The database does not answer. What was asked was not done; ask again later."""
 
     kind = Kind.UNAVAILABLE
-
-
-MOST_PREPARED = 4096  # statements that a process keeps as its driver takes them
 
 
 class Base(DeclarativeBase):
@@ -102,60 +96,6 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A reading statement as the driver takes it: what SQLAlchemy makes of it each time, made once."""
-
-    text: str
-    defaults: Mapping[str, Any]
-    order: tuple[str, ...] | None  # of positional parameters; None: by name
-    writers: Mapping[str, Callable[[Any], Any]]  # of parameters that the driver does not take as they are
-    readers: tuple[tuple[int, Callable[[Any], Any]], ...]  # of columns that it does not give so
-
-    @classmethod
-    def of(cls, statement: Executable, dialect: Dialect) -> "_Prepared":
-        """For one statement with parameters of its own, as `bindparam`."""
-        compiled = cast(
-            SQLCompiler,
-            statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}),  # type: ignore[attr-defined]
-        )
-        writers = {
-            name: processor
-            for name, bind in compiled.binds.items()
-            if (processor := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
-        }
-        params = compiled.params
-        defaults = {
-            name: writers[name](value) if name in writers and value is not None else value
-            for name, value in params.items()
-        }
-        columns = statement.selected_columns  # type: ignore[attr-defined]
-        readers = tuple(
-            (at, processor)
-            for at, column in enumerate(columns)
-            if (processor := column.type.dialect_impl(dialect).result_processor(dialect, None)) is not None
-        )
-        order = tuple(compiled.positiontup) if compiled.positional and compiled.positiontup else None
-        return cls(compiled.string, defaults, order, writers, readers)
-
-    def bound(self, parameters: Mapping[str, Any]) -> Any:
-        """The parameters as the driver takes them."""
-        values = {**self.defaults}
-        for name, value in parameters.items():
-            writer = self.writers.get(name)
-            values[name] = writer(value) if writer is not None and value is not None else value
-        return [values[name] for name in self.order] if self.order is not None else values
-
-    def read(self, found: Sequence[Any]) -> tuple[Any, ...]:
-        """A row as the statement's types have it."""
-        if not self.readers:
-            return tuple(found)
-        row = list(found)
-        for at, processor in self.readers:
-            row[at] = processor(row[at])
-        return tuple(row)
-
-
 class Database:
     """Sessions on one database. Made once for a process in `cloudfilm.rooms`."""
 
@@ -188,8 +128,6 @@ class Database:
                 use_insertmanyvalues=True,
             )
             self._writer_queue = None
-        self._prepared: dict[Executable, _Prepared] = {}
-        self._driver_failures = (self.engine.dialect.loaded_dbapi.OperationalError,)
         self._write_engine: Engine = self.engine.execution_options(cloudfilm_write=True)
 
     @contextmanager
@@ -217,25 +155,12 @@ class Database:
 
         Raises DatabaseUnavailable when the database does not answer.
         """
-        prepared = self._prepared.get(statement)
-        if prepared is None:
-            with_values = cast(ClauseElement, statement).params(parameters)  # which writes lists out
-            prepared = _Prepared.of(cast(Executable, with_values), self.engine.dialect)
-            if len(self._prepared) >= MOST_PREPARED:
-                self._prepared.clear()
-            self._prepared[statement] = prepared
         try:
-            connection = self.engine.raw_connection()
-            try:
-                cursor = connection.cursor()
-                cursor.execute(prepared.text, prepared.bound(parameters))
-                found = cursor.fetchone()
-                cursor.close()
-            finally:
-                connection.close()  # back to the pool
-        except (OperationalError, *self._driver_failures) as failure:
+            with self.engine.connect() as connection:
+                found = connection.execute(statement, parameters).first()
+                return tuple(found) if found is not None else None
+        except OperationalError as failure:
             raise DatabaseUnavailable("The database does not answer; try again.") from failure
-        return None if found is None else prepared.read(found)
 
     @contextmanager
     def _session(self, engine: Engine) -> Iterator[Session]:
