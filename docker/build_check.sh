@@ -17,7 +17,8 @@ buildah commit --quiet --rm "$container" "$base" >/dev/null
 
 volumes=()
 for file in ${BUILD_FILES:-}; do volumes+=(--volume "$file:$file:ro"); done
-buildah bud --quiet --network host --build-arg "BASE=$base" "${volumes[@]}" --tag localhost/cloudfilm -f docker/Dockerfile .
+buildah bud --quiet --network host --build-arg "BASE=$base" \
+  ${NODE_EXTRA_CA_CERTS:+--build-arg "NODE_EXTRA_CA_CERTS=$NODE_EXTRA_CA_CERTS"} "${volumes[@]}" --tag localhost/cloudfilm -f docker/Dockerfile .
 
 container=$(buildah from localhost/cloudfilm)
 user=$(buildah run "$container" -- id -u)
