@@ -66,12 +66,11 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql_template() -> Iterator[str]:
-    """The name of a PostgreSQL database with the whole schema, copied for each test."""
-    name = _create_postgresql("template0")
-    _create_schema(_postgresql_url(name))
-    yield name
-    _drop_postgresql(name)
+def postgresql_database() -> Iterator[str]:
+    """The URL of a PostgreSQL database with the whole schema, emptied before each test: to copy one for each
+    would take longer than most tests."""
+    with schema_on_postgresql() as url:
+        yield url
 
 
 @pytest.fixture(params=BACKENDS)
@@ -82,9 +81,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
     else:
-        name = _create_postgresql(request.getfixturevalue("postgresql_template"))
-        yield _postgresql_url(name)
-        _drop_postgresql(name)
+        url = request.getfixturevalue("postgresql_database")
+        _empty_postgresql(url)
+        yield url
 
 
 @pytest.fixture
@@ -132,6 +131,17 @@ def live_server(
 
 
 @contextmanager
+def schema_on_postgresql() -> Iterator[str]:
+    """The URL of a new PostgreSQL database with the whole schema and no rows, until the block ends."""
+    name = _create_postgresql("template0")
+    try:
+        _create_schema(_postgresql_url(name))
+        yield _postgresql_url(name)
+    finally:
+        _drop_postgresql(name)
+
+
+@contextmanager
 def empty_database(like: str, file: Path) -> Iterator[str]:
     """The URL of a database without a schema, of the same kind as that of another URL."""
     if make_url(like).get_backend_name() == "sqlite":
@@ -154,6 +164,29 @@ def _create_postgresql(template: str) -> str:
     name = f"cloudfilm_test_{uuid.uuid4().hex}"
     _on_postgresql(f"CREATE DATABASE {name} TEMPLATE {template}")
     return name
+
+
+EMPTY = """
+DO $$ DECLARE filled text := ''; name text; has_rows boolean; BEGIN
+  FOR name IN SELECT format('%I', tablename) FROM pg_tables WHERE schemaname = 'public' LOOP
+    EXECUTE 'SELECT EXISTS (SELECT 1 FROM ' || name || ')' INTO has_rows;
+    IF has_rows THEN filled := filled || ', ' || name; END IF;
+  END LOOP;
+  IF filled <> '' THEN EXECUTE 'TRUNCATE ' || substr(filled, 3) || ' RESTART IDENTITY CASCADE'; END IF;
+END $$
+"""
+LEFT_OPEN = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+def _empty_postgresql(url: str) -> None:
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg2"))
+    with engine.begin() as connection:
+        connection.execute(text(LEFT_OPEN))  # what the test before did not close
+        connection.execute(text(EMPTY))
+    engine.dispose()
 
 
 def _drop_postgresql(name: str) -> None:

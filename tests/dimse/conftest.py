@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from kernel.settings import DimseSettings
-from tests.conftest import BACKENDS, _create_postgresql, _drop_postgresql, _postgresql_url
+from tests.conftest import BACKENDS, schema_on_postgresql
 from tests.dimse.door import Door, door_in
 
 
@@ -21,7 +21,5 @@ def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         with door_in(folder, f"sqlite:///{folder}/cloudfilm.db", settings) as opened:
             yield opened
     else:
-        name = _create_postgresql(request.getfixturevalue("postgresql_template"))
-        with door_in(folder, _postgresql_url(name), settings) as opened:
+        with schema_on_postgresql() as url, door_in(folder, url, settings) as opened:
             yield opened
-        _drop_postgresql(name)
