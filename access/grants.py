@@ -202,6 +202,41 @@ def add_items(session: Session, grant_id: str, named: Named) -> None:
         session.execute(insert(ShareItem), rows)
 
 
+def readdress_grants(session: Session, before: str, after: str) -> list[str]:
+    """Grants of one Patient are another's from now on, as when records are merged: what they name goes on
+    being reached. Returns what was changed, each as `readdress_grant` takes it."""
+    changed = list(session.scalars(select(ShareGrant.id).where(ShareGrant.patient == before)))
+    for item in session.scalars(select(ShareItem).where(ShareItem.patient == before)):
+        changed.append(f"{item.grant_id}/{item.kind}/{item.identifier}")
+    for name in changed:
+        readdress_grant(session, name, before, after)
+    return changed
+
+
+def readdress_grant(session: Session, name: str, before: str, after: str) -> None:
+    """One grant (`id`), or one thing that a grant names (`id/kind/identifier`), if it is still that
+    Patient's."""
+    grant_id, _, item = name.partition("/")
+    if not item:
+        session.execute(
+            update(ShareGrant)
+            .where(ShareGrant.id == grant_id, ShareGrant.patient == before)
+            .values(patient=after)
+        )
+        return
+    kind, _, identifier = item.partition("/")
+    session.execute(
+        update(ShareItem)
+        .where(
+            ShareItem.grant_id == grant_id,
+            ShareItem.kind == kind,
+            ShareItem.identifier == identifier,
+            ShareItem.patient == before,
+        )
+        .values(patient=after)
+    )
+
+
 def own_patients(caller: Caller) -> frozenset[str]:
     """The patients whose own caller this is: a patient's account, or a visitor who is patient or family."""
     is_own = caller.principal.role == "patient" or (

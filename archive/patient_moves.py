@@ -1,4 +1,5 @@
-"""Studies and documents follow the person: when a record is merged into another, what it had goes along.
+"""What a patient has follows the person: when a record is merged into another, studies, documents and shares
+go along.
 
 A move is written down with its cause, so that taking the merge back brings exactly that home again. The
 objects' bytes stay as they came; where a study belongs is the index's word. IHE PIR; HL7 v2 A40.
@@ -10,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from access.caller import system
+from access.grants import readdress_grant, readdress_grants
 from archive.model import Study
 from archive.reconcile_model import PatientMove
 from archive.room import Archive
@@ -21,6 +23,7 @@ from records.model import IndexReference, Resource
 from records.repository import write
 
 MOVER = system("patient moves")
+SHARE = "Share/"
 NOT_MOVED = frozenset({"Patient", "ImagingStudy", "Provenance", "AuditEvent", "Person"})
 """Types that say of a Patient what stays true of it, or that are drawn from elsewhere."""
 
@@ -41,6 +44,8 @@ def follow_merges(archive: Archive, session: Session, change: Change) -> None:
         move_study(archive, session, study, target, cause)
     for type_, logical_id in _documents_of(session, source.patient_id):
         _move_document(archive, session, type_, logical_id, source.patient_id, target.patient_id, cause)
+    for name in readdress_grants(session, source.patient_id, target.patient_id):
+        _write_down(archive, session, f"{SHARE}{name}", source.patient_id, target.patient_id, cause)
 
 
 def move_study(archive: Archive, session: Session, study: Study, target: PatientRecord, cause: str) -> None:
@@ -67,6 +72,10 @@ def undo_moves(archive: Archive, session: Session, cause: str) -> None:
     ).all()
     for move in moves:
         move.undone_at = archive.clock.now()
+        if move.subject.startswith(SHARE):
+            name = move.subject.removeprefix(SHARE)
+            readdress_grant(session, name, move.to_patient, move.from_patient)
+            continue
         if "/" in move.subject:
             type_, _, logical_id = move.subject.partition("/")
             _readdress(archive, session, type_, logical_id, move.to_patient, move.from_patient)

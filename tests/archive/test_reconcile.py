@@ -7,17 +7,23 @@ import pytest
 from sqlalchemy import select
 
 from access.caller import Caller
+from access.grant_model import ShareGrant, ShareItem
+from access.grants import Named, Terms, clauses_of, make_grant
 from access.model import Institution
+from archive.documents import parse_marked
 from archive.ingest import ingest
+from archive.keys import Level
 from archive.model import Study
+from archive.query import Query
 from archive.reconcile import NoSuchComparison, State, comparisons, decide, undo_decision
+from archive.search import search
 from cloudfilm.rooms import Rooms
 from hl7_listener.receiving import receive
 from hl7_listener.room import hl7_of
 from mpi.links import unmerge
 from mpi.model import MergeEvent, PatientRecord
 from records.model import Resource
-from tests.builders import ct_slice
+from tests.builders import ROOT, ct_slice
 from tests.builders_hl7 import PID, adt_a04, message, omi_o23, oru_r01
 from tests.settling import settle
 
@@ -136,6 +142,36 @@ def test_studies_reports_and_orders_follow_a_merge_and_come_home(rooms: Rooms, o
     settle(rooms)
     assert patient_of_study(rooms) == old
     assert document(rooms, "DiagnosticReport")["subject"] == {"reference": f"Patient/{old}"}
+
+
+def test_a_share_goes_on_reaching_its_study_when_its_patient_is_merged(
+    rooms: Rooms, operator: Caller
+) -> None:
+    send(rooms, operator, adt_a04())
+    store(rooms, operator)
+    old, uid = patient_of_record(rooms, "1001"), f"{ROOT}.1"
+    with rooms.database.transaction() as session:
+        named = Named(rooms.settings.access.institution, old, studies=((uid, old),))
+        made = make_grant(rooms.access, session, operator, "link", named, Terms(binding="bearer"))
+
+    def reached() -> tuple[str, set[str]]:
+        with rooms.database.snapshot() as session:
+            grant = session.get_one(ShareGrant, made.id)
+            items = session.execute(
+                select(ShareItem.kind, ShareItem.identifier, ShareItem.patient).where(
+                    ShareItem.grant_id == made.id
+                )
+            ).all()
+        visitor = operator.narrowed(*clauses_of(tuple(items)))
+        found = search(rooms.archive, visitor, Query(Level.STUDY)).rows
+        return grant.patient, {parse_marked(row)["0020000D"]["Value"][0] for row in found}
+
+    send(rooms, operator, message("ADT^A40^ADT_A39", "EVN", PID.replace("1001", "2002"), "MRG|1001^^^HIS"))
+    assert reached() == (patient_of_record(rooms, "2002"), {uid})
+    with rooms.database.transaction() as session:
+        unmerge(rooms.mpi, session, operator, session.scalars(select(MergeEvent.id)).one())
+    settle(rooms)
+    assert reached() == (old, {uid})
 
 
 def test_an_id_without_an_issuer_is_of_whom_the_institution_says(rooms: Rooms, operator: Caller) -> None:
