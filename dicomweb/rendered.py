@@ -7,6 +7,7 @@ refers to, shown as it says. Browsers' `img`, `object` and `video` elements come
 import hashlib
 import io
 import itertools
+import re
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, request
@@ -68,7 +69,8 @@ from kernel.http import room
 
 blp = Blueprint("rendered", __name__)
 
-MP4, PDF, HTML = "video/mp4", "application/pdf", "text/html"
+MP4, PDF, HTML, OCTETS = "video/mp4", "application/pdf", "text/html", "application/octet-stream"
+MEDIA_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}(; *[\w-]{1,32}=[\w.:-]{1,64})?", re.ASCII)
 PRESENTATION_STATES = "1.2.840.10008.5.1.4.1.1.11."
 ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
 THUMBNAIL = Viewport(256, 256)
@@ -100,7 +102,7 @@ def offered_types(archive: Archive, stored: StoredInstance) -> tuple[str, ...]:
     """What an instance can be rendered as, the most natural first."""
     if stored.sop_class_uid.startswith(ENCAPSULATED):
         named = first(parse_marked(instance_document(archive, stored)), DOCUMENT_TYPE)
-        return (named,) if isinstance(named, str) and "/" in named else (PDF,)
+        return (named if MEDIA_TYPE.fullmatch(named) else OCTETS,) if isinstance(named, str) else (PDF,)
     if is_structured_report(stored.sop_class_uid):
         return (HTML,)
     if is_video(stored.transfer_syntax_uid):

@@ -23,6 +23,9 @@ MOST_BYTES = 65536
 TIMEOUT_S = 5.0
 LONGEST_CACHE_S = 3600
 DEFAULT_CACHE_S = 60
+UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is given out (RFC 4291 2.4); the library also lets
+# site-local, IPv4-compatible and IPv4-translated addresses pass for global ones
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # an IPv4 address in its last 32 bits (RFC 6052 2.1)
 
 Resolve = Callable[[str, int], list[str]]
 
@@ -47,14 +50,25 @@ def public_address(host: str, port: int, resolve: Resolve) -> str:
         addresses = resolve(host, port)
     except (OSError, UnicodeError):
         raise Unfetchable("its host is not known") from None
-    for address in addresses:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-        mapped = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None) or parsed
-        if not mapped.is_global or mapped.is_multicast:
-            raise Unfetchable("its host is inside a private network")
+    if not all(map(is_public, addresses)):
+        raise Unfetchable("its host is inside a private network")
     if not addresses:
         raise Unfetchable("its host is not known")
     return addresses[0]
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the open internet, whatever other address is written within it."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed in NAT64:
+            return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
+        inner = parsed.ipv4_mapped or parsed.sixtofour
+        if inner:
+            return is_public(str(inner))
+        if parsed not in UNICAST:
+            return False
+    return parsed.is_global and not parsed.is_multicast
 
 
 @dataclass(slots=True)

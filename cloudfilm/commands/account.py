@@ -36,7 +36,7 @@ def account() -> None:
 def add(
     context: Any, login: str, role: str, name: str, institution: str, department: str, password: str
 ) -> None:
-    """Add an account."""
+    """Add an account. Its holder is asked to choose another password at the first sign-in."""
     access = context.rooms.access
     with access.database.transaction() as session:
         create_account(
@@ -49,6 +49,7 @@ def add(
             name=name,
             institution=institution or access.settings.institution,
             department=department,
+            must_change=True,
         )
     click.echo(f"{login} may sign in.")
 

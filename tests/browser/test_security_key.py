@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, CDPSession, Page
 from tests.live import LiveServer
 
 PASSWORD = "Correct-Horse-7"
+GIVEN = "Given-Horse-6"
 KEY = {
     "protocol": "ctap2", "transport": "usb", "hasResidentKey": True, "hasUserVerification": True,
     "isUserVerified": True, "automaticPresenceSimulation": True,
@@ -28,16 +29,25 @@ def person(live_server: LiveServer, browser: Browser) -> Iterator[tuple[BrowserC
     context.close()
 
 
-def sign_in(page: Page, login: str) -> None:
+def sign_in(page: Page, login: str, password: str = PASSWORD) -> None:
     page.goto("/sign-in")
     form = page.locator("#sign-in")
     form.get_by_label("Name").fill(login)
-    form.get_by_label("Password").fill(PASSWORD)
+    form.get_by_label("Password").fill(password)
     form.get_by_role("button", name="Sign in").click()
 
 
-def add_account(server: LiveServer, login: str) -> None:
-    server.command("account", "add", login, "--role", "radiologist", "--password", PASSWORD)
+def add_account(server: LiveServer, page: Page, login: str) -> None:
+    """Add an account whose holder has chosen PASSWORD in place of the one that it was given."""
+    server.command("account", "add", login, "--role", "radiologist", "--password", GIVEN)
+    sign_in(page, login, GIVEN)
+    page.wait_for_url(re.compile("/my/password"))
+    form = page.locator("form", has=page.locator("input[name=old]"))
+    form.locator("input[name=old]").fill(GIVEN)
+    form.locator("input[name=new]").fill(PASSWORD)
+    form.get_by_role("button").click()
+    page.get_by_text("Done").wait_for()
+    page.context.clear_cookies()
 
 
 def add_key(page: Page) -> None:
@@ -51,7 +61,7 @@ def test_a_key_is_added_and_completes_the_next_sign_in(
     live_server: LiveServer, person: tuple[BrowserContext, Page, CDPSession]
 ) -> None:
     context, page, _ = person
-    add_account(live_server, "keyholder")
+    add_account(live_server, page, "keyholder")
     sign_in(page, "keyholder")
     page.wait_for_url(re.compile("/ohif/"))
     add_key(page)
@@ -73,7 +83,7 @@ def test_a_recorded_answer_and_a_strange_key_are_refused(
     live_server: LiveServer, person: tuple[BrowserContext, Page, CDPSession]
 ) -> None:
     context, page, _ = person
-    add_account(live_server, "target")
+    add_account(live_server, page, "target")
     sign_in(page, "target")
     page.wait_for_url(re.compile("/ohif/"))
     add_key(page)

@@ -11,6 +11,7 @@ from sqlalchemy import update
 from access.model import AuditEntry
 from cloudfilm.cli import Context, cli
 from cloudfilm.rooms import Rooms
+from cloudfilm.web import create_app
 
 PASSWORD = "Correct-Horse-7\nCorrect-Horse-7\n"
 
@@ -36,6 +37,19 @@ def test_an_account_is_added_changed_and_listed(run) -> None:  # type: ignore[no
     listed = run("account", "list").output
     assert "reader" in listed
     assert "CT" in listed
+
+
+def test_who_is_added_by_command_changes_the_password_at_the_first_sign_in(run, rooms: Rooms) -> None:  # type: ignore[no-untyped-def]
+    run("account", "add", "reader", "--role", "radiologist", text=PASSWORD)
+    browser = create_app(rooms).test_client()
+
+    answer = browser.post(
+        "/sign-in",
+        data={"login": "reader", "password": PASSWORD.partition("\n")[0]},
+        headers={"Sec-Fetch-Site": "same-origin"},
+    )
+
+    assert answer.headers["Location"] == "/my/password?must=1"
 
 
 def test_a_refusal_is_explained_by_the_rule_that_makes_it(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
