@@ -52,6 +52,11 @@ class NodePeer:
         return ((self.host, self.port), *found) if self.host and self.port else tuple(found)
 
 
+_DECIDING = select(  # all of a row that its caller is made of
+    Node.id, Node.addresses, Node.host, Node.certificate, Node.institution, Node.department, Node.permissions
+)
+
+
 class UnknownNode(Unauthenticated):
     """The AE title, the address it calls from, or its certificate is not one we know."""
 
@@ -83,6 +88,13 @@ def identify_node(
         principal, door, role=role, site=site_of(access, revision), address=address, at=access.clock.now()
     )
     return decision.caller, peer
+
+
+def node_state(access: Access, ae_title: str) -> tuple[object, ...]:
+    """What decides about a node: its row, and the rules in force. Equal as long as nothing has changed."""
+    with access.database.snapshot() as session:
+        row = session.execute(_DECIDING.where(Node.ae_title == ae_title)).first()
+        return (tuple(row) if row is not None else None, *site_revision(session))
 
 
 def find_node(access: Access, ae_title: str) -> NodePeer | None:

@@ -135,6 +135,7 @@ class Association:
     extended: Mapping[str, bytes] = field(default_factory=dict)  # accepted extended negotiation, by SOP class
     is_busy: bool = False  # in the middle of an operation
     kept: dict[str, Any] = field(default_factory=dict)  # what a service keeps for as long as it lasts
+    decided_on: tuple[object, ...] = ()  # what `caller` was decided on: `access.nodes.node_state`
     slot: Slot | None = None  # given back when the association ends
     _open: Context | None = None  # the context of a data set that has not been read to its end
     _cancelled: list[int] = field(default_factory=list)

@@ -19,7 +19,7 @@ from typing import Protocol, cast
 
 from access.audit import REFUSED, note, note_once
 from access.caller import Caller, Door, Permissions, Principal, PrincipalKind
-from access.nodes import NodePeer, UnknownNode, identify_node
+from access.nodes import NodePeer, UnknownNode, identify_node, node_state
 from dimse.associate import AssociateRequest, UserIdentity, decode_request, encode_accept, encode_reject
 from dimse.association import Association, Message
 from dimse.command import Operation
@@ -33,7 +33,7 @@ from dimse.negotiation import (
     unknown_calling,
 )
 from dimse.retrieve import RETRIEVE_SERVICES
-from dimse.service import Dimse, Service, perform
+from dimse.service import Dimse, Handler, Service, perform
 from dimse.slots import Slot
 from dimse.statuses import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from dimse.store import storage
@@ -233,6 +233,7 @@ class Server:
             raise congested()
         check_request(request, settings.ae_title)
         try:
+            state = node_state(access, request.calling)  # before it is decided on: a change in between shows
             caller, node = identify_node(access, request.calling, address, layer.certificate_sha256)
         except UnknownNode:
             raise unknown_calling() from None
@@ -246,7 +247,9 @@ class Server:
         if slot is None:
             raise too_many()
         try:
-            return self._established(layer, request, _named(caller, request.user.identity), node, slot)
+            association = self._established(layer, request, _named(caller, request.user.identity), node, slot)
+            association.decided_on = state
+            return association
         except DatabaseUnavailable:
             slot.free()
             raise congested() from None
@@ -321,13 +324,33 @@ class Server:
         if handler is None or not request.context.as_scp:
             association.respond(request, SOP_CLASS_NOT_SUPPORTED if known else UNRECOGNIZED_OPERATION)
             return
-        perform(self.dimse, association, request, handler)
+        perform(
+            self.dimse, association, request, handler if service is VERIFICATION else _as_known_now(handler)
+        )
 
 
 USER_NAME, USER_NAME_AND_PASSCODE = 1, 2  # types of user identity
 SPARE_CONNECTIONS = 32  # that may be at their negotiation, beside those that are associations
 _OPERATIONS = frozenset(Operation)
 _NO_NODE = NodePeer("", "", 0, "", "", (), (), False, 0)
+
+
+def _as_known_now(handler: Handler) -> Handler:
+    """Let a change of the node's row, of rules or of consents hold from this message on, not only from the
+    next association; a node that is known no longer is refused."""
+
+    def handle(dimse: Dimse, association: Association, request: Message) -> None:
+        state = node_state(dimse.access, association.calling)
+        if state != association.decided_on:
+            present = association.caller
+            caller, association.node = identify_node(
+                dimse.access, association.calling, present.address, association.layer.certificate_sha256
+            )
+            principal = replace(caller.principal, name=present.principal.name)
+            association.caller, association.decided_on = replace(caller, principal=principal), state
+        handler(dimse, association, request)
+
+    return handle
 
 
 def _nobody(ae_title: str, address: str) -> Caller:

@@ -1,7 +1,6 @@
 """No address that others name leads into our own network, however it is written: threat 1 of security.md."""
 
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -32,7 +31,7 @@ FORMS = [  # what is no plain https address
 
 
 @pytest.fixture
-def connected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def connected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The addresses that anything tried to connect to; none of them answers."""
     found: list[str] = []
 
