@@ -2,6 +2,7 @@
 them."""
 
 import access.federation
+import access.mass_browsing
 import access.rules
 import access.share_policy
 import archive.renditions
@@ -24,6 +25,7 @@ DOCUMENTS: tuple[DocumentKind, ...] = (
     records.validate.VALIDATION,
     archive.renditions.RENDITIONS,
     access.share_policy.SHARING,
+    access.mass_browsing.MASS_BROWSING,
     messaging.gateways.GATEWAYS,
     dimse.forwarding.FORWARDING,
 )

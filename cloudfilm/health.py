@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from access.mass_browsing import alarmed
 from archive.blobs.store import StorageUnavailable
 from archive.copies import copy_study
 from archive.model import Hold
@@ -136,6 +137,10 @@ class _ArchiveFigures(Collector):
 
     def _ages(self, session: Session) -> Iterator[Metric]:
         now = self._rooms.clock.now()
+        yield GaugeMetricFamily(
+            "cloudfilm_mass_browsing", "People and apps that read of unusually many patients within the hour",
+            value=alarmed(session, now),
+        )  # fmt: skip
         due = session.scalar(select(func.min(JobRow.due)).where(~JobRow.dead, JobRow.due <= now))
         yield GaugeMetricFamily(
             "cloudfilm_oldest_job_seconds", "For how long the oldest due job waits", value=_age_s(now, due)

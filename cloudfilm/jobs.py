@@ -8,6 +8,7 @@ from typing import Any
 import dimse.availability
 import dimse.commitment
 import dimse.ups
+from access.mass_browsing import watch_browsing
 from access.phone_codes import sweep_openings
 from access.rates import sweep_counters
 from access.trail import seal_audit, send_audit
@@ -44,6 +45,7 @@ FUNCTIONS = (
     go_on,
     seal_audit,
     send_audit,
+    watch_browsing,
     forget_workitems,
     index_documents,
     drop_rows,

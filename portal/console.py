@@ -28,6 +28,7 @@ from access.accounts import (
 from access.bearer import current_caller
 from access.caller import Action, Caller, Door
 from access.explain import decision_for
+from access.mass_browsing import alarmed
 from access.model import Account, Token
 from access.node_register import NodeRow, list_nodes, put_node, remove_node
 from access.oauth.clients import AUTH_METHODS, disable_client, list_clients, register_client
@@ -494,6 +495,9 @@ def audit(caller: Caller) -> Page:
         beyond=int(beyond) if beyond.isdecimal() else 0,
     )
     found = search_trail(room(Access), caller, query)
+    access = room(Access)
+    with access.database.snapshot() as session:
+        many = alarmed(session, access.clock.now())
     rows = [
         Row(
             (
@@ -510,7 +514,8 @@ def audit(caller: Caller) -> Page:
     )
     following = str(found[-1].seq) if len(found) == 100 else ""
     headings = ("at", "who", "action", "subject", "outcome", "address", "detail")
-    return Page("audit", headings, rows, (form,), next_page=following)
+    message = say("console.mass-browsing", count=str(many)) if many else ""
+    return Page("audit", headings, rows, (form,), message=message, next_page=following)
 
 
 @blp.route("/my/glass", methods=["GET", "POST"])
