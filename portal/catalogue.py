@@ -37,3 +37,10 @@ def language() -> str:
 def say(key: str, **values: object) -> str:
     """The text of a key in this request's language, with values put into its braces."""
     return texts(language())[key].format(**values)
+
+
+def words(prefix: str) -> dict[str, str]:
+    """All texts whose key begins so, by the rest of their key: what a script of a page says."""
+    return {
+        key.removeprefix(prefix): text for key, text in texts(language()).items() if key.startswith(prefix)
+    }

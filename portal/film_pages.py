@@ -25,7 +25,7 @@ from archive.room import Archive
 from archive.shares import share_studies
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import STATUS, room
-from portal.catalogue import say
+from portal.catalogue import say, words
 from portal.film import NotOpen, Place, SignInFirst, film_page, masked_name, place_of
 from portal.health_links import make_health_link
 from portal.qr_code import qr_svg
@@ -135,6 +135,7 @@ def images(place: Place, study: str) -> AnyResponse:
     others = [each for each in list_exams(room(Archive), place.caller) if each.study_instance_uid != study]
     return film_page(
         "film_images.html", place, script="images", exam=exam, others=others, first=exam.first,
+        words=words("viewer."),
         reports=[each for each in _reports(room(Records), place) if _is_of(each, exam)],
     )  # fmt: skip
 

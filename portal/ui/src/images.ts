@@ -3,7 +3,7 @@
 // Swipe, wheel, arrow keys and the slider go through a series; pictures around the one that is shown are
 // fetched before they are asked for, the nearest first. Two fingers zoom.
 
-import type { Mount } from "../viewer/contract";
+import type { Mount, Slides } from "../viewer/contract";
 import { all, one } from "./dom";
 
 const AHEAD = 6; // pictures fetched before they are shown, on either side
@@ -13,15 +13,10 @@ const stage = one("[data-viewer]");
 const picture = one<HTMLImageElement>("[data-image]");
 if (stage && picture) {
   const slider = quickSlider(stage, picture);
-  void loadViewer(stage, slider);
+  void loadViewer(stage, slider).catch(() => undefined); // the pictures stay
 }
 
-interface Shown {
-  seriesInstanceUid: string;
-  sopInstanceUid: string;
-}
-
-function quickSlider(stage: HTMLElement, picture: HTMLImageElement): { shown: () => Shown } {
+function quickSlider(stage: HTMLElement, picture: HTMLImageElement): Slides {
   const slider = one<HTMLInputElement>("[data-slice]", stage) as HTMLInputElement;
   const count = one("[data-count]", stage);
   const screen = one("[data-screen]", stage) as HTMLElement;
@@ -33,6 +28,7 @@ function quickSlider(stage: HTMLElement, picture: HTMLImageElement): { shown: ()
   let images = imagesOf(series);
   let at = Number(slider.value) - 1;
   let zoom = 1;
+  let shown = (): void => undefined;
 
   function imagesOf(uid: string): string[] {
     const listed = one<HTMLTemplateElement>(`[data-images="${uid}"]`)?.content.textContent ?? "";
@@ -71,6 +67,7 @@ function quickSlider(stage: HTMLElement, picture: HTMLImageElement): { shown: ()
     };
     if (image.complete) put();
     else image.addEventListener("load", put, { once: true });
+    shown();
     for (let step = 1; step <= AHEAD; step++) {
       for (const near of [images[at + step], images[at - step]]) if (near) load(near);
     }
@@ -119,7 +116,13 @@ function quickSlider(stage: HTMLElement, picture: HTMLImageElement): { shown: ()
   const begin = (): void => show(at);
   if (picture.complete) begin();
   else picture.addEventListener("load", begin, { once: true });
-  return { shown: () => ({ seriesInstanceUid: series, sopInstanceUid: images[at]?.split("/")[1] ?? "" }) };
+  return {
+    now: () => ({ series, at, paths: images, picture: load(images[at] ?? "") }),
+    go: show,
+    onShown: (listener) => {
+      shown = listener;
+    },
+  };
 }
 
 function followFingers(
@@ -158,7 +161,7 @@ function followFingers(
 }
 
 /** The light viewer takes over when it is part of this build; see viewer/contract.ts. */
-async function loadViewer(stage: HTMLElement, slider: { shown: () => Shown }): Promise<void> {
+async function loadViewer(stage: HTMLElement, slides: Slides): Promise<void> {
   const modules = import.meta.glob<{ mount: Mount }>("../viewer/index.ts");
   const load = modules["../viewer/index.ts"];
   if (!load) return;
@@ -175,7 +178,9 @@ async function loadViewer(stage: HTMLElement, slider: { shown: () => Shown }): P
     previewUrl: stage.dataset.preview ?? "",
     watermark: words(stage.dataset.watermark, "\n"),
     language: stage.dataset.language === "en" ? "en" : "zh",
-    start: slider.shown(),
+    start: { seriesInstanceUid: slides.now().series, sopInstanceUid: slides.now().paths[slides.now().at]?.split("/")[1] ?? "" },
+    words: JSON.parse(stage.dataset.words ?? "{}") as Record<string, string>,
+    slides,
     onEnded: () => location.reload(),
   });
 }

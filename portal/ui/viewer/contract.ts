@@ -1,9 +1,9 @@
 // What the image page and the light viewer agree on.
 //
 // The page shows the first image at once, drawn by the server, with a slider over the series. When
-// `viewer/index.ts` exists it is loaded behind that, and its `mount` takes the stage over: it may replace
-// everything within `stage`, and must leave the bar above it (title, way back) alone. When `mount` rejects,
-// the page goes on as it was.
+// `viewer/index.ts` exists it is loaded behind that, and its `mount` lays a canvas over the picture and tools
+// below it. The page's slider stays the one that says which image is shown. When `mount` rejects, the page
+// goes on as it was.
 //
 // The viewer calls DICOMweb and FHIR with the browser's own session (`credentials: "same-origin"`): no token
 // is in its hands. Below a share the base is `/share/<grant>/dicomweb`: studies, series and instances can be
@@ -31,8 +31,20 @@ export interface ViewerContract {
   language: "zh" | "en";
   /** What the page shows now, so that the viewer opens on the same image. */
   start: { seriesInstanceUid: string; sopInstanceUid: string };
+  /** The viewer's texts in this language, by key. */
+  words: Readonly<Record<string, string>>;
+  /** The page's slider: which image is shown, and how to go to another. */
+  slides: Slides;
   /** To be called when the server answers 401: the page says that the link has expired. */
   onEnded: () => void;
+}
+
+export interface Slides {
+  /** Series, place of the image in it, all its images (`series/instance/frame`), and the server's picture. */
+  now: () => { series: string; at: number; paths: string[]; picture: HTMLImageElement };
+  go: (at: number) => void;
+  /** Called whenever another image is shown. */
+  onShown: (listener: () => void) => void;
 }
 
 export interface Viewer {

@@ -1,0 +1,191 @@
+// One canvas that shows one frame of a stack: its pixels windowed here, or the server's picture until they come,
+// with what was measured and the watermark over it.
+
+import {
+  angle, applied, distance, ellipseArea, ellipseStatistics, matrixOf, spacingOf, unapplied, WHOLE,
+  type Matrix, type Point, type View,
+} from "./geometry";
+import type { Frame } from "./frame";
+import { tableOf, valueOf, wholeWindow, type Window } from "./grey";
+import type { Stack, Words } from "./stack";
+
+export type Measure = "distance" | "angle" | "ellipse" | "value";
+
+export interface Mark {
+  kind: Measure;
+  points: Point[];
+}
+
+export interface Pane {
+  canvas: HTMLCanvasElement;
+  stack: Stack;
+  at: number;
+  view: View;
+  window: Window | null; // null: the image's own
+  inverted: boolean;
+  marks: Map<number, Mark[]>;
+  say: (key: string, values?: Record<string, string>) => string;
+  watermark: string[];
+  picture: HTMLImageElement | null;
+  drawn: { words: Words; key: string; bitmap: HTMLCanvasElement } | null;
+}
+
+const INK = "#ffd84d";
+const DECIMALS = 1;
+
+export function frameIn(pane: Pane): Frame | undefined {
+  return pane.stack.frames[pane.at];
+}
+
+/** The window that the pane shows now. */
+export function windowIn(pane: Pane): Window {
+  const frame = frameIn(pane);
+  const words = pane.stack.words(pane.at);
+  if (pane.window) return pane.window;
+  if (frame?.window) return frame.window;
+  return frame && words ? wholeWindow(words, frame.stored, frame.rescale) : { center: 128, width: 256 };
+}
+
+/** The rescaled value of a pixel, when the pixels are here. */
+export function valueAt(pane: Pane, column: number, row: number): number | undefined {
+  const frame = frameIn(pane);
+  const words = pane.stack.words(pane.at);
+  if (!frame || !words || column < 0 || row < 0 || column >= frame.columns || row >= frame.rows) return undefined;
+  return valueOf(words[row * frame.columns + column] ?? 0, frame.stored) * frame.rescale.slope + frame.rescale.intercept;
+}
+
+export function matrixIn(pane: Pane): Matrix {
+  const frame = frameIn(pane);
+  const size = frame ? { columns: frame.columns, rows: frame.rows, tall: frame.tall } : { columns: 1, rows: 1, tall: 1 };
+  return matrixOf(pane.view, size, pane.canvas.clientWidth, pane.canvas.clientHeight);
+}
+
+/** The image coordinates under a point of the canvas. */
+export function imagePoint(pane: Pane, at: Point): Point {
+  return unapplied(matrixIn(pane), at);
+}
+
+function bitmapOf(pane: Pane, frame: Frame, words: Words): HTMLCanvasElement {
+  const window = windowIn(pane);
+  const key = `${window.center}/${window.width}/${pane.inverted}`;
+  if (pane.drawn?.words === words && pane.drawn.key === key) return pane.drawn.bitmap;
+  const table = tableOf(frame.stored, frame.rescale, window, frame.voi, frame.isInverted !== pane.inverted);
+  const bitmap = pane.drawn?.bitmap ?? document.createElement("canvas");
+  if (bitmap.width !== frame.columns) bitmap.width = frame.columns;
+  if (bitmap.height !== frame.rows) bitmap.height = frame.rows;
+  const brush = bitmap.getContext("2d") as CanvasRenderingContext2D;
+  const image = brush.createImageData(frame.columns, frame.rows);
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let at = 0; at < pixels.length; at++) pixels[at] = 0xff000000 | ((table[words[at] ?? 0] ?? 0) * 0x010101);
+  brush.putImageData(image, 0, 0);
+  pane.drawn = { words, key, bitmap };
+  return bitmap;
+}
+
+export function draw(pane: Pane): void {
+  const { canvas } = pane;
+  const frame = frameIn(pane);
+  const ratio = Math.min(devicePixelRatio || 1, 3);
+  const width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const brush = canvas.getContext("2d");
+  if (!brush || !frame || !width) return;
+  brush.setTransform(ratio, 0, 0, ratio, 0, 0);
+  brush.fillStyle = "#000";
+  brush.fillRect(0, 0, canvas.clientWidth, canvas.clientHeight);
+  const matrix = matrixIn(pane);
+  const words = pane.stack.words(pane.at);
+  const source = words ? bitmapOf(pane, frame, words) : pane.picture;
+  canvas.dataset.pixels = words ? "true" : "preview";
+  canvas.dataset.at = String(pane.at + 1);
+  if (source && source.width) {
+    brush.save();
+    brush.transform(...(matrix as [number, number, number, number, number, number]));
+    if (!words && pane.inverted) brush.filter = "invert(1)";
+    brush.drawImage(source, 0, 0, frame.columns, frame.rows);
+    brush.restore();
+  }
+  drawWatermark(pane, brush);
+  for (const mark of pane.marks.get(pane.at) ?? []) drawMark(pane, brush, matrix, mark);
+}
+
+function drawWatermark(pane: Pane, brush: CanvasRenderingContext2D): void {
+  if (!pane.watermark.length) return;
+  brush.save();
+  brush.globalAlpha = 0.16;
+  brush.fillStyle = "#fff";
+  brush.strokeStyle = "#000";
+  brush.font = "14px system-ui, sans-serif";
+  brush.translate(pane.canvas.clientWidth / 2, pane.canvas.clientHeight / 2);
+  brush.rotate(-Math.PI / 7);
+  brush.textAlign = "center";
+  pane.watermark.forEach((line, at) => {
+    brush.strokeText(line, 0, at * 20);
+    brush.fillText(line, 0, at * 20);
+  });
+  brush.restore();
+}
+
+/** What a measurement says, with how far its numbers can be trusted. */
+export function textOf(pane: Pane, mark: Mark): string {
+  const frame = frameIn(pane);
+  const [first, second, third] = mark.points;
+  if (!frame || !first) return "";
+  const spacing = spacingOf(mark.points, frame.spacing, frame.regions);
+  const isTrue = spacing.source !== "none";
+  const note = spacing.source === "patient" || spacing.source === "region" ? "" : ` ${pane.say(spacing.source === "detector" ? "at-detector" : "not-calibrated")}`;
+  const units = frame.units && frame.units !== "US" ? ` ${frame.units}` : "";
+  if (mark.kind === "value") {
+    const value = valueAt(pane, Math.floor(first.x), Math.floor(first.y));
+    return value === undefined ? "" : `${Number(value.toFixed(2))}${units}`;
+  }
+  if (!second) return "";
+  if (mark.kind === "distance") return `${distance(first, second, spacing).toFixed(DECIMALS)} ${isTrue ? "mm" : "px"}${note}`;
+  if (mark.kind === "angle") {
+    // An angle needs the shape of the pixels alone: it is right on detectors too.
+    return third ? `${angle(first, second, third, isTrue ? spacing : { ...spacing, y: frame.tall }).toFixed(DECIMALS)}°` : "";
+  }
+  const area = ellipseArea(first, second, spacing);
+  const size = isTrue ? `${(area / 100).toFixed(2)} cm²` : `${Math.round(area)} px²`;
+  if (!pane.stack.words(pane.at)) return `${size}${note}`;
+  const found = ellipseStatistics(first, second, frame, (column, row) => valueAt(pane, column, row) ?? 0);
+  return found.count ? `${size}${note}\n⌀ ${found.mean.toFixed(DECIMALS)} ± ${found.deviation.toFixed(DECIMALS)}${units}` : `${size}${note}`;
+}
+
+function drawMark(pane: Pane, brush: CanvasRenderingContext2D, matrix: Matrix, mark: Mark): void {
+  const points = mark.points.map((each) => applied(matrix, each));
+  const [first, second] = points;
+  const last = points[points.length - 1];
+  if (!first || !last) return;
+  brush.strokeStyle = brush.fillStyle = INK;
+  brush.lineWidth = 1.5;
+  brush.beginPath();
+  if (mark.kind === "ellipse" && second) {
+    brush.ellipse((first.x + second.x) / 2, (first.y + second.y) / 2, Math.abs(second.x - first.x) / 2, Math.abs(second.y - first.y) / 2, 0, 0, 7);
+  } else {
+    points.forEach(({ x, y }, at) => (at ? brush.lineTo(x, y) : brush.moveTo(x, y)));
+  }
+  brush.stroke();
+  for (const { x, y } of points) {
+    brush.beginPath();
+    brush.arc(x, y, 3, 0, 7);
+    brush.stroke();
+  }
+  brush.font = "600 14px system-ui, sans-serif";
+  const lines = textOf(pane, mark).split("\n");
+  const wide = Math.max(...lines.map((line) => brush.measureText(line).width));
+  const x = Math.max(4, Math.min(pane.canvas.clientWidth - wide - 8, last.x + 12));
+  const y = Math.max(20, Math.min(pane.canvas.clientHeight - 20 * lines.length, last.y - (mark.kind === "value" ? 48 : 8)));
+  lines.forEach((line, at) => {
+    brush.fillStyle = "#000b";
+    brush.fillRect(x - 4, y - 15 + at * 20, brush.measureText(line).width + 8, 20);
+    brush.fillStyle = INK;
+    brush.fillText(line, x, y + at * 20);
+  });
+}
+
+export function newPane(canvas: HTMLCanvasElement, stack: Stack, say: Pane["say"], watermark: string[]): Pane {
+  return {
+    canvas, stack, say, watermark, at: 0, view: WHOLE, window: null, inverted: false, marks: new Map(), picture: null, drawn: null,
+  };
+}
