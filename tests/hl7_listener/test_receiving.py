@@ -88,6 +88,16 @@ def test_the_sample_files_of_bad_messages_get_theirs(sender: Sender, shared_data
         assert f"|{error}" in answer.decode(), path.name
 
 
+def test_orders_that_lack_what_an_order_is_wait_as_dead_letters(sender: Sender, shared_data: Path) -> None:
+    files = sorted((shared_data / "hl7v2-bad" / "public").rglob("*.txt"))
+    for path in files:  # they ask to be told of receipt only (MSH-15 AL, MSH-16 NE)
+        assert sender.send(path.read_bytes()) == ["CA"], path.name
+    with sender.rooms.database.snapshot() as session:
+        told = session.scalars(select(Hl7Message.error)).all()
+    assert len(told) == len(files)
+    assert all(told)
+
+
 @pytest.mark.parametrize(
     "mended", [GOOD.replace(b"\r", b"\r\n"), GOOD.replace(b"\r", b"\n"),
                GOOD.replace("张".encode(), "张".encode("gb18030")), GOOD.replace(b"Wei", b"W\\ei"),
