@@ -27,6 +27,7 @@ UNDEFINED = 0xFFFFFFFF
 
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})  # as integers, floats and doubles
+ALWAYS_BULK = PIXEL_DATA | {0x00420011}  # and an encapsulated document, which is asked for by itself
 CHARACTER_SET = 0x00080005
 PIXEL_REPRESENTATION = 0x00280103
 
@@ -209,7 +210,7 @@ class ElementReader:
 
     def _is_bulk(self, vr: str, length: int, tag: int) -> bool:
         if vr in BINARY:
-            return length > INLINE_BYTES or tag in PIXEL_DATA
+            return length > INLINE_BYTES or tag in ALWAYS_BULK
         return length > INLINE_NUMBERS_BYTES
 
     def _refer(self, path: str, value: BulkValue) -> dict[str, Any]:

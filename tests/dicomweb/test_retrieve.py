@@ -43,16 +43,18 @@ def multi_frame() -> Dataset:
     return ds
 
 
-def pdf() -> bytes:
-    ds = dataset(22, SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", Modality="DOC", PixelData=None, Rows=None)
+def pdf(study: int = 22, repeats: int = 61) -> bytes:
+    ds = dataset(
+        study, SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", Modality="DOC", PixelData=None, Rows=None
+    )
     for keyword in (
         "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel",
         "PhotometricInterpretation",
     ):  # fmt: skip
         delattr(ds, keyword)
     ds.MIMETypeOfEncapsulatedDocument = "application/pdf"
-    ds.EncapsulatedDocument = PDF_BYTES * 61
-    ds.EncapsulatedDocumentLength = len(PDF_BYTES) * 61
+    ds.EncapsulatedDocument = PDF_BYTES * repeats
+    ds.EncapsulatedDocumentLength = len(PDF_BYTES) * repeats
     return part10(ds)
 
 
@@ -265,6 +267,13 @@ def test_a_document_is_had_as_itself_as_bulk_data_and_rendered(service: Service)
     assert (as_octets.mimetype, as_octets.data) == ("application/octet-stream", document)
     assert service.get(f"{path_of(receipt)}/rendered", "image/jpeg").status_code == 406
     assert service.get(f"{path_of(receipt)}/thumbnail").mimetype == "image/jpeg"
+
+
+def test_a_document_of_a_few_bytes_is_had_like_a_long_one(service: Service) -> None:
+    receipt = service.store(pdf(study=2200, repeats=2))
+
+    assert service.get(f"{path_of(receipt)}/rendered").data == PDF_BYTES * 2
+    assert service.get(f"{path_of(receipt)}/bulkdata/00420011", "application/pdf").data == PDF_BYTES * 2
 
 
 # -- rendered -----------------------------------------------------------------------------------------------
