@@ -20,7 +20,7 @@ from archive.shares import share_studies
 from cloudfilm.rooms import build_rooms
 from kernel.settings import BlobsSettings, DatabaseSettings, Settings
 from portal.ui_dist import main as build_scripts
-from tests.browser.phantom import ct_series, windowed
+from tests.browser.phantom import ct_series, hounsfield, windowed
 from tests.browser.test_share_pages import SIZES, check
 from tests.live import live_server_in
 from tests.settling import settle
@@ -132,6 +132,11 @@ def measured(page: Page, said: str) -> str:
     return found.text_content() or ""
 
 
+def redrawn(page: Page) -> None:
+    """Two frames of the browser later."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
+
+
 def grey_at(page: Page, points: list[tuple[int, int]]) -> Any:
     """The grey levels of the canvas at the middle of some pixels."""
     places = [place(page, column + 0.5, row + 0.5) for column, row in points]
@@ -200,6 +205,29 @@ def test_grey_levels_and_millimetres_are_the_phantoms(
     drag(page, place(page, 160, 60), place(page, 60, 60))
     page.mouse.click(*place(page, 60, 160))
     assert abs(float(measured(page, "°").rstrip("°")) - 90) <= 1
+
+
+def test_windows_turns_and_keys(viewing: Callable[[str, str], Page]) -> None:
+    page = viewing("desktop", "zh-CN")
+    page.locator("[data-presets]").select_option(label="肺窗")
+    page.locator(".viewer-info", has_text="窗位 -600 窗宽 1500").wait_for()
+    lung = np.clip((hounsfield(3) + 600.5) / 1499 + 0.5, 0, 1) * 255
+    assert np.median(np.abs(grey_at(page, GRID) - truth(lung))) <= 1
+    page.locator("[data-screen]").focus()
+    page.keyboard.press("0")
+    page.locator(".viewer-info", has_text="窗位 40 窗宽 400").wait_for()
+    page.keyboard.press("f")
+    redrawn(page)
+    assert np.median(np.abs(grey_at(page, GRID) - truth(windowed(3)[:, ::-1]))) <= 1
+    page.keyboard.press("0")
+    page.keyboard.press("i")
+    redrawn(page)
+    assert np.median(np.abs(grey_at(page, GRID) - (255 - truth(windowed(3))))) <= 1
+    page.keyboard.press("0")
+    page.keyboard.press("ArrowDown")
+    page.locator('canvas[data-at="4"][data-pixels="true"]').wait_for()
+    drag(page, place(page, 128, 200), (place(page, 128, 200)[0], place(page, 128, 200)[1] - 17))
+    page.locator('canvas[data-at="2"]').wait_for()
 
 
 def test_what_has_no_spacing_is_said_to_be_uncalibrated(viewing: Callable[[str, str], Page]) -> None:
