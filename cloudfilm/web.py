@@ -44,7 +44,7 @@ import portal.wechat
 from access.share_door import ShareDoor
 from cloudfilm import dicom_conformance, health
 from cloudfilm.rooms import Rooms
-from kernel.errors import CloudfilmError
+from kernel.errors import CloudfilmError, Kind
 from kernel.http import PREFIX, problem
 
 log = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ def create_app(rooms: Rooms) -> Flask:
     app.register_error_handler(HTTPException, _framework_refusal)
     app.register_error_handler(Exception, _fault)
     app.before_request(health.before_request)
+    app.before_request(_refuse_nul)
     app.after_request(health.after_request)
     app.after_request(_with_headers)
     app.wsgi_app = ShareDoor(app.wsgi_app)  # type: ignore[method-assign]
@@ -133,6 +134,20 @@ class _TrustedProxies:
             return any(ip_address(address) in network for network in self._networks)
         except ValueError:
             return False
+
+
+class NulInQuery(CloudfilmError):
+    """A NUL in a query, which no identifier and no text holds; databases take none."""
+
+    kind = Kind.INVALID
+
+    def __init__(self) -> None:
+        super().__init__("The query holds a NUL character.")
+
+
+def _refuse_nul() -> None:
+    if b"%00" in request.query_string:
+        raise NulInQuery
 
 
 def _with_headers(answer: Response) -> Response:
