@@ -5,7 +5,7 @@ import logging
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-from flask import Flask, Response, request
+from flask import Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -146,6 +146,8 @@ class NulInQuery(CloudfilmError):
 
 
 def _refuse_nul() -> None:
+    if "\x00" in request.path:
+        abort(404)
     if b"%00" in request.query_string:
         raise NulInQuery
 
