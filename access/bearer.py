@@ -5,9 +5,11 @@ pages (Sec-Fetch-Site, else Origin), which no other site can forge.
 """
 
 import ipaddress
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from flask import g, request
+from flask import current_app, g, request
 
 from access.caller import Caller, Door, PrincipalKind
 from access.share_door import GRANT, visitor
@@ -17,6 +19,31 @@ from kernel.http import room
 
 COOKIE = "cloudfilm_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+OPEN = "is_open_to_all"
+DATA_DOORS = {  # first step of a path
+    "dicomweb": Door.DICOMWEB,
+    "fhir": Door.FHIR,
+    "hl7": Door.HL7,
+}
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def open_to_all(view: View) -> View:
+    """Mark a view of a data door that answers whoever asks, or that asks for the caller itself."""
+    setattr(view, OPEN, True)
+    return view
+
+
+def settle_who_asks() -> None:
+    """Before anything of a request to a data door is read: who is nobody learns nothing, not even what of
+    the request was wrong. Raises Unauthenticated or Forbidden."""
+    rule = request.url_rule
+    if rule is None or request.method == "OPTIONS":
+        return
+    door = DATA_DOORS.get(rule.rule.split("/", 2)[1])
+    if door is not None and not hasattr(current_app.view_functions[rule.endpoint], OPEN):
+        current_caller(door)
 
 
 def current_caller(door: Door) -> Caller:

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kernel.errors import InvalidSetting
 from kernel.settings import WebSettings
+from kernel.tls import server_context
 
 LIFE = timedelta(days=365)
 RENEWED_BEFORE = timedelta(days=14)
@@ -118,28 +118,15 @@ def web_certificate(web: WebSettings, data_dir: Path) -> CertificatePaths:
         host = urlsplit(web.public_url).hostname or ("" if web.host in ("0.0.0.0", "::") else web.host)  # noqa: S104
         return ensure_certificate(data_dir, host)
     paths = CertificatePaths(Path(web.tls_certificate), Path(web.tls_key or web.tls_certificate))
-    try:
-        server_tls(paths, web.tls_client_ca)
-    except (OSError, ValueError):  # ssl.SSLError is an OSError
-        remedy = "name PEM files of a certificate, of its key, and of authorities, that can be read"
-        raise InvalidSetting("web.tls_certificate", web.tls_certificate, remedy) from None
+    server_tls(paths, web.tls_client_ca)
     return paths
 
 
-TLS_1_2_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"  # with forward secrecy, as every suite of TLS 1.3
-
-
 def server_tls(paths: CertificatePaths, client_authority: str = "") -> ssl.SSLContext:
-    """TLS 1.2 or later with forward secrecy.
+    """What the web server listens with. Raises InvalidSetting.
 
     client_authority: PEM file of who signs clients' certificates; with it a client may show one.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(TLS_1_2_SUITES)
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    context.load_cert_chain(paths.certificate, paths.key)
-    if client_authority:
-        context.load_verify_locations(client_authority)
-        context.verify_mode = ssl.CERT_OPTIONAL
-    return context
+    return server_context(
+        "web.tls_certificate", str(paths.certificate), str(paths.key), client_authority, is_demanded=False
+    )

@@ -17,6 +17,9 @@ from kernel.errors import CloudfilmError, Kind
 HOST = re.compile(r"[A-Za-z0-9._:\-]{0,255}")
 CERTIFICATE = re.compile(r"([0-9a-f]{64})?")
 CODE = re.compile(r"[\w.-]{0,32}")
+UID = re.compile(r"[0-9.]{1,64}")
+ENDPOINT = re.compile(r"[A-Za-z0-9._:\-\[\]]{1,255}:([0-9]{1,5})")
+MOST_BYTES_PER_S = 10**12
 
 
 class InvalidNode(CloudfilmError):
@@ -51,6 +54,10 @@ class NodeRow:
     certificate: str = ""
     tls: bool = False
     max_associations: int = 0
+    alternates: str = ""  # further `host:port` where it may be reached, by commas, in this order
+    transfer_syntaxes: str = ""  # UIDs that it is to be sent, by commas; empty: as stored
+    max_sending: int = 0  # associations that we open to it at once
+    max_bytes_per_s: int = 0
 
 
 def _are_networks(text: str) -> bool:
@@ -60,6 +67,15 @@ def _are_networks(text: str) -> bool:
         )
     except ValueError:
         return False
+
+
+def _are(form: re.Pattern[str], text: str) -> bool:
+    return all(form.fullmatch(part.strip()) for part in text.split(",")) if text.strip() else True
+
+
+def _are_endpoints(text: str) -> bool:
+    ports = [part.strip().rpartition(":")[2] for part in text.split(",") if part.strip()]
+    return _are(ENDPOINT, text) and all(0 < int(port) < 65536 for port in ports)
 
 
 def _is_ae_title(text: str) -> bool:
@@ -90,6 +106,10 @@ CHECKS = (
         "SHA-256, 64 hexadecimal digits",
     ),
     ("max_associations", lambda row: 0 <= row.max_associations <= 1024, "0 to 1024; 0: no limit of its own"),
+    ("alternates", lambda row: _are_endpoints(row.alternates), "host:port, by commas"),
+    ("transfer_syntaxes", lambda row: _are(UID, row.transfer_syntaxes), "UIDs, by commas"),
+    ("max_sending", lambda row: 0 <= row.max_sending <= 1024, "0 to 1024; 0: no limit"),
+    ("max_bytes_per_s", lambda row: 0 <= row.max_bytes_per_s <= MOST_BYTES_PER_S, "0 or more; 0: no limit"),
 )
 
 

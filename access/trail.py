@@ -9,7 +9,6 @@ import csv
 import hmac
 import io
 import socket
-import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,7 @@ from access.tokens import Access
 from kernel.changes import CursorRow
 from kernel.errors import CloudfilmError, Kind
 from kernel.jobs import job
+from kernel.tls import host_context
 
 READ_TRAIL = Action("AuditTrail", "s")
 MOST_ROWS = 1000
@@ -226,8 +226,7 @@ def send_audit(access: Access) -> None:
 
 def _send(url: str, authority: str, rows: Sequence[AuditEntry]) -> None:
     parts = urlsplit(url)
-    context = ssl.create_default_context(cafile=authority or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = host_context(authority)
     host, port = parts.hostname or "", parts.port or 6514
     try:
         with (

@@ -41,6 +41,7 @@ import portal.share_opening
 import portal.staff_shares
 import portal.ui_files
 import portal.wechat
+from access.bearer import settle_who_asks
 from access.share_door import ShareDoor
 from cloudfilm import dicom_conformance, health
 from cloudfilm.rooms import Rooms
@@ -107,6 +108,7 @@ def create_app(rooms: Rooms) -> Flask:
     app.register_error_handler(HTTPException, _framework_refusal)
     app.register_error_handler(Exception, _fault)
     app.before_request(health.before_request)
+    app.before_request(settle_who_asks)
     app.before_request(_refuse_nul)
     app.after_request(health.after_request)
     app.after_request(_with_headers)

@@ -8,6 +8,7 @@ from xml.sax.saxutils import quoteattr
 
 from flask import Blueprint, Response, current_app, request
 
+from access.bearer import open_to_all
 from archive.keys import SEARCH_KEYS, Level, Matching
 from dicomweb.answers import text_answer
 from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTETS, accepted, negotiate
@@ -40,6 +41,7 @@ GIVEN = (  # by the end of a resource's path: its representations and its parame
 
 @blp.route("/", methods=["OPTIONS"])
 @blp.route("/capabilities", methods=["GET"])
+@open_to_all
 def capabilities() -> Response:
     """What the service can do (PS3.18 8.9)."""
     ranges = accepted(request.headers.get("Accept"), request.args.get("accept"))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, request
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
-from access.bearer import current_caller
+from access.bearer import current_caller, open_to_all
 from access.caller import Action, Caller, Door
 from archive.attributes import Document, element, text
 from archive.query import InvalidMatch, UnknownAttribute
@@ -281,6 +281,7 @@ def suspend_subscriber(archive: Archive, caller: Caller, uid: str, ae_title: str
 
 
 @blp.get("/subscribers/<ae_title>")
+@open_to_all
 def listen(ae_title: str) -> Response:
     """Where the event reports are: a WebSocket, which another process serves (PS3.18 8.10)."""
     where = push_url(ae_title)

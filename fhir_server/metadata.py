@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from flask import Response, request
 
+from access.bearer import open_to_all
 from access.oauth.discovery import oauth_uris
 from access.oauth.endpoints import issuer
 from conformance.capability import capability_statement
@@ -18,6 +19,7 @@ from records.room import Records
 VERSION = "0.1.0"
 
 
+@open_to_all
 def metadata() -> Response:
     """The CapabilityStatement; with `mode=terminology`, what the terminology service can do."""
     require_json()

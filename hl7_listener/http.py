@@ -13,7 +13,7 @@ from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped
 from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 from flask import Blueprint, Response, current_app, request
 
-from access.bearer import current_caller
+from access.bearer import current_caller, open_to_all
 from access.caller import Door
 from hl7_listener.er7 import parse
 from hl7_listener.plain import MESSAGE_TYPES, InvalidRequest, fields_of, to_message
@@ -54,6 +54,7 @@ def take_plain(request_name: str) -> Response:
 
 
 @blp.get("/hl7/openapi.json")
+@open_to_all
 def describe() -> Response:
     """The plain door as OpenAPI 3.1, drawn from the table of fields."""
     paths = {f"/hl7/plain/{name}": {"post": _operation(name)} for name in MESSAGE_TYPES}
@@ -69,18 +70,24 @@ def describe() -> Response:
 
 
 @blp.get("/hl7/soap")
+@open_to_all
 def wsdl() -> Response:
     """The WSDL of the SOAP service."""
     return Response(WSDL.replace("LOCATION", f"{base_url('')}/hl7/soap"), mimetype="text/xml")
 
 
 @blp.post("/hl7/soap")
+@open_to_all
 def take_soap() -> Response:
-    """SOAP 1.1: SendMessage (an HL7 v2 message as text) or Submit (a plain request as XML)."""
+    """SOAP 1.1: SendMessage (an HL7 v2 message as text) or Submit (a plain request as XML).
+
+    It settles who asks itself, for a refusal is a SOAP fault too.
+    """
     try:
+        caller = current_caller(Door.HL7)
         name, text = _operation_of(_body())
         if name == "SendMessage":
-            answer = receive(_door(), current_caller(Door.HL7), text.encode())
+            answer = receive(_door(), caller, text.encode())
             inner = b"".join(answer.messages).decode("utf-8", errors="replace").replace("\r", "\n")
         else:
             root = _parse_xml(text.encode())

@@ -23,8 +23,9 @@ from access.nodes import identify_node
 from hl7_listener.acknowledgement import REJECTED, Header, Refusal, acknowledge
 from hl7_listener.receiving import receive_all
 from hl7_listener.room import Hl7, hl7_of
-from kernel.errors import CloudfilmError, InvalidSetting, Kind
+from kernel.errors import CloudfilmError, Kind
 from kernel.settings import MllpSettings
+from kernel.tls import server_context
 
 log = logging.getLogger(__name__)
 
@@ -262,18 +263,9 @@ def tls_context(settings: MllpSettings) -> ssl.SSLContext | None:
     """TLS as the settings say (IHE ATNA, BCP 195); None without it. Raises InvalidSetting."""
     if not settings.tls_certificate:
         return None
-    try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key or None)
-        if settings.tls_client_ca:
-            context.load_verify_locations(settings.tls_client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError):
-        raise InvalidSetting(
-            "mllp.tls_certificate", settings.tls_certificate, "certificate, key or authorities cannot be read"
-        ) from None
-    return context
+    return server_context(
+        "mllp.tls_certificate", settings.tls_certificate, settings.tls_key, settings.tls_client_ca
+    )
 
 
 def run(rooms: Any, stop: threading.Event) -> None:

@@ -11,7 +11,6 @@ ADT^A40.
 import hashlib
 import secrets
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from hl7_listener.model import Hl7Outbound, Hl7Subscription
 from kernel.changes import Change
 from kernel.errors import CloudfilmError, Kind
 from kernel.jobs import enqueue, job
+from kernel.tls import host_context
 from mpi.demographics import Demographics
 from mpi.model import PatientRecord
 from mpi.room import Mpi
@@ -240,4 +240,4 @@ def _exchange(peer: NodePeer, raw: bytes) -> bytes:
 
 
 def _secured(plain: socket.socket, host: str) -> socket.socket:
-    return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+    return host_context().wrap_socket(plain, server_hostname=host)

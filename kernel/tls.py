@@ -11,8 +11,11 @@ from kernel.errors import InvalidSetting
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!eNULL:!PSK:!SHA1"  # of TLS 1.2 (RFC 9325 4.2)
 
 
-def server_context(setting: str, certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
-    """For a listener. With `client_ca`, a client without a certificate of those authorities is refused.
+def server_context(
+    setting: str, certificate: str, key: str, client_ca: str, *, is_demanded: bool = True
+) -> ssl.SSLContext:
+    """For a listener. With `client_ca`, a client without a certificate of those authorities is refused, or,
+    unless `is_demanded`, one that shows another certificate.
 
     setting: the name of the setting that a complaint is about. Raises InvalidSetting.
     """
@@ -20,7 +23,7 @@ def server_context(setting: str, certificate: str, key: str, client_ca: str) -> 
     _restrict(context)
     _load(context, setting, certificate, key, client_ca)
     if client_ca:
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_REQUIRED if is_demanded else ssl.CERT_OPTIONAL
     return context
 
 
@@ -40,6 +43,14 @@ def client_context(setting: str, certificate: str, key: str, ca: str, pinned: bo
         context.verify_mode = ssl.CERT_NONE
     elif not ca:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return context
+
+
+def host_context(ca: str = "") -> ssl.SSLContext:
+    """For a connection to a host that is known by its name: the certificate must be of that name, and of the
+    authorities in the PEM file `ca`, or of the system's."""
+    context = ssl.create_default_context(cafile=ca or None)
+    _restrict(context)
     return context
 
 

@@ -9,7 +9,6 @@ import hmac
 import json
 import logging
 import smtplib
-import ssl
 from collections.abc import Mapping
 from datetime import datetime
 from email.message import EmailMessage
@@ -18,6 +17,7 @@ from urllib.parse import urlencode
 
 from access.phones import masked
 from kernel.clock import new_id
+from kernel.tls import host_context
 from messaging.gateways import Gateway
 from messaging.http import GatewayRefused, post_for_status
 
@@ -83,7 +83,7 @@ def send_email(gateway: Gateway, address: str, subject: str, text: str) -> str:
     try:
         with _smtp(security, host, port) as connection:
             if security == "starttls":
-                connection.starttls(context=ssl.create_default_context())
+                connection.starttls(context=host_context())
             if gateway.get("user"):
                 connection.login(str(gateway["user"]), str(gateway.get("password")))
             connection.send_message(message)
@@ -96,7 +96,7 @@ def send_email(gateway: Gateway, address: str, subject: str, text: str) -> str:
 
 def _smtp(security: str, host: str, port: int) -> smtplib.SMTP:
     if security == "tls":
-        return smtplib.SMTP_SSL(host, port, timeout=SMTP_TIMEOUT_S, context=ssl.create_default_context())
+        return smtplib.SMTP_SSL(host, port, timeout=SMTP_TIMEOUT_S, context=host_context())
     return smtplib.SMTP(host, port, timeout=SMTP_TIMEOUT_S)
 
 

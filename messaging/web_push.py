@@ -8,8 +8,6 @@ import hashlib
 import http.client
 import json
 import os
-import socket
-import ssl
 from collections.abc import Mapping
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -21,14 +19,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from access.oauth.fetch import Unfetchable, public_address, resolve
+from access.oauth.fetch import PinnedHttps, Unfetchable, public_address, resolve
 from kernel.crypto import KeyRing
 from messaging.http import GatewayRefused
 
 RECORD_SIZE = 4096
 TIME_TO_LIVE_S = 86400
 TOKEN_LIFE_S = 12 * 3600
-TIMEOUT_S = 10.0
 CURVE = ec.SECP256R1()
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -113,11 +110,9 @@ def _post(endpoint: str, body: bytes, headers: Mapping[str, str]) -> int:
     """The address was named by a browser, so it is resolved once and connected to as resolved."""
     parts = urlsplit(endpoint)
     host, port = parts.hostname or "", parts.port or 443
-    connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S)
+    connection = None
     try:
-        address = public_address(host, port, resolve)
-        plain = socket.create_connection((address, port), TIMEOUT_S)
-        connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+        connection = PinnedHttps(host, public_address(host, port, resolve), port)
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         connection.request("POST", target or "/", body, dict(headers))
         return connection.getresponse().status
@@ -126,7 +121,8 @@ def _post(endpoint: str, body: bytes, headers: Mapping[str, str]) -> int:
     except (OSError, http.client.HTTPException) as failure:
         raise GatewayRefused(type(failure).__name__, may_recover=True) from None
     finally:
-        connection.close()
+        if connection is not None:
+            connection.close()
 
 
 def point_of(key: ec.EllipticCurvePublicKey) -> bytes:

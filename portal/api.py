@@ -19,7 +19,7 @@ from access.accounts import account_of, change_account, create_account, list_acc
 from access.bearer import current_caller
 from access.caller import Action, Caller, Door
 from access.model import Account, AuditEntry
-from access.node_register import NodeRow, list_nodes, put_node, remove_node
+from access.node_register import MOST_BYTES_PER_S, NodeRow, list_nodes, put_node, remove_node
 from access.oauth.clients import AUTH_METHODS, GRANT_TYPES, disable_client, list_clients, register_client
 from access.roles import ROLES
 from access.site_documents import (
@@ -107,6 +107,10 @@ class NodeSchema(Schema):
     certificate = text(64, load_default="")
     tls = fields.Boolean(load_default=False)
     max_associations = fields.Integer(load_default=0, validate=validate.Range(0, 1024))
+    alternates = text(2000, load_default="")
+    transfer_syntaxes = text(2000, load_default="")
+    max_sending = fields.Integer(load_default=0, validate=validate.Range(0, 1024))
+    max_bytes_per_s = fields.Integer(load_default=0, validate=validate.Range(0, MOST_BYTES_PER_S))
 
 
 class ClientSchema(Schema):

@@ -467,18 +467,30 @@ def nodes(caller: Caller) -> Page:
         Field("department", value=shown.department, required=False),
         Field("certificate", value=shown.certificate, required=False),
         Field("tls", "select", "yes" if shown.tls else "no", ("no", "yes"), prefix="console."),
+        Field("alternates", value=shown.alternates, required=False),
+        Field("transfer_syntaxes", value=shown.transfer_syntaxes, required=False),
+        Field("max_associations", "number", str(shown.max_associations), required=False),
+        Field("max_sending", "number", str(shown.max_sending), required=False),
+        Field("max_bytes_per_s", "number", str(shown.max_bytes_per_s), required=False),
     )
     headings = ("ae_title", "host", "addresses", "institution", "permissions", "tls")
     return Page("nodes", headings, rows, (Form(fields, "console.save"),), message, say("console.node-hint"))
 
 
 def _node_row() -> NodeRow:
-    port = _sent("port")
     return NodeRow(
-        _sent("ae_title"), _sent("host"), int(port) if port.isdecimal() and len(port) < 6 else 0,
+        _sent("ae_title"), _sent("host"), _number("port"),
         _sent("addresses"), _sent("permissions").replace(" ", ""), _sent("institution"),
         _sent("department"), _sent("certificate").lower().replace(":", ""), _sent("tls") == "yes",
+        _number("max_associations"), _sent("alternates"), _sent("transfer_syntaxes"),
+        _number("max_sending"), _number("max_bytes_per_s"),
     )  # fmt: skip
+
+
+def _number(name: str) -> int:
+    """The number that was sent; -1, which no field allows, for what is none."""
+    text = _sent(name)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else -1 if text else 0
 
 
 @blp.get("/admin/audit")

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from werkzeug.wrappers import Response as AnyResponse
 
 from access.accounts import sign_out
-from access.bearer import COOKIE, client_address, is_same_origin
+from access.bearer import COOKIE, client_address, is_same_origin, open_to_all
 from access.caller import Caller, Door, Permissions, Reach
 from access.model import Account, Client
 from access.oauth.clients import InvalidClientMetadata, register_client
@@ -67,6 +67,7 @@ def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -
 
 
 @blp.get("/fhir/.well-known/smart-configuration")
+@open_to_all
 def smart_discovery() -> Response:
     """What the server can do: always JSON, for anyone (SMART 2.2, 5.3)."""
     return _json(smart_configuration(issuer(), fhir_base()), headers=OPEN_TO_ALL)
@@ -80,6 +81,7 @@ def openid_discovery() -> Response:
 
 
 @blp.get("/fhir/.well-known/user-access-brands.json")
+@open_to_all
 def user_access_brands() -> AnyResponse:
     """User-access brands (SMART 2.2, 8): public, with a weak ETag."""
     text, tag = brands(room(Access), issuer(), fhir_base())

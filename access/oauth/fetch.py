@@ -10,7 +10,6 @@ import ipaddress
 import json
 import re
 import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from kernel.errors import CloudfilmError, Kind
+from kernel.tls import host_context
 
 MOST_BYTES = 65536
 TIMEOUT_S = 5.0
@@ -144,7 +144,7 @@ class PinnedHttps(http.client.HTTPSConnection):
     """A connection to an address that was resolved before, under the name that the certificate has."""
 
     def __init__(self, host: str, address: str, port: int) -> None:
-        self._tls = ssl.create_default_context()
+        self._tls = host_context()
         super().__init__(host, port, timeout=TIMEOUT_S, context=self._tls)
         self._address = address
 

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from access.caller import Door
-from access.nodes import UnknownNode, identify_node
+from access.nodes import UnknownNode, find_node, identify_node
 from access.tokens import ACCESS, caller_of
 from cloudfilm.cli import Context, cli
 from cloudfilm.rooms import Rooms
@@ -107,6 +107,22 @@ def test_nodes_are_added_listed_and_removed(run, rooms: Rooms) -> None:  # type:
         identify_node(rooms.access, "CT1", "10.1.2.3")
     assert run("node", "add", "MUCH TOO LONG A TITLE").exit_code != 0
     assert run("node", "add", "CT1", "--may", "anything").exit_code != 0
+
+
+def test_the_command_keeps_a_node_as_the_page_does_and_checks_it_alike(run, rooms: Rooms) -> None:  # type: ignore[no-untyped-def]
+    digest = "AB:" * 31 + "AB"
+    added = run(
+        "node", "add", "PACS", "--host", "10.1.2.3", "--also", "[2001:db8::1]:104", "--also", "b:105",
+        "--max-sending", "2", "--certificate", digest,
+    )  # fmt: skip
+    assert added.exit_code == 0
+    peer = find_node(rooms.access, "PACS")
+    assert peer is not None
+    assert peer.endpoints == (("10.1.2.3", 104), ("2001:db8::1", 104), ("b", 105))
+    assert (peer.max_sending, peer.certificate) == (2, "ab" * 32)
+    for wrong in (("--also", "b"), ("--also", "b:0"), ("--certificate", "12"), ("--from", "10.0.0.0/99")):
+        assert run("node", "add", "PACS", *wrong).exit_code != 0, wrong
+    assert find_node(rooms.access, "PACS") == peer
 
 
 def test_the_doctor_says_what_is_wrong(run, rooms: Rooms) -> None:  # type: ignore[no-untyped-def]

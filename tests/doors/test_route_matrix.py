@@ -167,6 +167,22 @@ def test_without_a_living_token_no_route_answers(world: World, kind: str) -> Non
     assert {name: answer.status for name, answer in answers.items() if not is_unknown(answer)} == {}
 
 
+@pytest.mark.parametrize("token", ["", "x" * 43])
+def test_who_asks_is_settled_before_anything_of_the_request_is_read(world: World, token: str) -> None:
+    headers = {"Accept": "image/nothing", "Content-Type": "application/nothing", "If-Match": "*/*"}
+    headers |= {"Authorization": f"Bearer {token}"} if token else {}
+    answers = {}
+    for method, rule, _ in guarded(world):
+        path = PLACE.sub("no-such-place", rule)
+        query = "nothing:known=x&_count=x&limit=x&_format=x"
+        body = b"{" if method != "GET" else None
+        answers[f"{method} {rule}"] = world.client.open(
+            f"{path}?{query}", method=method, headers=headers, data=body
+        )
+
+    assert {name: answer.status for name, answer in answers.items() if not is_unknown(answer)} == {}
+
+
 def test_a_narrowed_token_opens_nothing_that_its_scope_does_not_name(world: World) -> None:
     token = world.token(scope="user/Flag.rs")
 

@@ -101,11 +101,13 @@ def test_an_account_is_changed_on_its_page(rooms: Rooms, browser: FlaskClient, o
 
 def test_a_node_is_added_changed_and_forgotten(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
     enter(rooms, browser, operator, "system_administrator")
-    row = {"ae_title": "CT 1", "host": "10.1.2.3", "port": "104", "permissions": "store, find", "tls": "yes"}
+    row = {"ae_title": "CT 1", "host": "10.1.2.3", "port": "104", "permissions": "store, find", "tls": "yes",
+           "alternates": "10.1.2.4:105", "max_sending": "2"}  # fmt: skip
 
     assert "CT 1" in browser.post("/admin/nodes", data=row, headers=OWN_PAGE).get_data(as_text=True)
     edited = browser.get("/admin/nodes?edit=CT%201").get_data(as_text=True)
-    assert 'value="10.1.2.3"' in edited
+    for kept in ("10.1.2.3", "10.1.2.4:105", "2"):
+        assert f'value="{kept}"' in edited
     wrong = browser.post("/admin/nodes?lang=en", data={**row, "port": "x"}, headers=OWN_PAGE)
     assert "Not accepted: port" in wrong.get_data(as_text=True)
     gone = browser.post("/admin/nodes", data={"key": "CT 1"}, headers=OWN_PAGE).get_data(as_text=True)

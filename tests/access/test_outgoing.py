@@ -1,0 +1,79 @@
+"""No door and no room speaks to another machine by ways of its own: what goes out goes through few modules,
+each of which names whose addresses it goes to, and TLS is made in one."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = (
+    "access", "archive", "cloudfilm", "conformance", "dicomweb", "dimse", "edge", "fhir_server",
+    "hl7_listener", "kernel", "messaging", "mpi", "portal", "records", "terminology",
+)  # fmt: skip
+WAYS_OUT = frozenset(
+    {
+        "http.client.HTTPConnection", "http.client.HTTPSConnection", "urllib.request", "requests", "httpx",
+        "urllib3", "aiohttp", "ftplib", "smtplib", "obstore", "obstore.store", "socket.create_connection",
+        "asyncio.open_connection",
+    }
+)  # fmt: skip
+GUARDED = {  # addresses that others name: resolved once, public only, no redirect
+    "access/oauth/fetch.py": "key sets of clients, metadata of hospitals' providers",
+    "access/outbound_http.py": "subscriptions, bulk imports",
+}
+OWN = {  # addresses that the site's or the host's own settings name
+    "access/trail.py": "the audit collector of the settings",
+    "archive/blobs/s3.py": "the object store of the settings",
+    "dimse/peers.py": "nodes of the register",
+    "hl7_listener/outbound.py": "nodes of the register",
+    "messaging/generic.py": "the site's mail server",
+    "messaging/http.py": "the site's gateways; no redirect is followed",
+    "cloudfilm/commands/hl7.py": "the address that an operator types",
+    "conformance/dicomweb/report.py": "the server that an operator examines",
+    "conformance/dicomweb/rows.py": "the server that an operator examines",
+    "conformance/dicomweb/target.py": "the server that an operator examines",
+    "conformance/fhir/report.py": "the server that an operator examines",
+    "conformance/fhir/rows.py": "the server that an operator examines",
+}
+TLS = "kernel/tls.py"
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    for package in PACKAGES:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            yield str(file.relative_to(ROOT)), ast.parse(file.read_text())
+
+
+def names_used(module: ast.Module) -> set[str]:
+    """What is imported, and every dotted name: `http.client.HTTPConnection`."""
+    found: set[str] = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Attribute):
+            found.add(ast.unparse(node))
+    return found
+
+
+def test_what_goes_out_goes_through_the_modules_that_are_named_here() -> None:
+    ways = {name for name, module in sources() if names_used(module) & WAYS_OUT}
+
+    assert ways == set(GUARDED) | set(OWN)
+
+
+@pytest.mark.parametrize(
+    "made", ["ssl.SSLContext", "ssl.create_default_context", "ssl._create_unverified_context"]
+)
+def test_tls_is_made_in_one_module(made: str) -> None:
+    makers = {
+        name
+        for name, module in sources()
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == made
+    }
+
+    assert makers <= {TLS}
