@@ -7,7 +7,8 @@ accession number are a mistake in the hospital's numbers: such a code opens neit
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -75,7 +76,7 @@ def _named(mpi: Mpi, session: Session, rows: Sequence[Study]) -> Named:
         rows[0].patient_logical_id,
         rows[0].accession_number,
         tuple((row.study_instance_uid, row.patient_logical_id) for row in rows),
-        tuple(report for row in rows for report in _reports(mpi, session, row)),
+        *_split(each for row in rows for each in _reports(mpi, session, row)),
     )
 
 
@@ -95,8 +96,15 @@ def share_accession_number(
     if own and owner != own and not caller.reach.is_everywhere:
         raise Forbidden("make a code for another institution", "Ask that institution for it.")
     with archive.database.transaction() as session:
-        named = _named_by_number(archive.mpi, session, owner, number)
-        return make_grant(access, session, caller, PAPER, named, terms)
+        return grant_of_number(archive.mpi, access, session, caller, number, owner, terms)
+
+
+def grant_of_number(
+    mpi: Mpi, access: Access, session: Session, caller: Caller, number: str, institution: str, terms: Terms
+) -> Made:
+    """Make a paper code within the caller's transaction. Raises Forbidden or InvalidTerms."""
+    named = _named_by_number(mpi, session, institution, number)
+    return make_grant(access, session, caller, PAPER, named, terms)
 
 
 def _named_by_number(mpi: Mpi, session: Session, institution: str, number: str, patient: str = "") -> Named:
@@ -117,14 +125,14 @@ def _named_by_number(mpi: Mpi, session: Session, institution: str, number: str, 
         subject = rows[0].patient_logical_id if rows else ""
     same = patients_of_person(mpi, session, (subject,)) if subject else frozenset()
     rows = [row for row in rows if row.patient_logical_id in same]
-    reports = {report for row in rows for report in _reports(mpi, session, row)}
-    reports |= {each for each in _reports_by(session, institution, "", number) if each[1] in same}
+    reports = [report for row in rows for report in _reports(mpi, session, row)]
+    reports += [each for each in _reports_by(session, institution, "", number) if each.patient in same]
     return Named(
         institution,
         subject,
         number,
         tuple((row.study_instance_uid, row.patient_logical_id) for row in rows),
-        tuple(sorted(reports)),
+        *_split(reports),
     )
 
 
@@ -139,16 +147,34 @@ def _persons(session: Session, patients: set[str]) -> set[int | None]:
     return set(rows)
 
 
-def _reports(mpi: Mpi, session: Session, study: Study) -> list[tuple[str, str]]:
-    """The reports of a study with whose they are: by its UID, or by its number in its institution."""
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """A report as a share names it, with its results (Observations)."""
+
+    logical_id: str
+    patient: str
+    results: tuple[str, ...]
+
+
+def _split(reports: Iterable[_Report]) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+    """Reports, and their results, as `Named` has them."""
+    found = tuple(dict.fromkeys(reports))
+    return (
+        tuple((each.logical_id, each.patient) for each in found),
+        tuple((result, each.patient) for each in found for result in each.results),
+    )
+
+
+def _reports(mpi: Mpi, session: Session, study: Study) -> list[_Report]:
+    """The reports of a study: by its UID, or by its number in its institution."""
     found = _reports_by(session, "", STUDY_UID, f"urn:oid:{study.study_instance_uid}")
     if study.accession_number:
         found += _reports_by(session, study.institution, "", study.accession_number)
     same = patients_of_person(mpi, session, (study.patient_logical_id,))
-    return [each for each in dict.fromkeys(found) if each[1] in same]
+    return [each for each in dict.fromkeys(found) if each.patient in same]
 
 
-def _reports_by(session: Session, institution: str, system: str, value: str) -> list[tuple[str, str]]:
+def _reports_by(session: Session, institution: str, system: str, value: str) -> list[_Report]:
     rows = session.execute(
         select(Resource.logical_id, Resource.body)
         .join(IndexToken, IndexToken.c.resource_id == Resource.id)
@@ -163,8 +189,11 @@ def _reports_by(session: Session, institution: str, system: str, value: str) -> 
     )
     found = []
     for logical_id, body in rows:
-        subject = str(json.loads(body).get("subject", {}).get("reference", ""))
-        found.append((logical_id, subject.removeprefix("Patient/")))
+        report = json.loads(body)
+        subject = str(report.get("subject", {}).get("reference", ""))
+        results = (str(each.get("reference", "")).partition("/") for each in report.get("result", []))
+        observed = tuple(name for kind, _, name in results if kind == "Observation" and name)
+        found.append(_Report(logical_id, subject.removeprefix("Patient/"), observed))
     return found
 
 
@@ -180,8 +209,8 @@ def refresh(archive: Archive, session: Session, grant: ShareGrant) -> None:
         return
     uids = select(ShareItem.identifier).where(ShareItem.grant_id == grant.id, ShareItem.kind == "study")
     for study in session.scalars(select(Study).where(Study.study_instance_uid.in_(uids))).all():
-        reports = tuple(_reports(archive.mpi, session, study))
-        add_items(session, grant.id, Named(grant.institution, reports=reports))
+        reports, results = _split(_reports(archive.mpi, session, study))
+        add_items(session, grant.id, Named(grant.institution, reports=reports, results=results))
 
 
 def relation_of(

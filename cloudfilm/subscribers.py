@@ -18,6 +18,7 @@ from dimse.forwarding import follow_for_forwarding
 from fhir_server.notifications import follow_for_subscriptions
 from hl7_listener.outbound import MESSAGES, follow_for_nodes
 from hl7_listener.provenance import follow_messages
+from hl7_listener.share_codes import ShareCodes, follow_for_share_codes
 from kernel.changes import Subscriber
 from mpi.patient_documents import follow_documents, follow_patients
 from records.words import follow_words
@@ -45,6 +46,13 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             "hl7-notices",
             frozenset(MESSAGES),
             lambda session, change: follow_for_nodes(rooms.mpi, session, change),
+        ),
+        Subscriber(
+            "share-codes",
+            frozenset({"order-changed"}),
+            lambda session, change: follow_for_share_codes(
+                ShareCodes(rooms.access, rooms.mpi, rooms.settings.web.site), session, change
+            ),
         ),
         Subscriber(
             "message-provenance",

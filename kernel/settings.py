@@ -59,6 +59,11 @@ class WebSettings:
     cors_origins: tuple[str, ...] = ()  # other sites whose pages may call; * for any
     max_body_bytes: int = 17179869184  # the largest request body
 
+    @property
+    def site(self) -> str:
+        """How people reach the site, for links that no request asked for; without a slash at its end."""
+        return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FhirSettings:

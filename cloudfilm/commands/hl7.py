@@ -9,6 +9,7 @@ import click
 from sqlalchemy import select
 
 from access.caller import operator
+from hl7_listener import share_codes
 from hl7_listener.mllp import END, frame
 from hl7_listener.model import Hl7Message, Hl7Outbound, Hl7Subscription
 from hl7_listener.outbound import TOPICS
@@ -113,11 +114,11 @@ def outbound(context: Any, limit: int) -> None:
 
 @hl7.command()
 @click.argument("node")
-@click.argument("topic", type=click.Choice(TOPICS))
+@click.argument("topic", type=click.Choice((*TOPICS, share_codes.TOPIC)))
 @click.option("--off", is_flag=True, help="No longer.")
 @click.pass_obj
 def subscribe(context: Any, node: str, topic: str, off: bool) -> None:
-    """Tell a node of reports, of orders (as ORM or OMI), or of who is who (PIX notification)."""
+    """Tell a node of reports, of orders (as ORM or OMI), of who is who (PIX notification), or codes."""
     with context.rooms.database.transaction() as session:
         row = session.merge(Hl7Subscription(node=node, topic=topic))
         if off:

@@ -37,7 +37,7 @@ def qr(context: Any, accession_number: str, institution: str, days: int | None, 
     made = share_accession_number(
         rooms.archive, rooms.access, operator(), accession_number, institution, Terms(days=days)
     )
-    link = f"{_site(context)}/share#{made.secret}"
+    link = f"{context.settings.web.site}/share#{made.secret}"
     if output is not None:
         texts = rooms.messaging.texts(context.settings.language)
         until = texts["label.until"].format(day=made.expires_at.date().isoformat())
@@ -46,11 +46,6 @@ def qr(context: Any, accession_number: str, institution: str, days: int | None, 
         )
         output.write_bytes(label_pdf(link, label) if kind == "pdf" else qr_file(link, kind))
     click.echo(f"{made.id}\n{link}")
-
-
-def _site(context: Any) -> str:
-    web = context.settings.web
-    return str(web.public_url or f"http://localhost:{web.port}").rstrip("/")
 
 
 @share.command()
@@ -75,7 +70,7 @@ def study(
         reason=reason,
     )  # fmt: skip
     made = share_studies(rooms.archive, rooms.access, operator(), study_instance_uids, terms)
-    click.echo(f"{made.id}\n{_site(context)}/share#{made.secret}")
+    click.echo(f"{made.id}\n{context.settings.web.site}/share#{made.secret}")
 
 
 @share.command("list")

@@ -58,9 +58,13 @@ def listener(request: pytest.FixtureRequest, rooms: Rooms) -> Iterator[Listener]
     found.close()
 
 
+def node(port: int) -> Node:
+    return Node(ae_title="EMR", host="127.0.0.1", port=port, created_at=CLOCK)
+
+
 def subscribe(rooms: Rooms, port: int) -> None:
     with rooms.database.transaction() as session:
-        session.add(Node(ae_title="EMR", host="127.0.0.1", port=port, created_at=CLOCK))
+        session.add(node(port))
         session.add_all(Hl7Subscription(node="EMR", topic=topic) for topic in TOPICS)
 
 
