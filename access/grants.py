@@ -39,10 +39,11 @@ MOST_SHOWN = 200
 USED_EVERY = timedelta(minutes=1)
 
 VIEW = Permissions.of(ImagingStudy="rs")
-VIEW_REPORT = Permissions.of(DiagnosticReport="rs")
+VIEW_REPORT = Permissions.of(DiagnosticReport="rs", Observation="rs")
 TAKE_AWAY = Action("Download", "r")
 DOWNLOAD = Permissions.of(Download="r")
 SHARE_ON = Permissions.of(Share="crds")
+DOCUMENTS = {"report": "DiagnosticReport", "result": "Observation"}  # kind of an item: type of the document
 OWNERS = frozenset({"patient", "family"})  # relations of a visitor who may share on and see the log
 
 
@@ -63,13 +64,15 @@ class InvalidTerms(CloudfilmError):
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a share names: whose it is, and the studies and reports as (identifier, logical id of patient)."""
+    """What a share names: whose it is, and studies, reports and their results (Observations), each as
+    (identifier, logical id of patient)."""
 
     institution: str
     patient: str = ""
     accession_number: str = ""
     studies: tuple[tuple[str, str], ...] = ()
     reports: tuple[tuple[str, str], ...] = ()
+    results: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +195,11 @@ def add_items(session: Session, grant_id: str, named: Named) -> None:
         (row.kind, row.identifier)
         for row in session.scalars(select(ShareItem).where(ShareItem.grant_id == grant_id))
     }
-    wanted = [("study", *each) for each in named.studies] + [("report", *each) for each in named.reports]
+    wanted = [
+        (kind, *each)
+        for kind, things in (("study", named.studies), ("report", named.reports), ("result", named.results))
+        for each in things
+    ]
     rows = [
         {"grant_id": grant_id, "kind": kind, "identifier": identifier, "patient": patient}
         for kind, identifier, patient in wanted
@@ -510,12 +517,12 @@ def _visit(
         purpose="PATRQT",
         grant=grant_id,
     )
-    kinds: dict[str, list[str]] = {"study": [], "report": []}
-    for kind, identifier, _ in items:
-        kinds[kind].append(identifier)
+    studies, reports = (
+        tuple(identifier for kind, identifier, _ in items if kind == wanted) for wanted in ("study", "report")
+    )
     return Visit(
         decision.caller, grant_id, visitor, relation, opened_at, institution, expires_at, may_download,
-        with_report, accession_number, tuple(kinds["study"]), tuple(kinds["report"]) if with_report else (),
+        with_report, accession_number, studies, reports if with_report else (),
     )  # fmt: skip
 
 
@@ -528,7 +535,9 @@ def clauses_of(items: tuple[Any, ...], with_report: bool = True) -> tuple[Clause
     for patient in sorted({item[2] for item in items}):
         studies = frozenset(name for kind, name, whose in items if kind == "study" and whose == patient)
         reports = frozenset(
-            f"DiagnosticReport/{name}" for kind, name, whose in items if kind == "report" and whose == patient
+            f"{DOCUMENTS[kind]}/{name}"
+            for kind, name, whose in items
+            if kind in DOCUMENTS and whose == patient
         )
         if studies:
             clauses.append(Clause(studies=studies, patients=frozenset({patient})))

@@ -92,7 +92,11 @@ def _visited(grant: str) -> Place:
     shares = visit.caller.may(MAKE_SHARE)
     menu = [("film.home", base)]
     if shares:
-        menu += [("film.family", f"{base}/family"), ("film.seen", f"{base}/seen")]
+        menu += [
+            ("film.shares", f"{base}/shares"),
+            ("film.family", f"{base}/family"),
+            ("film.seen", f"{base}/seen"),
+        ]
     marks = _watermark(
         access, visit.institution, visit.visitor or say("film.visitor"), visit.opened_at, grant
     )

@@ -20,7 +20,7 @@ from access.tokens import Access
 from access.trail import seen_by
 from archive.exams import Exam, list_exams, read_exam
 from archive.render import Rendering, Viewport, render_frame
-from archive.retrieve import find_instance
+from archive.retrieve import find_instance, find_middle
 from archive.room import Archive
 from archive.shares import share_studies
 from kernel.errors import CloudfilmError, Kind
@@ -28,8 +28,16 @@ from kernel.http import STATUS, room
 from portal.catalogue import say, words
 from portal.film import NotOpen, Place, SignInFirst, film_page, masked_name, place_of
 from portal.health_links import make_health_link
-from portal.qr_code import qr_svg
-from portal.report_page import ReportShown, note_shown, pdf_of, picture_of, report_of, reports_of
+from portal.qr_code import qr_picture
+from portal.report_page import (
+    ReportShown,
+    note_shown,
+    pdf_of,
+    picture_of,
+    report_of,
+    reports_of,
+    with_results,
+)
 from portal.report_pdf import draw_report, mark_pdf
 from records.room import Records
 
@@ -119,7 +127,7 @@ def study(place: Place, study: str) -> AnyResponse:
 
 
 def _exam_page(place: Place, exam: Exam, reports: tuple[ReportShown, ...]) -> Response:
-    own = [each for each in reports if _is_of(each, exam)]
+    own = with_results(room(Records), place.caller, [each for each in reports if _is_of(each, exam)])
     for each in own:
         note_shown(room(Records), place.caller, each)
     return film_page("film_exam.html", place, script="share", exam=exam, reports=own)
@@ -151,6 +159,23 @@ def preview(place: Place, study: str, series: str, instance: str, frame: int) ->
     marks = place.watermark if side > PREVIEW_SIDES[0] else place.watermark[:1]
     rendering = Rendering(viewport=Viewport(side, side), quality=quality, watermark=marks, enlarge=False)
     drawn = render_frame(archive, stored, frame, rendering)
+    answer = Response(drawn.data, mimetype=drawn.media_type)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+@page("/studies/<study>/thumbnail")
+def thumbnail(place: Place, study: str) -> AnyResponse:
+    """The image that stands for an examination in a list."""
+    archive = room(Archive)
+    stored = find_middle(archive, place.caller, study)
+    if not stored.number_of_frames:
+        return Response(status=404)
+    side = PREVIEW_SIDES[0]
+    rendering = Rendering(
+        viewport=Viewport(side, side), quality=70, watermark=place.watermark[:1], enlarge=False
+    )
+    drawn = render_frame(archive, stored, (stored.number_of_frames + 1) // 2, rendering)
     answer = Response(drawn.data, mimetype=drawn.media_type)
     answer.headers["Cache-Control"] = "no-store"
     return answer
@@ -250,7 +275,7 @@ def share_on(place: Place) -> AnyResponse:
     link = share_url(made.secret) if made else ""
     return film_page(
         "film_share.html", place, script="share", exams=exams, chosen=chosen, policy=policy, made=made,
-        link=link, qr=qr_svg(link) if link else "", message=message, form=request.form,
+        link=link, qr=qr_picture(link, say("film.qr")) if link else "", message=message, form=request.form,
         bindings=[each for each in ("phone", "passcode", "bearer") if each in policy.bindings],
         days=[each for each in (1, 3, 7, 30, 90, 365) if each <= policy.most_days],
     )  # fmt: skip
@@ -262,7 +287,9 @@ def health_link(place: Place) -> AnyResponse:
     form = request.form
     chosen = tuple(form.getlist("study"))
     link = make_health_link(place, chosen, form.get("passcode", ""), HEALTH_LINK_DAYS)
-    return film_page("film_health_link.html", place, script="share", link=link, qr=qr_svg(link, 4))
+    return film_page(
+        "film_health_link.html", place, script="share", link=link, qr=qr_picture(link, say("film.qr"), 5)
+    )
 
 
 @page("/shares", "GET", "POST")

@@ -47,6 +47,7 @@ from kernel.http import room
 from portal.catalogue import say
 from portal.film import Place
 from portal.report_page import reports_of
+from portal.report_results import observations_of
 from records.repository import read
 from records.room import Records
 
@@ -171,7 +172,8 @@ def _bundle(grant_id: str, visit_secret: str) -> dict[str, Any]:
     for exam in exams:
         entries.append(json.loads(read(records, visit.caller, "ImagingStudy", exam.logical_id).body))
     if visit.with_report:
-        entries += [json.loads(json.dumps(each.document)) for each in reports_of(records, visit.caller)]
+        reports = [json.loads(json.dumps(each.document)) for each in reports_of(records, visit.caller)]
+        entries += [*reports, *observations_of(records, visit.caller, reports)]
     base = f"{site_url()}/share/{grant_id}/fhir"
     return {
         "resourceType": "Bundle",

@@ -8,11 +8,12 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from access.audit import note_once
 from access.caller import Caller
+from portal.report_results import ResultShown, results_of
 from records.documents import parse_document
 from records.orders import STUDY_UID, accession_number_of
 from records.repository import Stored, read
@@ -56,6 +57,7 @@ class ReportShown:
     has_pdf: bool
     pictures: int
     document: dict[str, Any]
+    results: tuple[ResultShown, ...] = ()
 
     @property
     def impression(self) -> str:
@@ -84,9 +86,16 @@ def report_of(records: Records, caller: Caller, report_id: str) -> ReportShown:
 
     Raises ResourceNotFound, ResourceGone or Forbidden.
     """
-    report = shown(read(records, caller, "DiagnosticReport", report_id))
+    (report,) = with_results(records, caller, (shown(read(records, caller, "DiagnosticReport", report_id)),))
     note_shown(records, caller, report)
     return report
+
+
+def with_results(records: Records, caller: Caller, reports: Iterable[ReportShown]) -> tuple[ReportShown, ...]:
+    """The same reports with what they found in numbers and codes."""
+    known = tuple(reports)
+    found = results_of(records, caller, [each.document for each in known])
+    return tuple(replace(each, results=found.get(each.id, ())) for each in known)
 
 
 def note_shown(records: Records, caller: Caller, report: ReportShown) -> None:

@@ -91,6 +91,14 @@ def _lines(report: ReportShown, width: float, say: Say) -> Iterator[tuple[float,
         for line in wrapped(text, BODY, width):
             yield BODY, line
         yield BODY, ""
+    if report.results:
+        yield HEAD, say("film.results")
+    for row in report.results:
+        flag = say(f"film.flag-{row.flag}") if row.flag else ""
+        usual = f"{say('film.usual')} {row.usual}" if row.usual else ""
+        said = "    ".join(each for each in (f"{row.name}  {row.value}", flag, usual) if each)
+        for line in wrapped(said, BODY, width):
+            yield BODY, line
 
 
 def _mark(canvas: Canvas, lines: tuple[str, ...], width: float, height: float) -> None:

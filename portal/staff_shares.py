@@ -34,7 +34,7 @@ from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 from kernel.http import room
 from portal.catalogue import say
 from portal.film import film_page, local_time
-from portal.qr_code import Label, label_pdf, qr_file, qr_svg
+from portal.qr_code import Label, label_pdf, qr_file, qr_picture
 from records.repository import read
 from records.room import Records
 
@@ -76,7 +76,8 @@ def _page(
     link = share_url(made.secret) if made else ""
     return film_page(
         "staff_shares.html", None, script="staff", find=find, exams=exams, exam=exam, policy=policy,
-        made=made, link=link, qr=qr_svg(link) if link else "", message=message, caller=caller,
+        made=made, link=link, qr=qr_picture(link, say("film.qr")) if link else "", message=message,
+        caller=caller,
         grants=list_grants(access, caller, study=chosen) if chosen else (),
         persons=list_persons(access, caller, frozenset({exam.patient})) if exam else (),
         relations=RELATIONS, days=[each for each in RECENT_DAYS if each <= policy.most_days],
@@ -188,7 +189,7 @@ def print_label() -> AnyResponse:
         message = say("film.share-wrong", reason=str(refusal))
     return film_page(
         "staff_label.html", None, caller=caller, message=message, link=link,
-        qr=qr_svg(link) if link else "", number=number,
+        qr=qr_picture(link, say("film.qr")) if link else "", number=number,
     )  # fmt: skip
 
 

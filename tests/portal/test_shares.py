@@ -196,6 +196,58 @@ def test_a_share_is_for_looking_unless_it_says_otherwise(world: World) -> None:
     assert taker.get(whole, headers={"Accept": "application/dicom"}).status_code == 200
 
 
+def test_the_list_shows_a_picture_of_each_examination(world: World) -> None:
+    second = store(world.rooms, 4, slices=1, AccessionNumber="")
+    browser, home = world.visitor(studies=(world.a, second))
+
+    page = browser.get(home).get_data(as_text=True)
+    pictures = re.findall(r'src="(/share/[^"]+/thumbnail)"', page)
+
+    assert pictures == [f"{home}/studies/{each}/thumbnail" for each in (second, world.a)]
+    for path in pictures:
+        answer = browser.get(path)
+        assert (answer.mimetype, answer.headers["Cache-Control"]) == ("image/jpeg", "no-store")
+        assert max(Image.open(io.BytesIO(answer.data)).size) <= 160
+    assert browser.get(f"{home}/studies/{world.b}/thumbnail").status_code == 404
+
+
+RESULT = re.compile(r'<tr(?: class="(\w*)")?><th scope="row">([^<]+)</th><td>([^<]+?)\s*<.*?<td>([^<]*)<')
+
+
+def test_results_of_a_report_are_a_table_on_the_page_in_the_pdf_and_at_the_fhir_door(world: World) -> None:
+    study = store(world.rooms, 5, slices=1, AccessionNumber="OBS-1")
+    nodule = {
+        "code": {"text": "结节直径"}, "valueQuantity": {"value": 4.2, "unit": "mm"},
+        "referenceRange": [{"low": {"value": 0}, "high": {"value": 3, "unit": "mm"}}],
+        "interpretation": [{"coding": [{"code": "H"}]}],
+    }  # fmt: skip
+    bones = {
+        "code": {"coding": [{"display": "Bone density"}]}, "valueCodeableConcept": {"text": "正常"},
+        "component": [{"code": {"text": "T 值"}, "valueString": "-0.3"}],
+    }  # fmt: skip
+    secret = {"code": {"text": "GEHEIM-B"}, "valueString": "1"}
+    report(world.rooms, world.patient_a, "OBS-1", observations=(nodule, bones))
+    report(world.rooms, world.patient_b, "B-3", observations=(secret,))
+    browser, home = world.visitor(studies=(study,))
+
+    page = browser.get(home).get_data(as_text=True)
+    report_id = browser.get(f"{home}/fhir/DiagnosticReport").get_json()["entry"][0]["resource"]["id"]
+    pdf = browser.get(f"{home}/reports/{report_id}.pdf")
+    observations = browser.get(f"{home}/fhir/Observation").get_json()["entry"]
+
+    assert RESULT.findall(page) == [
+        ("high", "结节直径", "4.2 mm", "0 – 3 mm"),
+        ("", "Bone density", "正常", ""),
+        ("", "T 值", "-0.3", ""),
+    ]
+    text = "".join(each.extract_text() for each in PdfReader(io.BytesIO(pdf.data)).pages)
+    assert "4.2 mm" in text
+    assert "Bone density" in text
+    assert [each["resource"]["id"] for each in observations] == [f"{report_id}-1", f"{report_id}-2"]
+    without, home = world.visitor(studies=(study,), with_report=False)
+    assert without.get(f"{home}/fhir/Observation").status_code == 403
+
+
 def test_a_link_without_the_report_shows_none(world: World) -> None:
     browser, home = world.visitor(with_report=False)
 
@@ -278,6 +330,7 @@ def test_the_patient_shares_on_sees_who_looked_and_takes_it_back(world: World) -
     form = {"study": world.a, "binding": "phone", "phone": FAMILY_PHONE, "recipient": "姑姑", "report": "1"}
     made = browser.post(f"{home}/share", data=form, headers=OWN_PAGE).get_data(as_text=True)
     secret = secret_of(re.search(r"https://film\.example\.org/share#[\w-]+", made)[0])  # type: ignore[index]
+    assert re.search(r'<img class="qr" alt="[^"]+" src="data:image/png;base64,', made)  # for a long press
 
     aunt = world.browser()
     world.post(aunt, "/share/begin", secret=secret)
