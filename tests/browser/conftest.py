@@ -2,12 +2,14 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
+from tests.browser.film import SIZES, Site, film_site
 from tests.live import LiveServer
 
 FLAGS = (
@@ -50,3 +52,37 @@ def signed_in(live_server: LiveServer, browser: Browser, tmp_path_factory: pytes
     context.storage_state(path=state)
     context.close()
     return state
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One site for every module that looks at the film pages."""
+    with film_site(tmp_path_factory.mktemp("pages")) as found:
+        yield found
+
+
+@pytest.fixture
+def opened(site: Site, browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens pages of a size and language; checks afterwards that no request carried a secret."""
+    contexts: list[BrowserContext] = []
+    requests: list[Request] = []
+
+    def open_page(size: str = "phone", language: str = "zh-CN", **options: Any) -> Page:
+        width, height = SIZES[size]
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            locale=language,
+            has_touch=size != "desktop",
+            **options,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: requests.append(request))
+        return page
+
+    yield open_page
+    for request in requests:
+        seen = f"{request.url.partition('#')[0]} {request.headers.get('referer', '')}"
+        assert not any(secret in seen for secret in site.secrets), seen
+    for context in contexts:
+        context.close()

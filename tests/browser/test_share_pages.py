@@ -9,9 +9,7 @@ import io
 import json
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,162 +18,27 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, Request
+from playwright.sync_api import Page
 from sqlalchemy import select
 
-from access.accounts import create_account
 from access.caller import operator
-from access.grants import Terms, revoke_grant
-from access.share_policy import SHARING
-from access.site_documents import put_document
-from archive.ingest import ingest
-from archive.model import Instance, Study
-from archive.shares import share_accession_number, share_studies
-from cloudfilm.rooms import Rooms, build_rooms
-from kernel.settings import BlobsSettings, DatabaseSettings, Settings
-from portal.ui_dist import main as build_scripts
-from tests.browser.npm_tools import npm_tools, run_module
-from tests.browser.phantom import ct_series, windowed
-from tests.live import LiveServer, live_server_in
-from tests.settling import settle
-from tests.sharing import PHONE, register, report
+from access.grants import revoke_grant
+from archive.model import Instance
+from tests.browser.film import SLICES, Site, check, claim, prove, sign_in, sign_in_staff
+from tests.browser.npm_tools import run_module
+from tests.browser.phantom import windowed
 
-LIMITS = {"again_after_s": 1, "phone_an_hour": 1000, "phone_a_day": 1000, "share_an_hour": 1000}
-SLICES = 5
 SAMPLE_APP = Path(__file__).parents[2] / "examples" / "patient-app"
-SIZES = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1366, 850)}
 WECHAT = (
     "Mozilla/5.0 (Linux; Android 12) AppleWebKit/537.36 Chrome/116 Mobile MicroMessenger/8.0.42 NetType/4G"
 )
 
 
-@dataclass
-class Site:
-    """A server with one patient's study and report, and its rooms from beside it."""
-
-    server: LiveServer
-    rooms: Rooms
-    study: str
-
-    def paper(self) -> str:
-        """The link of a paper code."""
-        made = share_accession_number(
-            self.rooms.archive, self.rooms.access, operator("MAIN"), "A1", "MAIN", Terms()
-        )
-        return f"{self.server.url}/share#{made.secret}"
-
-    def link(self, **terms: Any) -> tuple[str, str]:
-        """Id and link of a share."""
-        made = share_studies(
-            self.rooms.archive, self.rooms.access, operator("MAIN"), (self.study,), Terms(**terms)
-        )
-        return made.id, f"{self.server.url}/share#{made.secret}"
-
-    def code(self, after: int) -> str:
-        """The next code that the server prints, as it does without a gateway."""
-        for _ in range(300):
-            found = re.findall(r"to 138\*\*\*\*5678: \D*(\d{6})", self.server.output[after:])
-            if found:
-                return str(found[-1])
-            time.sleep(0.1)
-        raise AssertionError(f"no code was printed:\n{self.server.output[-2000:]}")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    assert build_scripts() == 0, "the pages' scripts could not be built"
-    with live_server_in(tmp_path_factory.mktemp("pages")) as server:
-        data_dir = server.data_dir / "var"
-        settings = Settings(
-            data_dir=data_dir,
-            database=DatabaseSettings(url=f"sqlite:///{data_dir}/cloudfilm.db"),
-            blobs=BlobsSettings(url=f"file://{data_dir}/blobs"),
-        )
-        rooms = build_rooms(settings)
-        put_document(rooms.access, operator(), SHARING, json.dumps({"limits": LIMITS}))
-        register(rooms, "PHANTOM-1", "张伟", PHONE, identity_number="11010519491231002X")
-        study = ""
-        for image in ct_series("Zhang^Wei=张^伟", SLICES):
-            file = io.BytesIO()
-            image.save_as(file, enforce_file_format=True)
-            file.seek(0)
-            ingest(rooms.archive, operator("MAIN"), file)
-            study = str(image.StudyInstanceUID)
-        settle(rooms)
-        with rooms.database.snapshot() as session:
-            patient = session.scalar(
-                select(Study.patient_logical_id).where(Study.study_instance_uid == study)
-            )
-        report(rooms, str(patient), "A1")
-        with rooms.database.transaction() as session:
-            create_account(
-                rooms.access, session, operator(), "doctor", "Correct-Horse-7", "radiologist",
-                institution="MAIN",
-            )  # fmt: skip
-        yield Site(server, rooms, study)
-        rooms.close()
-
-
-@pytest.fixture
-def opened(site: Site, browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens pages of a size and language; checks afterwards that no request carried a secret."""
-    contexts: list[BrowserContext] = []
-    requests: list[Request] = []
-
-    def open_page(size: str = "phone", language: str = "zh-CN", **options: Any) -> Page:
-        width, height = SIZES[size]
-        context = browser.new_context(
-            viewport={"width": width, "height": height},
-            locale=language,
-            has_touch=size != "desktop",
-            **options,
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("request", lambda request: requests.append(request))
-        return page
-
-    yield open_page
-    for request in requests:
-        assert not re.search(r"/share#?[A-Za-z0-9_-]{43}", request.url.partition("#")[0])
-        assert "share#" not in request.headers.get("referer", "")
-    for context in contexts:
-        context.close()
-
-
-def check(page: Page) -> None:
-    """No serious accessibility finding, and nothing wider than the screen."""
-    page.evaluate((npm_tools() / "node_modules/axe-core/axe.min.js").read_text("utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    serious = [
-        (each["id"], [node["html"][:120] for node in each["nodes"]][:3])
-        for each in found["violations"]
-        if each["impact"] in ("serious", "critical")
-    ]
-    assert serious == [], page.url
-    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide <= 1, page.url
-
-
-def prove(site: Site, page: Page, link: str) -> None:
-    """Open a paper code with the patient's phone."""
-    page.goto(link)
-    page.locator("[data-step=phone]").wait_for()
-    assert "#" not in page.url  # the address is clean before anything is typed
-    check(page)
-    before = len(site.server.output)
-    page.locator("input[name=phone]").fill("138 1234 5678")
-    page.locator("[data-step=phone] button").click()
-    page.locator("[data-step=code]").wait_for()
-    page.locator("input[name=code]").fill(site.code(before))
-    page.locator("[data-step=code] button").first.click()
-    page.locator(".hero").wait_for()
-
-
 def shown(page: Page) -> np.ndarray[Any, Any]:
     """What the image page shows, as the picture's own grey levels."""
     data = page.evaluate(
-        """async () => { const image = document.querySelector('[data-image]'); await image.decode();
+        """async () => { const image = document.querySelector('[data-image]');
+        while (!(image.complete && image.naturalWidth)) await new Promise(requestAnimationFrame);
         const canvas = document.createElement('canvas');
         canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
         canvas.getContext('2d').drawImage(image, 0, 0); return canvas.toDataURL('image/png'); }"""
@@ -300,26 +163,6 @@ def test_in_wechats_browser_a_share_opens_without_new_windows(
     assert popups == []
 
 
-def sign_in(site: Site, page: Page) -> None:
-    """On the page of the patients' sign-in: by a code to the phone."""
-    check(page)
-    before = len(site.server.output)
-    page.locator("input[name=phone]").fill(PHONE)
-    page.locator("[data-step=phone] button").first.click()
-    page.locator("[data-step=code]").wait_for()
-    page.locator("input[name=code]").fill(site.code(before))
-    page.locator("[data-step=code] button").first.click()
-
-
-def claim(page: Page) -> None:
-    """Add the person to the account."""
-    page.locator("input[name=name]").fill("张伟")
-    page.locator("input[name=number]").fill("31002x")
-    check(page)
-    page.locator("main form button").click()
-    page.wait_for_url(re.compile(r":\d+/patient$"))
-
-
 def test_a_patient_signs_in_and_adds_a_person(site: Site, opened: Callable[..., Page]) -> None:
     page = opened("phone")
     page.goto(f"{site.server.url}/patient")
@@ -376,11 +219,7 @@ def test_the_sample_app_reads_a_patients_studies_by_standalone_launch(
 def test_a_staff_member_shares_in_three_keystrokes(site: Site, opened: Callable[..., Page]) -> None:
     page = opened("desktop")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.goto(f"{site.server.url}/sign-in?next=/staff/shares")
-    page.locator("#sign-in input[name=login]").fill("doctor")
-    page.locator("#sign-in input[name=password]").fill("Correct-Horse-7")
-    page.locator("#sign-in button").click()
-    page.wait_for_url("**/staff/shares*")
+    sign_in_staff(site, page, "/staff/shares")
     check(page)
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")

@@ -20,8 +20,8 @@ from archive.shares import share_studies
 from cloudfilm.rooms import build_rooms
 from kernel.settings import BlobsSettings, DatabaseSettings, Settings
 from portal.ui_dist import main as build_scripts
+from tests.browser.film import SIZES, check
 from tests.browser.phantom import ct_series, hounsfield, windowed
-from tests.browser.test_share_pages import SIZES, check
 from tests.live import live_server_in
 from tests.settling import settle
 from tests.sharing import PHONE, register
