@@ -370,6 +370,19 @@ def change_password(access: Access, caller: Caller, old: str, new: str) -> None:
     _keep_password(access, caller, account.id, new, must_change=False)
 
 
+def choose_password(access: Access, caller: Caller, new: str) -> None:
+    """The first password of the caller's own account, which was signed in to by other means until now.
+
+    Raises WrongCredentials where there is a password already, or WeakPassword.
+    """
+    with access.database.snapshot() as session:
+        account = session.get(Account, caller.principal.id)
+    if account is None or account.password:
+        raise WrongCredentials
+    check_password(new, account.login)
+    _keep_password(access, caller, account.id, new, must_change=False)
+
+
 def reset_password(access: Access, caller: Caller, login: str, new: str) -> None:
     """Give an account a password that its holder must change. For security administrators.
 
@@ -384,9 +397,10 @@ def _keep_password(access: Access, caller: Caller, account_id: str, new: str, *,
     hashed, now = hash_password(access.keys.suite, new), access.clock.now()
     with access.database.transaction() as session:
         account = session.get_one(Account, account_id)
-        session.execute(
-            insert(PasswordHistory).values(account_id=account_id, password=account.password, at=now)
-        )
+        if account.password:
+            session.execute(
+                insert(PasswordHistory).values(account_id=account_id, password=account.password, at=now)
+            )
         account.password, account.password_changed_at, account.must_change = hashed, now, must_change
         account.failures, account.locked_until = 0, None
         revoke_where(access, session, Token.account_id == account_id, Token.id != caller.grant)

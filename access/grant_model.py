@@ -123,11 +123,11 @@ class AuthorizedPerson(Base):
 
 
 class AccountBinding(Base):
-    """What else a patient's account is known by: a phone number or a WeChat openid, as a keyed hash."""
+    """What else a patient's account is known by: phone, WeChat openid, e-mail address, as a keyed hash."""
 
     __tablename__ = "account_binding"
 
-    kind: Mapped[str] = mapped_column(String(16), primary_key=True)  # phone, wechat
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)  # phone, wechat, email
     value_index: Mapped[str] = mapped_column(String(64), primary_key=True)
     account_id: Mapped[str] = mapped_column(String(36), index=True)
     sealed: Mapped[bytes] = mapped_column(LargeBinary)  # the number or openid itself, for messages

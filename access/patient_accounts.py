@@ -5,24 +5,53 @@ an account when its name and the end of its identity number (or its number at th
 phone that is on the record. Who proves the same phone again finds the same account.
 """
 
+import hmac
+import json
+import re
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from access.accounts import open_session
+from access.accounts import change_password, choose_password, open_session
 from access.audit import note
 from access.caller import Caller
 from access.grant_model import AccountBinding
-from access.model import Account
-from access.phones import masked, phone_index
+from access.model import Account, Token
+from access.phones import InvalidPhone, masked, normal_phone, phone_index
 from access.rates import Limit, TooOften, within_limits
 from access.tokens import Access
 from kernel.clock import new_id
 from kernel.errors import CloudfilmError, Kind
 
-PHONE, WECHAT = "phone", "wechat"
+PHONE, WECHAT, EMAIL = "phone", "wechat", "email"
+BY_CODE = "sms"  # first of a session's factors, when it was begun by a code to the phone
+FRESH = timedelta(minutes=15)  # for how long after it a password may be chosen
+EMAIL_CODE_S = 900
+MOST_EMAIL = 200  # characters
+EMAIL_FORM = re.compile(r"[^@\s<>,;\"]+@[^@\s<>,;\"]+\.[^@\s<>,;\"]+")
 CLAIMS_A_DAY = 5
+
+
+class SignInAgain(CloudfilmError):
+    """What only somebody may do who proved the phone a short while ago."""
+
+    kind = Kind.FORBIDDEN
+
+    def __init__(self) -> None:
+        super().__init__("Sign in with a code to your phone first.")
+
+
+class InvalidEmail(CloudfilmError):
+    """A text that is no e-mail address."""
+
+    kind = Kind.UNPROCESSABLE
+
+    def __init__(self) -> None:
+        super().__init__("This is not an e-mail address.")
 
 
 class NotOnRecord(CloudfilmError):
@@ -69,6 +98,125 @@ def sign_in_by_openid(access: Access, openid: str, address: str) -> str:
         if account is None:
             return ""
         return open_session(access, session, account.id, account.name, address, "wechat")
+
+
+def login_of(access: Access, text: str) -> str:
+    """The login name of the account that a phone number leads to; any other text is one itself."""
+    try:
+        index = phone_index(access.keys, normal_phone(text))
+    except InvalidPhone:
+        return text
+    with access.database.snapshot() as session:
+        account = account_of_binding(session, PHONE, index)
+        return account.login if account is not None else text
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How somebody signs in to an account, and is told of things: what its page shows."""
+
+    phones: tuple[str, ...]  # masked
+    has_wechat: bool
+    has_password: bool
+    email: str
+
+
+def ways_of(access: Access, caller: Caller) -> Ways:
+    """The caller's own ways to its account."""
+    with access.database.snapshot() as session:
+        account = session.get_one(Account, caller.principal.id)
+        return Ways(
+            tuple(masked(phone) for phone in bound(access, session, account.id, PHONE)),
+            bool(bound(access, session, account.id, WECHAT)),
+            bool(account.password),
+            next(iter(bound(access, session, account.id, EMAIL)), ""),
+        )
+
+
+def set_password(access: Access, caller: Caller, old: str, new: str) -> None:
+    """Give the caller's own account a password, beside phone and WeChat.
+
+    A code to its phone is asked for besides from then on; an authenticator or a security key may be added.
+    The first password needs a session that a code began a short while ago, a later one the password before.
+    Raises SignInAgain, WrongCredentials, AccountLocked, WeakPassword or PasswordUsedBefore.
+    """
+    with access.database.transaction() as session:
+        account = session.get_one(Account, caller.principal.id)
+        begun = session.get(Token, caller.grant)
+        is_first = not account.password
+        if is_first and (
+            begun is None
+            or begun.factors.split()[:1] != [BY_CODE]
+            or begun.created_at < access.clock.now() - FRESH
+        ):
+            raise SignInAgain
+        for phone in bound(access, session, account.id, PHONE)[:1]:
+            account.phone = access.keys.seal_bytes(phone.encode(), f"phone {account.id}")
+    if is_first:
+        choose_password(access, caller, new)
+    else:
+        change_password(access, caller, old, new)
+
+
+def forget_binding(access: Access, caller: Caller, kind: str) -> None:
+    """WeChat no longer signs in to the caller's account, or an e-mail address is no longer told of things."""
+    if kind not in (WECHAT, EMAIL):
+        return
+    with access.database.transaction() as session:
+        session.execute(
+            delete(AccountBinding).where(
+                AccountBinding.account_id == caller.principal.id, AccountBinding.kind == kind
+            )
+        )
+        note(session, access.clock, caller, "remove sign-in", caller.principal.id, detail=kind)
+
+
+def ask_for_email(
+    access: Access, caller: Caller, address: str, send: Callable[[Session, str, dict[str, str]], None]
+) -> str:
+    """Send a code to an e-mail address; returns what the browser shows again with the code.
+
+    Raises InvalidEmail or TooOften.
+    """
+    address = address.strip()
+    if len(address) > MOST_EMAIL or EMAIL_FORM.fullmatch(address) is None:
+        raise InvalidEmail
+    code, now = f"{secrets.randbelow(10**6):06d}", access.clock.now()
+    with access.database.transaction() as session:
+        within = within_limits(session, now, f"email {caller.principal.id}", Limit(5, 3600))
+        if within:
+            send(session, address, {"code": code, "minutes": str(EMAIL_CODE_S // 60)})
+    if not within:
+        raise TooOften
+    asked = {"address": address, "code": code, "until": int(now.timestamp()) + EMAIL_CODE_S}
+    return access.keys.seal_bytes(json.dumps(asked).encode(), f"email {caller.principal.id}").hex()
+
+
+def prove_email(access: Access, caller: Caller, asked: str, code: str) -> bool:
+    """Tell the account by this address from now on, if the code is right. Raises TooOften for many tries."""
+    now, account_id = access.clock.now(), caller.principal.id
+    with access.database.transaction() as session:
+        within = within_limits(session, now, f"email try {account_id}", Limit(10, 3600))
+    if not within:
+        raise TooOften
+    try:
+        told = json.loads(access.keys.open_bytes(bytes.fromhex(asked), f"email {account_id}"))
+    except (ValueError, CloudfilmError):
+        return False
+    right = hmac.compare_digest(told["code"].encode(), code.strip().encode())
+    if not right or told["until"] < now.timestamp():
+        return False
+    with access.database.transaction() as session:
+        session.execute(
+            delete(AccountBinding).where(
+                AccountBinding.account_id == account_id, AccountBinding.kind == EMAIL
+            )
+        )
+        # one address may be told of several accounts, as in a family
+        index = access.keys.blind_index(f"email {account_id} {told['address'].lower()}")
+        _bind(access, session, account_id, EMAIL, index, told["address"])
+        note(session, access.clock, caller, "add e-mail address", account_id)
+    return True
 
 
 def _new_account(access: Access, session: Session, phone: str, index: str) -> Account:

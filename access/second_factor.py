@@ -133,7 +133,7 @@ def send_code(access: Access, sender: SmsSender, half_secret: str, address: str)
         )  # fmt: skip
         phone = access.keys.open_bytes(account.phone, f"phone {account.id}").decode()
         note(session, access.clock, half, "send sign-in code", account.id)
-    sender.send(phone, "sign-in-code", {"code": code})
+    sender.send(phone, "sign-in-code", {"code": code, "minutes": str(int(SMS_LIFE_S) // 60)})
 
 
 def awaited(access: Access, half_secret: str, address: str) -> tuple[str, ...]:

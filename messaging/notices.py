@@ -1,8 +1,8 @@
 """The message centre: what an account was told, and the ways by which it is told at once.
 
 A notice is kept for the account, then pushed: to the browsers that subscribed, by WeChat where the account
-is bound and the site has a template for it, to the hospital's own app by webhook; by SMS when none of these
-is there. Notices carry no diagnosis and open nothing by themselves.
+is bound and the site has a template for it, by e-mail where an address was proven, to the hospital's own app
+by webhook; by SMS when none of these is there. Notices carry no diagnosis and open nothing by themselves.
 """
 
 import json
@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from access.caller import Caller
-from access.patient_accounts import PHONE, WECHAT, bound
+from access.patient_accounts import EMAIL, PHONE, WECHAT, bound
 from kernel.clock import new_id
 from messaging.gateways import gateways_of
 from messaging.model import Notice, PushSubscription
@@ -83,6 +83,10 @@ def _push(
     if wechat is not None and topic in wechat.get("templates", {}):
         for openid in bound(messaging.access, session, account_id, WECHAT):
             queue_message(messaging, session, "wechat", openid, topic, values)
+            reached = True
+    if "email" in others:
+        for address in bound(messaging.access, session, account_id, EMAIL):
+            queue_message(messaging, session, "email", address, topic, values)
             reached = True
     if "webhook" in others:
         queue_message(messaging, session, "webhook", account_id, topic, values)

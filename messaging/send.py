@@ -1,7 +1,8 @@
 """Messages on their way: queued in the transaction that causes them, sent by a job, tried again, failed over.
 
-A message goes to the first gateway of its channel that takes it. When none does and one of them may recover,
-the job comes again later; a code that is over by then is not sent any more. Recipient and values are sealed,
+A message goes to the first gateway of its channel that takes it, and to the next one when the provider
+reports later that it was not delivered (`messaging.delivery`). When none takes it and one may recover, the
+job comes again later; a code that is over by then is not sent any more. Recipient and values are sealed,
 and the values of a code are forgotten once it was sent.
 """
 
@@ -27,7 +28,10 @@ from messaging.wechat import send_template
 
 log = logging.getLogger(__name__)
 
-USELESS_AFTER = {"sign-in-code": timedelta(minutes=5)}  # the others are worth sending for a day
+USELESS_AFTER = {
+    "sign-in-code": timedelta(minutes=5),
+    "email-code": timedelta(minutes=15),
+}  # the others are worth sending for a day
 WORTH = timedelta(days=1)
 TRIES = 4
 
@@ -91,7 +95,7 @@ def deliver_message(messaging: Messaging, message_id: str) -> None:
         _keep(messaging, message_id, "expired", error="not sent in time")
         return
     refusals = []
-    for gateway in _gateways_for(gateways, message.channel):
+    for gateway in _gateways_for(gateways, message.channel, message.gateway):
         try:
             receipt = SENDERS[gateway.kind](messaging, gateway, recipient, message.template, values, now)
         except GatewayRefused as refusal:
@@ -112,7 +116,8 @@ def _keep(
 ) -> None:
     with messaging.database.transaction() as session:
         row = session.get_one(OutboundMessage, message_id)
-        row.state, row.gateway, row.receipt, row.error = state, gateway, receipt[:128], error[:300]
+        row.state, row.receipt, row.error = state, receipt[:128], error[:300]
+        row.gateway = gateway or row.gateway
         row.tries += 1
         if state == "sent":
             row.sent_at = messaging.clock.now()
@@ -120,9 +125,11 @@ def _keep(
             row.values = _sealed(messaging, message_id, {})
 
 
-def _gateways_for(gateways: Gateways, channel: str) -> tuple[Gateway, ...]:
+def _gateways_for(gateways: Gateways, channel: str, failed: str = "") -> tuple[Gateway, ...]:
+    """The gateways to try; of SMS, those behind the one that took the message and could not deliver it."""
     if channel == "sms":
-        return gateways.sms
+        names = [each.name for each in gateways.sms]
+        return gateways.sms[names.index(failed) + 1 if failed in names else 0 :]
     if channel == "push":
         return (gateways.others.get("push", Gateway("push", "push", {"contact": ""})),)
     return (gateways.others[channel],) if channel in gateways.others else ()

@@ -25,6 +25,7 @@ from access.accounts import (
 from access.bearer import COOKIE, client_address, is_same_origin
 from access.caller import Door
 from access.federation import ProviderUnreachable, providers
+from access.patient_accounts import login_of
 from access.roles import ADMINISTRATORS
 from access.second_factor import TooManyCodes, WrongCode, awaited, finish_sign_in, send_code
 from access.security_keys import RelyingParty, ask_for_key, finish_with_key
@@ -42,6 +43,7 @@ HOME = {  # where a role begins; the others at the study list
     "system_administrator": "/admin/nodes",
     "security_administrator": "/admin/accounts",
     "audit_administrator": "/admin/audit",
+    "patient": "/patient",
 }
 HALF_COOKIE = "cloudfilm_half"
 ASSETS = Path(__file__).parent / "assets"
@@ -100,7 +102,10 @@ def begin() -> AnyResponse:
     _require_own_page()
     try:
         signed_in = sign_in(
-            room(Access), request.form.get("login", ""), request.form.get("password", ""), client_address()
+            room(Access),
+            login_of(room(Access), request.form.get("login", "")),
+            request.form.get("password", ""),
+            client_address(),
         )
     except CloudfilmError as refusal:
         return _refused(refusal)

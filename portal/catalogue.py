@@ -1,7 +1,7 @@
 """The catalogue: every text that people see, in Chinese and in English, by key.
 
-The language is the one asked for (`?lang=`), else the first that the browser prefers and we have, else
-the site's.
+The language is the one asked for (`?lang=`), now or earlier in this browser, else the first that the browser
+prefers and we have, else the site's.
 """
 
 import json
@@ -15,6 +15,7 @@ from kernel.settings import Settings
 
 FOLDER = Path(__file__).parent / "locales"
 LANGUAGES = ("zh", "en")
+LANGUAGE_COOKIE = "cloudfilm_language"  # holds one of LANGUAGES, chosen on a page
 
 
 @lru_cache(maxsize=len(LANGUAGES))
@@ -28,7 +29,7 @@ def texts(language: str) -> dict[str, str]:
 
 def language() -> str:
     """The language of this request."""
-    asked = request.args.get("lang", "")
+    asked = request.args.get("lang", "") or request.cookies.get(LANGUAGE_COOKIE, "")
     if asked in LANGUAGES:
         return asked
     return request.accept_languages.best_match(LANGUAGES) or room(Settings).language

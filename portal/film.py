@@ -18,7 +18,7 @@ from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 from kernel.http import room
 from messaging.notices import unread
 from messaging.room import Messaging
-from portal.catalogue import language, say
+from portal.catalogue import LANGUAGE_COOKIE, LANGUAGES, language, say
 from portal.ui_files import script_tags
 
 CHINA = timezone(timedelta(hours=8))
@@ -174,6 +174,10 @@ def film_page(
     )
     answer = make_response(html, status)
     answer.headers.update(HEADERS)
+    if request.args.get("lang") in LANGUAGES:
+        answer.set_cookie(
+            LANGUAGE_COOKIE, language(), max_age=31536000, samesite="Lax", secure=request.is_secure
+        )
     more = WECHAT_SCRIPT if is_wechat() else ""
     answer.headers["Content-Security-Policy"] = HEADERS["Content-Security-Policy"].format(more=more)
     return answer

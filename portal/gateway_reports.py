@@ -12,8 +12,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from kernel.http import room
 from messaging import aliyun, tencent
+from messaging.delivery import keep_reports
 from messaging.gateways import gateways_of
-from messaging.reports import Report, keep_reports
+from messaging.reports import Report
 from messaging.room import Messaging
 
 blp = Blueprint("gateway_reports", __name__)

@@ -9,25 +9,42 @@ from flask import Blueprint, Response, jsonify, make_response, redirect, request
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
+from access.accounts import (
+    AccountLocked,
+    PasswordUsedBefore,
+    TooManyTries,
+    WeakPassword,
+    WrongCredentials,
+)
 from access.accounts import sign_out as end_session
 from access.bearer import COOKIE, client_address, is_same_origin
 from access.grant_model import ShareGrant
 from access.grants import own_patients
 from access.patient_accounts import (
+    EMAIL_CODE_S,
     PHONE,
+    InvalidEmail,
     NotOnRecord,
+    SignInAgain,
     account_of_binding,
+    ask_for_email,
     bound,
     count_claim,
+    forget_binding,
+    prove_email,
+    set_password,
     set_patients,
     sign_in_by_phone,
+    ways_of,
 )
 from access.phone_codes import begin_sign_in, prove_phone, send_code
 from access.phones import phone_index
+from access.rates import TooOften
 from access.tokens import Access
 from archive.room import Archive
 from kernel.errors import CloudfilmError, Forbidden
 from kernel.http import room
+from messaging.gateways import gateways_of
 from messaging.notices import mark_read, notices_of, subscribe
 from messaging.room import Messaging
 from messaging.web_push import public_key
@@ -137,6 +154,76 @@ def _claim(place: Place) -> None:
             raise NotOnRecord
         held = own_patients(place.caller) | found
         set_patients(access, session, place.caller, patients_of_person(mpi, session, held))
+
+
+EMAIL_COOKIE = "cloudfilm_email"
+ACCOUNT_SAID = {
+    SignInAgain: "account.sign-in-again",
+    WrongCredentials: "account.wrong-password",
+    AccountLocked: "sign-in.locked",
+    TooManyTries: "sign-in.locked",
+    WeakPassword: "set-up.weak",
+    PasswordUsedBefore: "account.used-before",
+    InvalidEmail: "account.wrong-email",
+    TooOften: "open.too-often",
+}
+
+
+@blp.route("/patient/account", methods=["GET", "POST"])
+def account() -> AnyResponse:
+    """How one signs in and is told of things: password and second factor, WeChat, e-mail."""
+    try:
+        place = place_of()
+    except SignInFirst:
+        return redirect("/patient/sign-in?next=/patient/account", 303)
+    asked, message, done = request.cookies.get(EMAIL_COOKIE, ""), "", ""
+    if request.method == "POST":
+        try:
+            asked, done = _change_account(place, asked)
+        except CloudfilmError as refusal:
+            if type(refusal) not in ACCOUNT_SAID:
+                raise
+            message = say(ACCOUNT_SAID[type(refusal)])
+    others = account_gateways()
+    answer = film_page(
+        "film_account.html", place, 422 if message else 200, script="share", message=message,
+        done=say(f"account.{done}") if done else "", ways=ways_of(room(Access), place.caller),
+        asked=bool(asked), may_email="email" in others, may_wechat="wechat" in others,
+    )  # fmt: skip
+    if asked:
+        answer.set_cookie(
+            EMAIL_COOKIE, asked, httponly=True, secure=request.is_secure, samesite="Lax",
+            path="/patient/account", max_age=EMAIL_CODE_S,
+        )  # fmt: skip
+    else:
+        answer.delete_cookie(EMAIL_COOKIE, path="/patient/account")
+    return answer
+
+
+def account_gateways() -> frozenset[str]:
+    """The channels beside SMS that this site has."""
+    messaging = room(Messaging)
+    with messaging.database.snapshot() as session:
+        return frozenset(gateways_of(messaging, session).others)
+
+
+def _change_account(place: Place, asked: str) -> tuple[str, str]:
+    """Do what the form says; returns what waits for its code, and what was done."""
+    access, messaging, form = room(Access), room(Messaging), request.form
+    if "new" in form:
+        set_password(access, place.caller, form.get("old", ""), form["new"])
+        return asked, "password-set"
+    if form.get("forget"):
+        forget_binding(access, place.caller, form["forget"])
+        return asked, "done"
+    if "code" in form:
+        proven = prove_email(access, place.caller, asked, form["code"])
+        return ("", "done") if proven else (asked, "wrong-code")
+    sealed = ask_for_email(
+        access, place.caller, form.get("email", ""),
+        lambda session, to, values: queue_code(messaging, session, to, "email-code", values, "email"),
+    )  # fmt: skip
+    return sealed, "code-sent"
 
 
 @blp.get("/patient/messages")

@@ -105,10 +105,11 @@ def code() -> AnyResponse:
 
 
 def queue_code(
-    messaging: Messaging, session: Session, phone: str, template: str, values: dict[str, str]
-) -> None:
-    """Queue a code as a text message."""
-    queue_message(messaging, session, "sms", phone, template, values)
+    messaging: Messaging, session: Session, to: str, template: str, values: dict[str, str],
+    channel: str = "sms",
+) -> None:  # fmt: skip
+    """Queue a code as a text message, or by another channel."""
+    queue_message(messaging, session, channel, to, template, values)
 
 
 @blp.post("/share/enter")

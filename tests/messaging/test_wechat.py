@@ -28,6 +28,7 @@ class FakeWeChat(BaseHTTPRequestHandler):
     tokens: ClassVar[int] = 0
     codes: ClassVar[dict[str, dict[str, Any]]] = {}
     messages: ClassVar[list[dict[str, Any]]] = []
+    paths: ClassVar[list[str]] = []
     expired_once: ClassVar[bool] = False
 
     def do_GET(self) -> None:
@@ -56,6 +57,7 @@ class FakeWeChat(BaseHTTPRequestHandler):
             FakeWeChat.expired_once = False
             return self.answer({"errcode": 42001})
         self.messages.append(body)
+        self.paths.append(self.path)
         return self.answer({"errcode": 0, "msgid": 55})
 
     def answer(self, told: dict[str, Any]) -> None:

@@ -3,30 +3,21 @@
 import io
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 from PIL import Image
 from pypdf import PdfReader
-from werkzeug.test import TestResponse
 
 from access.accounts import create_account
-from access.caller import Caller, operator
-from access.grants import Terms, revoke_grant
+from access.caller import Caller
+from access.grants import revoke_grant
 from access.share_policy import SHARING
 from access.site_documents import put_document
 from access.tokens import ACCESS, issue
-from archive.shares import share_accession_number, share_studies
-from cloudfilm.rooms import Rooms, build_rooms
-from cloudfilm.web import create_app
-from kernel.clock import FixedClock
-from kernel.settings import BlobsSettings, DatabaseSettings, Settings, WebSettings
 from portal.report_page import split_sections
 from tests.builders import ROOT
+from tests.film_world import LIMITS, OWN_PAGE, World
 from tests.settling import settle
 from tests.sharing import (
     FAMILY_PHONE,
@@ -37,85 +28,9 @@ from tests.sharing import (
     report,
     secret_of,
     store,
-    two_patients,
 )
 
-OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 OF_B = (b"GEHEIM-B", "李".encode(), b"Li^Na", b"B-2", f"{ROOT}.2".encode())
-LIMITS = '{"limits": {"again_after_s": 1, "phone_an_hour": 1000, "phone_a_day": 1000, "share_an_hour": 1000}}'
-
-
-class World:
-    """A site with patients A and B, and browsers."""
-
-    def __init__(self, rooms: Rooms) -> None:
-        self.rooms = rooms
-        self.app = create_app(rooms)
-        self.operator = operator()
-        put_document(rooms.access, self.operator, SHARING, LIMITS)
-        self.a, self.b, self.patient_a, self.patient_b = two_patients(rooms)
-
-    def browser(self) -> FlaskClient:
-        return self.app.test_client()
-
-    def post(self, browser: FlaskClient, path: str, **body: Any) -> TestResponse:
-        return browser.post(path, json=body, headers=OWN_PAGE)
-
-    def link(self, studies: tuple[str, ...] = (), **terms: Any) -> tuple[str, str]:
-        """Id and secret of a share, of A's study unless others are named."""
-        made = share_studies(
-            self.rooms.archive,
-            self.rooms.access,
-            self.operator,
-            studies or (self.a,),
-            Terms(**{"binding": "bearer", **terms}),
-        )
-        return made.id, made.secret
-
-    def paper(self) -> tuple[str, str]:
-        made = share_accession_number(
-            self.rooms.archive, self.rooms.access, self.operator, "A0001", "MAIN", Terms()
-        )
-        return made.id, made.secret
-
-    def visitor(self, **terms: Any) -> tuple[FlaskClient, str]:
-        """A browser that was let in by a bearer's link, and the path of the share."""
-        browser = self.browser()
-        _, secret = self.link(**terms)
-        self.post(browser, "/share/begin", secret=secret)
-        told = self.post(browser, "/share/enter").get_json()
-        return browser, str(told["to"])
-
-    def patient(self, phone: str = PHONE) -> tuple[FlaskClient, str]:
-        """A browser that scanned the paper code and proved a phone."""
-        browser = self.browser()
-        _, secret = self.paper()
-        self.post(browser, "/share/begin", secret=secret)
-        self.tick()
-        self.post(browser, "/share/code", phone=phone)
-        return browser, str(self.post(browser, "/share/enter", code=last_code(self.rooms)).get_json()["to"])
-
-    def tick(self, **by: float) -> None:
-        clock = self.rooms.clock
-        assert isinstance(clock, FixedClock)
-        clock.advance(timedelta(**(by or {"seconds": 61})))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Any) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("shares")
-    shutil.copyfile(sqlite_template, folder / "cloudfilm.db")
-    rooms = build_rooms(
-        Settings(
-            data_dir=folder,
-            database=DatabaseSettings(url=f"sqlite:///{folder}/cloudfilm.db"),
-            blobs=BlobsSettings(url=f"file://{folder}/blobs", durable=False),
-            web=WebSettings(public_url="https://film.example.org"),
-        ),
-        FixedClock(datetime(2026, 3, 1, 8, 30, tzinfo=UTC)),
-    )
-    yield World(rooms)
-    rooms.close()
 
 
 def test_a_link_opens_report_and_images_of_its_study(world: World) -> None:
