@@ -1,4 +1,4 @@
-"""The channels beside SMS: e-mail, webhook, web push, WeChat's subscription messages; and what becomes of a text message that its gateway could not deliver."""
+"""The channels beside SMS (e-mail, webhook, web push, WeChat), and what a gateway could not deliver."""
 
 import hashlib
 import hmac
