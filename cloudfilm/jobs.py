@@ -26,6 +26,7 @@ from cloudfilm.rooms import Rooms
 from cloudfilm.site_resources import publish_site
 from dimse.forwarding import forward, forward_waiting
 from edge.pull import go_on
+from fhir_server.asynchronous import run_request
 from fhir_server.bulk import forget_bulk_data, run_bulk_export, run_bulk_import
 from fhir_server.notifications import activate_subscription, forget_events, notify_subscriber
 from hl7_listener.outbound import deliver
@@ -68,6 +69,7 @@ FUNCTIONS = (
     forget_events,
     run_bulk_export,
     run_bulk_import,
+    run_request,
     forget_bulk_data,
 )
 

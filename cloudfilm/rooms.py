@@ -17,7 +17,7 @@ from cloudfilm.definitions import StoredDefinitions
 from cloudfilm.documents import DOCUMENTS
 from dimse.service import Dimse
 from dimse.slots import Slots
-from fhir_server.room import Fhir
+from fhir_server.room import Doors, Fhir
 from kernel.clock import Clock, SystemClock
 from kernel.crypto import KeyRing
 from kernel.database import Database, GroupCommit
@@ -68,7 +68,8 @@ class Rooms:
             self.database,
             self.dimse,
         )
-        return {type(part): part for part in (*parts, self.keys, self)}
+        bundles: dict[type[Any], Any] = {type(part): part for part in (*parts, self.keys, self)}
+        return bundles | {Doors: Doors(bundles)}
 
     def close(self) -> None:
         """Give back what is held."""

@@ -140,7 +140,7 @@ def _resource(base: str, name: str, offered: Operations) -> dict[str, Any]:
         "conditionalCreate": not is_drawn,
         "conditionalRead": "full-support",
         "conditionalUpdate": not is_drawn,
-        "conditionalDelete": "not-supported" if is_drawn else "single",
+        "conditionalDelete": "not-supported" if is_drawn else "multiple",
         "referencePolicy": ["literal", "logical", "local"],
     }
     if name in PROFILES:

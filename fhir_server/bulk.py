@@ -41,22 +41,23 @@ LEFT_OUT = frozenset({"AuditEvent", "Bundle", "Parameters", "OperationOutcome"})
 @job(queue="bulk", retries=2)
 def run_bulk_export(fhir: Fhir, job_id: str) -> None:
     """Make the files of an export; begun again, it makes them anew."""
-    begun = _begin(fhir, job_id)
+    begun = begin_bulk(fhir, job_id)
     if begun is None:
         return
     caller, asked = begun
     try:
         for type_ in _types(caller, asked):
-            if not _still_wanted(fhir, job_id, f"exporting {type_}"):
+            if not still_wanted(fhir, job_id, f"exporting {type_}"):
                 return
             _export_type(fhir, job_id, caller, asked, type_)
     except CloudfilmError as refused:
-        _end(fhir, job_id, "failed", str(refused))
+        end_bulk(fhir, job_id, "failed", str(refused))
         return
-    _end(fhir, job_id, "done")
+    end_bulk(fhir, job_id, "done")
 
 
-def _begin(fhir: Fhir, job_id: str) -> tuple[Caller, dict[str, Any]] | None:
+def begin_bulk(fhir: Fhir, job_id: str) -> tuple[Caller, dict[str, Any]] | None:
+    """Who asked, and for what; None when it is not to be done any more."""
     with fhir.records.database.transaction() as session:
         row = session.get(BulkJob, job_id, with_for_update=True)
         if row is None or row.state not in ("accepted", "running"):
@@ -83,7 +84,8 @@ def _types(caller: Caller, asked: dict[str, Any]) -> list[str]:
     return found
 
 
-def _still_wanted(fhir: Fhir, job_id: str, progress: str) -> bool:
+def still_wanted(fhir: Fhir, job_id: str, progress: str) -> bool:
+    """Say how far it is; whether it was not cancelled meanwhile."""
     with fhir.records.database.transaction() as session:
         changed = session.execute(
             update(BulkJob)
@@ -93,7 +95,8 @@ def _still_wanted(fhir: Fhir, job_id: str, progress: str) -> bool:
         return bool(cast(Any, changed).rowcount)
 
 
-def _end(fhir: Fhir, job_id: str, state: str, error: str = "") -> None:
+def end_bulk(fhir: Fhir, job_id: str, state: str, error: str = "") -> None:
+    """It is done, or failed."""
     now = fhir.records.clock.now()
     with fhir.records.database.transaction() as session:
         row = session.get(BulkJob, job_id, with_for_update=True)
@@ -118,10 +121,11 @@ def _export_type(fhir: Fhir, job_id: str, caller: Caller, asked: dict[str, Any],
     except BaseException:
         writer.discard()
         raise
-    _keep_file(fhir, job_id, type_, "output", count, sealed)
+    keep_file(fhir, job_id, type_, "output", count, sealed)
 
 
-def _keep_file(fhir: Fhir, job_id: str, type_: str, what: str, count: int, sealed: Sealed) -> None:
+def keep_file(fhir: Fhir, job_id: str, type_: str, what: str, count: int, sealed: Sealed) -> None:
+    """Let a file be one of those that a job made."""
     with fhir.records.database.transaction() as session:
         session.add(
             BulkFile(
@@ -200,7 +204,7 @@ def _of_patients(
 @job(queue="bulk", retries=0)
 def run_bulk_import(fhir: Fhir, job_id: str) -> None:
     """Write what the files of an import hold, in batches; lines that are refused go into an error file."""
-    begun = _begin(fhir, job_id)
+    begun = begin_bulk(fhir, job_id)
     if begun is None:
         return
     caller, asked = begun
@@ -214,36 +218,42 @@ def run_bulk_import(fhir: Fhir, job_id: str) -> None:
                 if len(batch) >= BATCH:
                     written += _write(fhir, caller, batch, refused)
                     batch = []
-                    if not _still_wanted(fhir, job_id, f"{written} written, {len(refused)} refused"):
+                    if not still_wanted(fhir, job_id, f"{written} written, {len(refused)} refused"):
                         return
             written += _write(fhir, caller, batch, refused)
     except CloudfilmError as failure:
-        _end(fhir, job_id, "failed", str(failure))
+        end_bulk(fhir, job_id, "failed", str(failure))
         return
     if refused:
         sealed = fhir.blobs.write("".join(f"{each}\n" for each in refused).encode())
-        _keep_file(fhir, job_id, "OperationOutcome", "error", len(refused), sealed)
+        keep_file(fhir, job_id, "OperationOutcome", "error", len(refused), sealed)
     with fhir.records.database.transaction() as session:
         session.execute(
             update(BulkJob)
             .where(BulkJob.id == job_id)
             .values(progress=f"{written} written, {len(refused)} refused")
         )
-    _end(fhir, job_id, "done")
+    end_bulk(fhir, job_id, "done")
 
 
 def _sources(fhir: Fhir, job_id: str, asked: dict[str, Any]) -> Iterator[Iterator[bytes]]:
-    with fhir.records.database.snapshot() as session:
-        given = session.scalars(
-            select(BulkFile).where(BulkFile.job_id == job_id, BulkFile.what == "input").order_by(BulkFile.id)
-        ).all()
-    for file in given:
-        yield _lines(fhir.blobs.stream(file.blob_key, Seal.unpack(file.seal)))
+    for stream in inputs(fhir, job_id):
+        yield _lines(stream)
     for url in asked.get("urls", ()):
         with request("GET", url, fhir.trusted_hosts, {"Accept": "application/fhir+ndjson"}) as answer:
             if answer.status != 200:
                 raise Unreachable(f"it answered {answer.status}")
             yield _lines(iter(lambda: answer.read(65536), b""))
+
+
+def inputs(fhir: Fhir, job_id: str) -> Iterator[Iterable[bytes]]:
+    """What came with the request, as it came."""
+    with fhir.records.database.snapshot() as session:
+        given = session.scalars(
+            select(BulkFile).where(BulkFile.job_id == job_id, BulkFile.what == "input").order_by(BulkFile.id)
+        ).all()
+    for file in given:
+        yield fhir.blobs.stream(file.blob_key, Seal.unpack(file.seal))
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

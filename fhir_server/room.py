@@ -1,6 +1,8 @@
-"""The bundle that the FHIR door's jobs need. Made once in `cloudfilm.rooms`."""
+"""The bundles that the FHIR door's jobs need. Made once in `cloudfilm.rooms`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from archive.blobs.sealed import Blobs
 from kernel.settings import Settings
@@ -25,3 +27,10 @@ class Fhir:
     def trusted_hosts(self) -> frozenset[str]:
         """`host:port` of the site's own servers that may be called, also by plain http."""
         return frozenset(self.settings.fhir.trusted_hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What the door's views ask for by its type, for requests that are carried out behind it."""
+
+    bundles: Mapping[type[Any], Any]

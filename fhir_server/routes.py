@@ -2,6 +2,7 @@
 
 from flask import Blueprint
 
+from fhir_server.asynchronous import respond_later
 from fhir_server.interactions.bundle import process_bundle
 from fhir_server.interactions.create import create_resource
 from fhir_server.interactions.delete import delete_matching, delete_resource
@@ -27,7 +28,7 @@ from fhir_server.operations.everything import everything_of
 from fhir_server.operations.ihe_pix import cross_reference_patient
 from fhir_server.operations.lastn import last_observations
 from fhir_server.operations.match import match_patient
-from fhir_server.operations.meta import add_meta, delete_meta, meta_of
+from fhir_server.operations.meta import add_meta, delete_meta, meta_in_use, meta_of
 from fhir_server.operations.process_message import process_message
 from fhir_server.operations.share import share_images
 from fhir_server.operations.subscription import subscription_events, subscription_status
@@ -47,6 +48,7 @@ from kernel.errors import CloudfilmError
 
 blp = Blueprint("fhir", __name__)
 blp.register_error_handler(CloudfilmError, refuse)
+blp.before_request(respond_later)
 blp.after_request(compressed)
 
 TYPE = "/<resource_type>"
@@ -88,6 +90,8 @@ OPERATIONS = (  # R4 3.2.0: on the system, on a type (TYPE for every one), or on
     ("POST", INSTANCE + "/$validate", validate_resource),
     ("GET", INSTANCE + "/$everything", everything_of),
     ("POST", INSTANCE + "/$everything", everything_of),
+    ("GET", "/$meta", meta_in_use),
+    ("GET", TYPE + "/$meta", meta_in_use),
     ("GET", INSTANCE + "/$meta", meta_of),
     ("GET", INSTANCE + "/_history/<version>/$meta", meta_of),
     ("POST", INSTANCE + "/$meta-add", add_meta),

@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -128,21 +128,28 @@ class Database:
                 use_insertmanyvalues=True,
             )
             self._writer_queue = None
+        self._here = threading.local()  # the transaction that this thread is in
         self._write_engine: Engine = self.engine.execution_options(cloudfilm_write=True)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A session that writes: committed when the block ends, rolled back when it raises.
 
-        Keep it short, and never wait for a network or an object store inside it.
+        Keep it short, and never wait for a network or an object store inside it. One that is begun within
+        another of the same thread is part of it: undone by itself when it raises, durable with the other.
         Raises DatabaseUnavailable when the database does not answer.
         """
-        if self._writer_queue:
-            with self._writer_queue, self._session(self._write_engine) as session:
+        outer: Session | None = getattr(self._here, "session", None)
+        if outer is not None:
+            with _savepoint(outer):
+                yield outer
+            return
+        with self._writer_queue or nullcontext(), self._session(self._write_engine) as session:
+            self._here.session = session
+            try:
                 yield session
-        else:
-            with self._session(self._write_engine) as session:
-                yield session
+            finally:
+                self._here.session = None
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
@@ -297,16 +304,21 @@ class GroupCommit:
 
 
 def _within_savepoint(session: Session, write: Callable[[Session], T]) -> T:
-    """Run a write that is undone by itself when it raises. Said to the database directly: a nested session
-    transaction costs more than most writes."""
+    with _savepoint(session):
+        return write(session)
+
+
+@contextmanager
+def _savepoint(session: Session) -> Iterator[None]:
+    """What is undone by itself when it raises. Said to the database directly: a nested session transaction
+    costs more than most writes."""
     connection = session.connection()
     connection.exec_driver_sql("SAVEPOINT one_write")
     try:
-        result = write(session)
+        yield
         session.flush()
     except BaseException:
         session.expunge_all()  # what it had loaded may be what it had changed
         connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one_write")
         raise
     connection.exec_driver_sql("RELEASE SAVEPOINT one_write")
-    return result

@@ -1,4 +1,5 @@
-"""Conditional interactions: the one document that a search finds, for whoever is going to change it.
+"""Conditional interactions: the one document that a search finds, for whoever is going to change it (or the
+few, for whoever is going to delete them).
 
 Two clients that make the same conditional request at once take turns, so that the second sees what the first
 made: on SQLite there is one writer, on PostgreSQL they wait at a lock on the criteria. R4 3.1.0.8.1,
@@ -40,6 +41,33 @@ def lock_criteria(records: Records, session: Session, criteria: Iterable[str]) -
             session.execute(select(func.pg_advisory_xact_lock(each)))
 
 
+class TooManyMatch(CloudfilmError):
+    """Criteria that more resources meet than one request may delete."""
+
+    kind = Kind.PRECONDITION
+
+    def __init__(self, resource_type: str, most: int) -> None:
+        super().__init__(f"More than {most} {resource_type} meet the criteria; delete them in parts.")
+
+
+def find_all(
+    records: Records,
+    session: Session,
+    caller: Caller,
+    resource_type: str,
+    criteria: list[tuple[str, str]],
+    most: int,
+) -> list[str]:
+    """The logical ids of everything that meets the criteria.
+
+    Raises TooManyMatch, or InvalidSearch for criteria that do not select anything.
+    """
+    found = _find(records, session, caller, resource_type, criteria, most + 1)
+    if len(found) > most:
+        raise TooManyMatch(resource_type, most)
+    return found
+
+
 def find_one(
     records: Records,
     session: Session,
@@ -51,10 +79,21 @@ def find_one(
 
     Raises SeveralMatch, or InvalidSearch for criteria that do not select anything.
     """
+    found = _find(records, session, caller, resource_type, criteria, 2)
+    if len(found) > 1:
+        raise SeveralMatch(resource_type)
+    return found[0] if found else None
+
+
+def _find(
+    records: Records,
+    session: Session,
+    caller: Caller,
+    resource_type: str,
+    criteria: list[tuple[str, str]],
+    most: int,
+) -> list[str]:
     wanted = parse_search(resource_type, criteria)
     if not wanted.criteria:
         raise InvalidSearch("?", "a condition needs at least one search parameter")
-    found = find_ids(records, session, caller, wanted, 2)
-    if len(found) > 1:
-        raise SeveralMatch(resource_type)
-    return found[0][1] if found else None
+    return [logical_id for _, logical_id in find_ids(records, session, caller, wanted, most)]

@@ -42,6 +42,8 @@ COLUMNS = {
     for table in INDEX_TABLES
 }
 
+INSERTS = {table.name: insert(table) for table in INDEX_TABLES}  # built once: every write runs them
+
 
 @dataclass(slots=True)
 class IndexRows:
@@ -63,6 +65,8 @@ def index_rows(document: dict[str, Any]) -> IndexRows:
     nodes = [(document, resource_type)]
     compartment = compartment_codes(resource_type)
     for parameter in parameters_of(resource_type).values():
+        if parameter.keys is not None and parameter.keys.isdisjoint(document):
+            continue
         index_parameter(found, parameter, nodes, compartment)
     if resource_type == "Patient" and "id" in document:
         found.patients.add(str(document["id"]))
@@ -110,9 +114,10 @@ def store_index(session: Session, found: Mapping[int, IndexRows], replaced: Sequ
 
     replaced: the documents that have rows already, which go.
     """
+    connection = session.connection()
     if replaced:
         for table in INDEX_TABLES:
-            session.execute(delete(table).where(table.c.resource_id.in_(replaced)))
+            connection.execute(delete(table).where(table.c.resource_id.in_(replaced)))
     for table in INDEX_TABLES:
         columns = COLUMNS[table.name]
         rows = [
@@ -121,14 +126,14 @@ def store_index(session: Session, found: Mapping[int, IndexRows], replaced: Sequ
             for row in rows.rows.get(table.name, ())
         ]
         if rows:
-            session.execute(insert(table), rows)
+            connection.execute(INSERTS[table.name], rows)
     members = [
         {"patient": patient, "resource_id": resource_id}
         for resource_id, rows in found.items()
         for patient in sorted(rows.patients)
     ]
     if members:
-        session.execute(insert(IndexCompartment), members)
+        connection.execute(INSERTS[IndexCompartment.name], members)
 
 
 def fold(text: str) -> str:
@@ -358,9 +363,12 @@ def _composite(found: IndexRows, parameter: Parameter, nodes: list[Node], bases:
     """For each element that the values stand in together, every combination of them (R4 3.1.1.4.14)."""
     for base in bases:
         parts: list[list[Row]] = []
-        for component in parameter.components:
+        given = [each.path(nodes if each.from_root else [base]) for each in parameter.components]
+        if not all(given):
+            continue
+        for component, leaves in zip(parameter.components, given, strict=True):
             scratch = IndexRows()
-            for value, type_ in component.path(nodes if component.from_root else [base]):
+            for value, type_ in leaves:
                 ADDERS[component.parameter.type](scratch, component.parameter, value, type_)
             parts.append([COMPOSED[table](row[1:]) for table, rows in scratch.rows.items() for row in rows])
         for number, combination in enumerate(product(*parts)):

@@ -169,6 +169,7 @@ class Invariant:
     severity: str
     meaning: str
     expression: str
+    holds_without: tuple[frozenset[str], ...] = ()  # elements: where one of them is missing, it holds
 
 
 @cache
@@ -176,11 +177,29 @@ def invariants_of(resource_type: str) -> tuple[Invariant, ...]:
     """The constraints of a resource type that are reckoned with FHIRPath."""
     rows = validation_tables()["invariants"].get(resource_type, ())
     return tuple(
-        Invariant(*row)
-        for row in rows
-        if not any(word in row[4] for word in UNSUPPORTED) and row[1] not in BY_HAND
+        Invariant(path, key, severity, meaning, expression, _holds_without(path, expression))
+        for path, key, severity, meaning, expression in rows
+        if not any(word in expression for word in UNSUPPORTED) and key not in BY_HAND
     )
 
+
+def _holds_without(path: str, expression: str) -> tuple[frozenset[str], ...]:
+    """The elements without which an invariant holds: `a.empty() or ...`, as most of them are written.
+
+    Each under the two paths that it may have, for it may be a choice.
+    """
+    if "." in path or any(word in expression for word in (" and ", " implies ", " xor ")):
+        return ()
+    found, depth = [], 0
+    for part in expression.split(" or "):
+        name = EMPTY.fullmatch(part)
+        if name and not depth:
+            found.append(frozenset({f"{path}.{name[1]}", f"{path}.{name[1]}[x]"}))
+        depth += part.count("(") - part.count(")")
+    return tuple(found)
+
+
+EMPTY = re.compile(r"([a-z]\w*)(?:\.[a-z]\w*)*(?:\.where\([^ ]*\))?\.empty\(\)")
 
 BY_HAND = frozenset({"eld-19", "eld-20"})
 """Patterns of names that the published expressions write with a backslash too many."""
@@ -212,7 +231,12 @@ def check_invariants(document: dict[str, Any], visited: set[str], at: str = "") 
     """The constraints that a resource breaks; only those of elements that are there are reckoned."""
     resource_type = str(document["resourceType"])
     at = at or resource_type
-    wanted = [each for each in invariants_of(resource_type) if "." not in each.path or each.path in visited]
+    wanted = [
+        each
+        for each in invariants_of(resource_type)
+        if ("." not in each.path or each.path in visited)
+        and not any(names.isdisjoint(visited) for names in each.holds_without)
+    ]
     if not wanted:
         return
     evaluable = as_evaluable(document)

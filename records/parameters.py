@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from records.definitions import definitions
-from records.paths import Node, Path, UnsupportedPath, compile_path
+from records.paths import Node, Path, UnsupportedPath, compile_path, first_keys
 
 EVERY_TYPE = ("Resource", "DomainResource")
 FROM_THE_ROW = {"_id": "token", "_lastUpdated": "date"}
@@ -40,6 +40,7 @@ class Parameter:
     path: Path | None = None  # None: not made from the document
     components: tuple[Component, ...] = ()
     is_ready: bool = True  # False: documents that were there before it have no rows yet
+    keys: frozenset[str] | None = None  # a document with none of these has no values; None: look
 
 
 def parameter_number(resource_type: str, code: str) -> int:
@@ -99,10 +100,11 @@ COMPUTED: dict[tuple[str, str], Path] = {("Patient", "deceased"): _is_deceased}
 
 
 def _parameter(resource_type: str, code: str, row: dict[str, Any]) -> Parameter:
-    path = COMPUTED.get((resource_type, code))
+    path, keys = COMPUTED.get((resource_type, code)), None
     if path is None and code not in NOT_INDEXED and row["expression"]:
         try:
             path = compile_path(row["expression"], resource_type)
+            keys = first_keys(row["expression"], resource_type)
         except UnsupportedPath:
             path = None
     return Parameter(
@@ -113,6 +115,7 @@ def _parameter(resource_type: str, code: str, row: dict[str, Any]) -> Parameter:
         row["expression"],
         tuple(row.get("target", ())),
         path,
+        keys=keys,
     )
 
 
@@ -122,7 +125,10 @@ def custom_parameter(
     """A parameter of the site's own. Raises UnsupportedPath for an expression that cannot be compiled."""
     path = compile_path(expression, resource_type)
     number = parameter_number(resource_type, code)
-    return Parameter(resource_type, code, type_, number, expression, targets, path, is_ready=is_ready)
+    keys = first_keys(expression, resource_type)
+    return Parameter(
+        resource_type, code, type_, number, expression, targets, path, is_ready=is_ready, keys=keys
+    )
 
 
 def _composite(
@@ -143,6 +149,7 @@ def _composite(
         (),
         compile_path(row["expression"], resource_type),
         tuple(components),
+        keys=first_keys(row["expression"], resource_type),
     )
 
 

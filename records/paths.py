@@ -32,12 +32,23 @@ def compile_path(expression: str, resource_type: str) -> Path:
     return path
 
 
+def first_keys(expression: str, resource_type: str) -> frozenset[str] | None:
+    """The keys of a document of which one must be there for an expression to give anything; None when that
+    cannot be told from its first steps. Raises UnsupportedPath."""
+    parser = _Parser(expression, resource_type)
+    parser.union()
+    if parser.heads is None:
+        return None
+    return frozenset(key for name in parser.heads for key, _ in children(resource_type, name))
+
+
 class _Parser:
     def __init__(self, expression: str, resource_type: str) -> None:
         self.tokens = TOKEN.findall(expression)
         if "".join(self.tokens) != re.sub(r"\s+(?=(?:[^']*'[^']*')*[^']*$)", "", expression):
             raise UnsupportedPath(expression)
         self.at = 0
+        self.heads: set[str] | None = set()  # names of the first steps; None: the document itself
         self._expression = expression
         self._resource_type = resource_type
 
@@ -63,8 +74,20 @@ class _Parser:
         name = self._name()
         if name[0].isupper():  # the type that the path begins at; other types' paths give nothing here
             applies = name in (self._resource_type, "Resource", "DomainResource")
+            if applies:
+                self._begin()
             return (lambda nodes: nodes) if applies else (lambda _nodes: [])
+        if self.heads is not None:
+            self.heads.add(name)
         return _step(name)
+
+    def _begin(self) -> None:
+        """Note the step that follows the type, if it is an element."""
+        dot, name, after = (*self.tokens[self.at : self.at + 3], "", "", "")[:3]
+        if dot == "." and after != "(" and self.heads is not None:
+            self.heads.add(name)
+        else:
+            self.heads = None
 
     def postfixed(self, path: Path) -> Path:
         while True:

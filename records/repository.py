@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import bindparam, func, insert, select, tuple_, update
+from sqlalchemy import bindparam, func, insert, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from access.audit import Noted, note_all, note_once
@@ -301,9 +301,8 @@ def write_all(
         _check(records, meeting)
     _require_reach(session, caller, [each for each in changing if each.row is not None])
     if caller.door is Door.FHIR:  # what other doors write is made by tables of ours, which tests judge
-        for change in changing:
-            if change.writing.document is not None:
-                records.validation.require_valid(session, change.writing.document)
+        written = [change.writing.document for change in changing]
+        records.validation.require_valid(session, [each for each in written if each is not None])
     if changing:
         _store(records, session, caller, changing)
     return [each.stored for each in planned]
@@ -328,11 +327,14 @@ def _meet(records: Records, session: Session, planned: Sequence[_Planned]) -> No
     found = _locked(session, named)
     absent = [name for name in named if name not in found]
     if absent and not records.database.is_sqlite:  # two creators of one name: the second waits for the first
-        for type_, logical_id in absent:
-            session.execute(select(func.pg_advisory_xact_lock(hash_of(f"{type_}/{logical_id}"))))
+        session.connection().execute(_TAKE_TURNS, {"of": [hash_of("/".join(name)) for name in absent]})
         found |= _locked(session, absent)
     for each in planned:
         each.row = found.get((each.writing.resource_type, each.logical_id))
+
+
+_TAKE_TURNS = text("SELECT pg_advisory_xact_lock(name) FROM unnest(CAST(:of AS bigint[])) AS name")
+"""Locks on names, taken in their order by one statement."""
 
 
 def _locked(session: Session, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:

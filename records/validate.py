@@ -7,7 +7,7 @@ R4 6.1 (validation), 5.1 (profiling).
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -80,16 +80,19 @@ class Validation:
 
     definitions: Definitions = field(default_factory=NoDefinitions)
 
-    def require_valid(self, session: Session, document: dict[str, Any]) -> None:
-        """Raise InvalidResource unless a resource may be written."""
-        issues = findings(document)
-        if not any(each.severity == "error" for each in issues):
-            policy = current_document(session, VALIDATION)
-            if policy != VALIDATION.default:
-                profiles = parse_policy(policy).get(str(document["resourceType"]), ())
+    def require_valid(self, session: Session, documents: Sequence[dict[str, Any]]) -> None:
+        """Raise InvalidResource unless resources may be written: for the first that may not."""
+        policy: dict[str, tuple[str, ...]] | None = None
+        for document in documents:
+            issues = findings(document)
+            if not any(each.severity == "error" for each in issues):
+                if policy is None:  # asked once, however many there are
+                    text = current_document(session, VALIDATION)
+                    policy = {} if text == VALIDATION.default else parse_policy(text)
+                profiles = policy.get(str(document["resourceType"]), ())
                 issues += self.against(session, document, profiles)
-        if any(each.severity == "error" for each in issues):
-            raise InvalidResource(issues)
+            if any(each.severity == "error" for each in issues):
+                raise InvalidResource(issues)
 
     def against(self, session: Session, document: dict[str, Any], profiles: Iterable[str]) -> list[Issue]:
         """What a resource breaks of profiles."""

@@ -13,6 +13,7 @@ from access.bearer import current_caller
 from access.caller import Action, Caller, Door
 from access.kept_caller import caller_text
 from access.outbound_http import require_allowed
+from fhir_server.asynchronous import accepted, principal_of
 from fhir_server.bulk import drop_bulk_job, run_bulk_export, run_bulk_import
 from fhir_server.negotiate import document_answer, fhir_base, prefers
 from fhir_server.operations.everything import types_of
@@ -129,7 +130,7 @@ def _begin(kind: str, caller: Caller, asked: dict[str, Any], body: bytes = b"") 
     with fhir.records.database.transaction() as session:
         session.add(
             BulkJob(
-                id=job_id, kind=kind, owner=caller_text(caller), principal=_principal(caller),
+                id=job_id, kind=kind, owner=caller_text(caller), principal=principal_of(caller),
                 request=request.url, asked=json.dumps(asked), made_at=fhir.records.clock.now(),
             )
         )  # fmt: skip
@@ -143,13 +144,7 @@ def _begin(kind: str, caller: Caller, asked: dict[str, Any], body: bytes = b"") 
             )  # fmt: skip
         run = run_bulk_export if kind == "export" else run_bulk_import
         enqueue(session, fhir.records.clock, run, job_id)
-    answer = Response(status=202)
-    answer.headers["Content-Location"] = f"{fhir_base()}/$bulk-status/{job_id}"
-    return answer
-
-
-def _principal(caller: Caller) -> str:
-    return f"{caller.principal.kind.value} {caller.principal.id}"[:160]
+    return accepted(job_id)
 
 
 def import_data() -> Response:
@@ -235,6 +230,6 @@ def _job(job_id: str) -> BulkJob:
     caller = current_caller(Door.FHIR)
     with room(Fhir).records.database.snapshot() as session:
         row = session.get(BulkJob, job_id[:40])
-    if row is None or row.principal != _principal(caller) or row.state == "cancelled":
+    if row is None or row.principal != principal_of(caller) or row.state == "cancelled":
         raise BulkNotFound
     return row

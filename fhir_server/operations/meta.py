@@ -14,7 +14,8 @@ from fhir_server.operations.given import Given, InvalidParameter, given
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
 from records.documents import parse_document
-from records.repository import read, read_version, write
+from records.labels import labels_in_use
+from records.repository import read, read_version, require_type, write
 from records.room import Records
 from terminology.answers import parameters, part
 
@@ -38,6 +39,15 @@ def meta_of(resource_type: str, logical_id: str, version: str = "") -> Response:
     else:
         stored = read(records, caller, resource_type, logical_id)
     return _answer(parse_document(stored.body).get("meta") or {})
+
+
+def meta_in_use(resource_type: str = "") -> Response:
+    """Every profile, tag and label that resources of a type, or any resources, have."""
+    caller, records = current_caller(Door.FHIR), room(Records)
+    given()
+    if resource_type:
+        require_type(resource_type)
+    return _answer(labels_in_use(records, caller, resource_type))
 
 
 def add_meta(resource_type: str, logical_id: str) -> Response:

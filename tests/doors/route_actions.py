@@ -72,6 +72,8 @@ DECLARED = {
     "POST /fhir/<resource_type>/$validate": Needs("{type}.r"),
     "* /fhir/<resource_type>/<logical_id>/$validate": Needs("{type}.r"),
     "* /fhir/<resource_type>/<logical_id>/$everything": Needs("Patient.r"),
+    "GET /fhir/$meta": Needs("{type}.s"),
+    "GET /fhir/<resource_type>/$meta": Needs("{type}.s"),
     "GET /fhir/<resource_type>/<logical_id>*$meta": Needs("{type}.r"),
     "POST /fhir/<resource_type>/<logical_id>/$meta-*": Needs("{type}.u"),
     "* /fhir/Composition/<logical_id>/$document": Needs("Composition.r"),

@@ -100,6 +100,27 @@ def test_an_export_is_of_who_asked_and_can_be_cancelled(client: Client, rooms: R
     client.get(url, 404)
 
 
+def test_any_question_is_answered_later_where_the_client_prefers_that(client: Client, rooms: Rooms) -> None:
+    found = done(client, rooms, start(client, "Patient?_sort=_id&_count=1&_revinclude=Observation:patient"))
+    assert ids(found) == {"Patient/p1", "Patient/p2", "Observation/o0", "Observation/o1", "Observation/o2"}
+    assert ids(done(client, rooms, start(client, "Patient/p1"))) == {"Patient/p1"}
+    assert set(done(client, rooms, start(client, "Patient/p1/$meta"))) == {"Parameters"}
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    posted = start(client, "Patient/_search", method="POST", data="_id=p2", headers=form)
+    assert ids(done(client, rooms, posted)) == {"Patient/p2"}
+    entries = [{"request": {"method": "GET", "url": url}} for url in ("Patient/p1", "Patient/x")]
+    batch = {"resourceType": "Bundle", "type": "batch", "entry": entries}
+    told = done(client, rooms, start(client, "", method="POST", data=json.dumps(batch)))["Bundle"]
+    assert [each["response"]["status"] for each in told[0]["entry"]] == ["200", "404"]
+
+
+def test_what_is_refused_later_is_told_with_its_reason(client: Client, rooms: Rooms) -> None:
+    place = start(client, "Patient?nosuch=1")
+    work(rooms)
+    outcome = client.get(place, 422)
+    assert "nosuch" in outcome["issue"][0]["diagnostics"]
+
+
 def test_ndjson_is_imported_and_what_is_refused_is_told(client: Client, rooms: Rooms) -> None:
     lines = [
         {"resourceType": "Patient", "id": "new1"},

@@ -185,6 +185,20 @@ def test_conditional_update_patch_and_delete_go_by_what_is_found(fhir: Fhir) -> 
     fhir.send("DELETE", "/Patient", status=400)
 
 
+def test_several_are_deleted_only_where_that_is_said(fhir: Fhir) -> None:
+    for number in range(3):
+        fhir.make(PATIENT | {"identifier": [{"system": "urn:several", "value": str(number)}]})
+    kept = fhir.make(PATIENT)
+    place = "/Patient?identifier=urn:several|"
+    fhir.send("DELETE", place, status=412)
+    fhir.send("DELETE", f"{place}&_count=2", status=412)
+    fhir.send("DELETE", "/Patient?_count=9", status=400)
+    told = fhir.send("DELETE", f"{place}&_count=9", status=200, Prefer="return=OperationOutcome")
+    assert "3" in json.loads(told.data)["issue"][0]["diagnostics"]
+    assert fhir.get("/Patient")["entry"][0]["resource"]["id"] == kept
+    fhir.send("DELETE", f"{place}&_count=9", status=204)
+
+
 def test_conditional_reads_and_writes(fhir: Fhir, clock: FixedClock) -> None:
     fhir.send("PUT", "/Patient/a", PATIENT | {"id": "a"}, 201, If_None_Match="*")
     fhir.send("PUT", "/Patient/a", PATIENT | {"id": "a"}, 412, If_None_Match="*")

@@ -118,6 +118,19 @@ def test_labels_are_added_and_taken_away_as_versions(client: Client) -> None:
     client.post("Patient/p1/$meta-add", {"resourceType": "Parameters"}, 400)
 
 
+def test_labels_in_use_are_told_of_a_type_and_of_all(client: Client) -> None:
+    tags = [{"system": "urn:t", "code": code, "display": code.upper()} for code in "ab"]
+    client.put("Patient", "p9", meta={"tag": tags, "profile": ["urn:p"]})
+    client.put("Organization", "o1", name="O", meta={"tag": tags[:1], "profile": ["urn:o"]})
+    client.put("Organization", "o2", name="O", meta={"tag": tags[:1]})
+    assert client.get("Patient/$meta")["parameter"][0]["valueMeta"] == {"profile": ["urn:p"], "tag": tags}
+    told = client.get("Organization/$meta")["parameter"][0]["valueMeta"]
+    assert told == {"profile": ["urn:o"], "tag": tags[:1]}
+    everything = client.get("$meta")["parameter"][0]["valueMeta"]
+    assert everything == {"profile": ["urn:o", "urn:p"], "tag": tags}
+    assert client.get("Location/$meta")["parameter"][0]["valueMeta"] == {}
+
+
 def test_a_composition_becomes_a_document(client: Client) -> None:
     client.put(
         "Composition", "c1", status="final", type=CODE, subject=ref("Patient/p1"), date="2026-02-02",

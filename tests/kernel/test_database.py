@@ -30,6 +30,25 @@ def test_what_raises_is_rolled_back(database: Database, clock: FixedClock) -> No
     assert count(database) == 0
 
 
+def test_a_transaction_within_another_is_part_of_it(database: Database, clock: FixedClock) -> None:
+    def fail() -> None:
+        with database.transaction() as session:
+            record_change(session, clock, "made", "undone")
+            raise RuntimeError
+
+    with database.transaction() as session:
+        record_change(session, clock, "made", "outer")
+        with database.transaction() as inner:
+            record_change(inner, clock, "made", "inner")
+        with pytest.raises(RuntimeError):
+            fail()
+    with database.snapshot() as session:
+        assert session.scalars(select(ChangeRow.subject).order_by(ChangeRow.seq)).all() == ["outer", "inner"]
+    with pytest.raises(RuntimeError):
+        fail()
+    assert count(database) == 2
+
+
 def test_writers_of_many_threads_all_get_through(database: Database, clock: FixedClock) -> None:
     def write() -> None:
         for _ in range(10):
