@@ -1,4 +1,4 @@
-"""The caller of an HTTP request: from a bearer token (RFC 6750) or the browser's session cookie.
+"""The caller of an HTTP request: from a bearer token (RFC 6750), a signed URL or a browser's session.
 
 Every HTTP door asks here and nowhere else. A request that changes something by cookie must come from our own
 pages (Sec-Fetch-Site, else Origin), which no other site can forge.
@@ -13,6 +13,7 @@ from flask import current_app, g, request
 
 from access.caller import Caller, Door, PrincipalKind
 from access.share_door import GRANT, visitor
+from access.signed_urls import PARAMETER, redeem_url
 from access.tokens import ACCESS, SESSION, Access, caller_of
 from kernel.errors import Forbidden, Unauthenticated
 from kernel.http import room
@@ -65,6 +66,11 @@ def _authenticate(door: Door) -> Caller:
         return visitor(access, grant_id, bearer, client_address())
     if scheme.lower() == "bearer" and credentials:
         return caller_of(access, credentials.strip(), (ACCESS,), door, client_address())
+    if PARAMETER in request.args:
+        if request.method not in SAFE_METHODS:
+            raise Unauthenticated
+        query = request.query_string.decode("latin-1")
+        return redeem_url(access, request.path, query, door, client_address())
     secret = request.cookies.get(COOKIE)
     if not secret:
         raise Unauthenticated

@@ -13,6 +13,8 @@ from sqlalchemy.orm import Session
 from archive.blobs.tiers import key_in
 from archive.blobs.transfer import is_there, transfer
 from archive.model import Hold, Instance, Study
+from archive.non_patient import STORED_CHANGE
+from archive.non_patient_model import NonPatientInstance
 from archive.room import Archive
 from kernel.changes import Change
 from kernel.crypto import Seal
@@ -23,8 +25,12 @@ PAGE = 200
 
 
 def follow_for_copies(archive: Archive, session: Session, change: Change) -> None:
-    """Queue the copying of a study: subscribed to studies at rest and to what is held."""
+    """Queue the copying of a study: subscribed to studies at rest, to what is held, to what is no
+    patient's."""
     if not archive.blobs.copies:
+        return
+    if change.kind == STORED_CHANGE:
+        enqueue(session, archive.clock, copy_non_patient, change.subject, key=f"copy {change.subject}")
         return
     study = change.subject if change.kind == "study-rested" else str(change.data.get("study", ""))
     if study:
@@ -51,6 +57,19 @@ def copy_study(archive: Archive, study_instance_uid: str) -> None:
                 last = row.id
             if len(rows) < PAGE:
                 break
+
+
+@job(queue="archive", retries=ENDLESSLY)
+def copy_non_patient(archive: Archive, sop_instance_uid: str) -> None:
+    """Bring a non-patient instance into every store of copies that lacks it. Raises StorageUnavailable."""
+    with archive.database.snapshot() as session:
+        row = session.execute(
+            select(NonPatientInstance.blob_key, NonPatientInstance.seal).where(
+                NonPatientInstance.sop_instance_uid == sop_instance_uid
+            )
+        ).first()
+    if row is not None:
+        _copy(archive, row.blob_key, Seal.unpack(row.seal))
 
 
 def _copy(archive: Archive, key: str, seal: Seal) -> None:

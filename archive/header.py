@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from archive.elements import KNOWN_VRS, BulkValue, ElementReader, Fragments, MalformedObject, Source
 from archive.frame_index import FrameIndex, group_fragments
+from archive.non_patient_keys import CATEGORY_OF_CLASS
 from archive.query import parse_date
 from kernel.errors import CloudfilmError, Kind
 
@@ -72,7 +73,7 @@ class InvalidUid(CloudfilmError):
 class Header:
     """What is known of an object without its pixels."""
 
-    study_instance_uid: str
+    study_instance_uid: str  # empty: of no patient (PS3.4 GG), as archive.non_patient_keys has it
     series_instance_uid: str
     sop_instance_uid: str
     sop_class_uid: str
@@ -184,11 +185,18 @@ def read_header(stream: Seekable, size: int) -> Header:
     if reader.explicit is not (syntax != IMPLICIT_LITTLE):
         reader.repairs["the value representation is coded otherwise than the transfer syntax says"] = None
     attributes = reader.dataset(start, source.size)
-    study, series, instance, sop_class = (_uid(attributes, tag, keyword) for tag, keyword in REQUIRED_UIDS)
+    instance, sop_class = (_uid(attributes, tag, keyword) for tag, keyword in SOP_COMMON_UIDS)
+    category = CATEGORY_OF_CLASS.get(sop_class)
+    study, series = (
+        ("", "") if category else tuple(_uid(attributes, tag, keyword) for tag, keyword in PLACE_UIDS)
+    )
     warnings: list[str] = []
     if meta.get("00020003", instance) != instance or meta.get("00020002", sop_class) != sop_class:
         warnings.append("the file meta information names another object; the data set counts")
-    base = f"\x01/studies/{study}/series/{series}/instances/{instance}/bulkdata/"
+    place = (
+        f"{category.name}/{instance}" if category else f"studies/{study}/series/{series}/instances/{instance}"
+    )
+    base = f"\x01/{place}/bulkdata/"
     if reader.bulk:
         _set_uris(attributes, base)
     frames = _index(source, reader.pixels, attributes, syntax, warnings)
@@ -206,12 +214,8 @@ def _is_explicit(source: Source, start: int, syntax: str) -> bool:
     return source.read(start, 8)[4:6].decode("latin_1") in KNOWN_VRS
 
 
-REQUIRED_UIDS = (
-    ("0020000D", "Study Instance UID"),
-    ("0020000E", "Series Instance UID"),
-    ("00080018", "SOP Instance UID"),
-    ("00080016", "SOP Class UID"),
-)
+SOP_COMMON_UIDS = (("00080018", "SOP Instance UID"), ("00080016", "SOP Class UID"))
+PLACE_UIDS = (("0020000D", "Study Instance UID"), ("0020000E", "Series Instance UID"))
 
 
 def _read_meta(window: _Window) -> tuple[dict[str, str], int]:

@@ -3,7 +3,7 @@
 One row for each value, by path (`00400275.00400009`); which paths there are stands in `archive.keys`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, ForeignKey, Index, String, insert
@@ -64,7 +64,18 @@ def index_values(
     instance_id: int | None = None,
 ) -> None:
     """Write the rows of a new study, series or instance."""
-    rows = [
+    write_rows(connection, rows_of(attributes, paths, study_id, series_id, instance_id))
+
+
+def rows_of(
+    attributes: dict[str, Any],
+    paths: tuple[str, ...],
+    study_id: int,
+    series_id: int | None = None,
+    instance_id: int | None = None,
+) -> list[dict[str, Any]]:
+    """The rows of a study, a series or an instance, of what an instance says."""
+    return [
         {
             "study_id": study_id,
             "series_id": series_id,
@@ -76,5 +87,9 @@ def index_values(
         if path[:8] in attributes
         for value in sorted({each[:200] for each in values_at(attributes, path)})[:MOST_VALUES]
     ]
+
+
+def write_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows, if there are any."""
     if rows:
         connection.execute(_ADD, rows)

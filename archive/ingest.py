@@ -28,6 +28,7 @@ from archive.folding import fold, fold_name, pinyin
 from archive.header import Header, read_header
 from archive.indexed_values import index_values
 from archive.keys import (
+    INDEX_VERSION,
     INSTANCE_PATHS,
     INSTANCE_TAGS,
     RETRIEVE_URL,
@@ -37,6 +38,8 @@ from archive.keys import (
     STUDY_TAGS,
 )
 from archive.model import Hold, Instance, Series, Study
+from archive.non_patient import place_non_patient
+from archive.non_patient_keys import CATEGORY_OF_CLASS
 from archive.query import normal_time
 from archive.reach import within
 from archive.rest import rest_study
@@ -64,19 +67,42 @@ class Outcome(Enum):
 
 
 class UidConflict(CloudfilmError):
-    """The Study Instance UID asked for in the path is not the object's own (PS3.18 10.5.1.1)."""
+    """The path that an object was sent to is not its own (PS3.18 10.5.1.1 and 12.5)."""
 
     kind = Kind.CONFLICT
 
     def __init__(self) -> None:
-        super().__init__("The object belongs to another study than the one it was sent to.")
+        super().__init__("The object belongs elsewhere than where it was sent to.")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where objects are sent; what belongs elsewhere is refused. Empty: anywhere."""
+
+    study_instance_uid: str = ""
+    category: str = ""  # of archive.non_patient_keys
+    sop_instance_uid: str = ""
+
+    def require(self, header: Header) -> None:
+        """Raise UidConflict unless the object belongs here."""
+        category = CATEGORY_OF_CLASS.get(header.sop_class_uid)
+        for wanted, own in (
+            (self.study_instance_uid, header.study_instance_uid),
+            (self.category, category.name if category else ""),
+            (self.sop_instance_uid, header.sop_instance_uid),
+        ):
+            if wanted and wanted != own:
+                raise UidConflict
+
+
+ANYWHERE = Place()
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
     """The receipt for one instance."""
 
-    study_instance_uid: str
+    study_instance_uid: str  # empty: of no patient
     series_instance_uid: str
     sop_instance_uid: str
     sop_class_uid: str
@@ -109,7 +135,7 @@ class Refused:
 
 
 def ingest_all(
-    archive: Archive, caller: Caller, parts: Iterable[BinaryIO], study_instance_uid: str = ""
+    archive: Archive, caller: Caller, parts: Iterable[BinaryIO], place: Place = ANYWHERE
 ) -> Iterator[Ingested | Refused]:
     """Store many instances, each as `ingest` does, and tell of each in the order they came.
 
@@ -120,7 +146,7 @@ def ingest_all(
     batch = _Batch(archive, caller)
     try:
         for part10 in parts:
-            batch.receive(part10, study_instance_uid)
+            batch.receive(part10, place)
             if batch.is_full:
                 yield from batch.store()
         yield from batch.store()
@@ -142,13 +168,13 @@ class _Batch:
         """Whether it is time to store them."""
         return len(self._waiting) >= MOST_TOGETHER or self._size_bytes >= MOST_BYTES_TOGETHER
 
-    def receive(self, part10: BinaryIO, study_instance_uid: str) -> None:
+    def receive(self, part10: BinaryIO, place: Place) -> None:
         """Take one more, sealed and read."""
         incoming = Incoming(self._archive, self._caller)
         try:
             while piece := part10.read(CHUNK):
                 incoming.write(piece)
-            arrival = incoming.arrival(study_instance_uid)
+            arrival = incoming.arrival(place)
         except CloudfilmError as refusal:
             incoming.close()
             self._waiting.append(Refused(refusal))
@@ -223,7 +249,7 @@ class Incoming(io.RawIOBase):
 
     def store(self, study_instance_uid: str = "") -> Ingested:
         """Index what was received; see `ingest`."""
-        arrival = self.arrival(study_instance_uid)
+        arrival = self.arrival(Place(study_instance_uid))
         self.commit(set())
         archive, caller = self._archive, self._caller
         receipt = archive.commits.run(lambda session: _place_one(archive, session, caller, arrival))
@@ -231,13 +257,12 @@ class Incoming(io.RawIOBase):
         _count_arrival(caller, receipt)
         return receipt
 
-    def arrival(self, study_instance_uid: str) -> "_Arrival":
+    def arrival(self, place: Place) -> "_Arrival":
         """What was received, sealed and read, and not yet durable."""
         sealed = self._writer.finish()
         with self._writer.reader() as reader:
             header = read_header(reader, sealed.size_bytes)
-        if study_instance_uid and header.study_instance_uid != study_instance_uid:
-            raise UidConflict
+        place.require(header)
         document = close_document(self._archive.blobs.keys, dump_marked(header.attributes))
         return _Arrival(header, sealed, document)
 
@@ -311,6 +336,9 @@ def _place(archive: Archive, session: Session, caller: Caller, arrival: _Arrival
     What it adds to the tally it adds last, so an instance that is refused leaves nothing there.
     """
     header = arrival.header
+    if not header.study_instance_uid:
+        is_new = place_non_patient(archive, session, caller, header, arrival.sealed, arrival.document)
+        return _receipt(arrival, Outcome.STORED if is_new else Outcome.DUPLICATE)
     connection = session.connection()
     known = connection.execute(_KNOWN_INSTANCE, {"uid": header.sop_instance_uid}).first()
     if known is not None:
@@ -494,6 +522,7 @@ def _new_study(archive: Archive, session: Session, caller: Caller, header: Heade
         "size_bytes": 0,
         "revision": 0,
         "rested_revision": -1,
+        "indexed_version": INDEX_VERSION,
     }
     connection = session.connection()
     study_id = int(connection.execute(_ADD_STUDY, _cut(Study, values)).scalar_one())

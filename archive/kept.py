@@ -7,11 +7,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from archive.model import Hold, Instance
+from archive.non_patient_model import NonPatientInstance
+from archive.removal_model import RemovedInstance
 from kernel.crypto import Seal
 
-NAMING: dict[str, type[Instance] | type[Hold]] = {
+Naming = type[Instance] | type[Hold] | type[RemovedInstance] | type[NonPatientInstance]
+
+NAMING: dict[str, Naming] = {
     "instance": Instance,
     "hold": Hold,
+    "removed": RemovedInstance,
+    "non-patient": NonPatientInstance,
 }  # tables whose rows name an object, with its digest
 
 

@@ -6,6 +6,7 @@ JSON of each row are made from this table. PS3.4 C.6.2.1 and C.3.4 (hierarchy), 
 
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from zlib import crc32
 
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.elements import ColumnElement
@@ -189,3 +190,6 @@ def indexed_paths(*levels: Level) -> tuple[str, ...]:
 STUDY_PATHS = indexed_paths(Level.PATIENT, Level.STUDY)
 SERIES_PATHS = indexed_paths(Level.SERIES)
 INSTANCE_PATHS = indexed_paths(Level.INSTANCE)
+
+INDEX_VERSION = crc32("\n".join((*STUDY_PATHS, "", *SERIES_PATHS, "", *INSTANCE_PATHS)).encode()) & 0x7FFFFFFF
+"""Stands for this set of paths: studies of another one are indexed anew (`archive.reindex`)."""

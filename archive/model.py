@@ -30,6 +30,7 @@ class Study(Base):
         Index("ix_study_institution", "institution", "study_date"),
         Index("ix_study_changed", "changed_at"),
         Index("ix_study_tier", "tier", "created_at"),
+        Index("ix_study_indexed", "indexed_version", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
@@ -68,6 +69,9 @@ class Study(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     rested_revision: Mapped[int] = mapped_column(default=-1)  # equal to revision: at rest
+    indexed_version: Mapped[int] = mapped_column(
+        default=0, server_default="0"
+    )  # of the paths that its searched values were made for: see archive.reindex
 
 
 class Series(Base):

@@ -76,6 +76,11 @@ def parse_date(text: str) -> date | None:
     return date(int(match[1]), int(match[2]), int(match[3]))
 
 
+def date_text(day: date) -> str:
+    """A date as `YYYYMMDD`, also one of the first thousand years, which strftime writes shorter."""
+    return f"{day.year:04d}{day.month:02d}{day.day:02d}"
+
+
 def parse_date_range(attribute: str, text: str) -> DateRange:
     """Read a date match: `20240131`, `20240101-20240131`, `20240101-` or `-20240131`.
 

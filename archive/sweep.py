@@ -9,12 +9,14 @@ from sqlalchemy import select
 
 from archive.blobs.store import BlobInfo
 from archive.model import Hold, Instance
+from archive.non_patient_model import NonPatientInstance
 from archive.removal_model import RemovedInstance
 from archive.renditions_model import Rendition
 from archive.room import Archive
 from kernel.jobs import job
 from records.bulk_model import BulkFile
 
+NAMING = (Instance, Hold, RemovedInstance, NonPatientInstance, BulkFile, Rendition)
 GRACE = timedelta(hours=1)
 BATCH = 400
 
@@ -40,13 +42,10 @@ def sweep(archive: Archive, grace: timedelta = GRACE) -> int:
 
 def _remove(archive: Archive, batch: list[BlobInfo]) -> int:
     keys = [blob.key for blob in batch]
+    named: set[str] = set()
     with archive.database.snapshot() as session:
-        named = set(session.scalars(select(Instance.blob_key).where(Instance.blob_key.in_(keys))))
-        named |= set(session.scalars(select(Hold.blob_key).where(Hold.blob_key.in_(keys))))
-        removed = select(RemovedInstance.blob_key).where(RemovedInstance.blob_key.in_(keys))
-        named |= set(session.scalars(removed))
-        named |= set(session.scalars(select(BulkFile.blob_key).where(BulkFile.blob_key.in_(keys))))
-        named |= set(session.scalars(select(Rendition.blob_key).where(Rendition.blob_key.in_(keys))))
+        for model in NAMING:
+            named |= set(session.scalars(select(model.blob_key).where(model.blob_key.in_(keys))))
     strays = [key for key in keys if key not in named]
     for key in strays:
         archive.blobs.delete(key)

@@ -12,7 +12,9 @@ from access.mass_browsing import watch_browsing
 from access.phone_codes import sweep_openings
 from access.rates import sweep_counters
 from access.trail import seal_audit, send_audit
-from archive.copies import copy_study
+from archive.copies import copy_non_patient, copy_study
+from archive.non_patient import purge_non_patient
+from archive.reindex import reindex_studies
 from archive.removal import purge_removed
 from archive.renditions import make_renditions
 from archive.rest import rest_study
@@ -39,6 +41,8 @@ FUNCTIONS = (
     rest_study,
     make_renditions,
     purge_removed,
+    purge_non_patient,
+    reindex_studies,
     sweep_strays,
     deliver,
     forward,
@@ -53,6 +57,7 @@ FUNCTIONS = (
     index_audit,
     publish_site,
     copy_study,
+    copy_non_patient,
     scrub_share,
     apply_storage_policy,
     move_study,

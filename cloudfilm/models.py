@@ -4,6 +4,7 @@ import access.grant_model
 import access.model
 import archive.indexed_values
 import archive.model
+import archive.non_patient_model
 import archive.reconcile_model
 import archive.removal_model
 import archive.renditions_model
@@ -30,6 +31,7 @@ MODULES = (
     access.model,
     archive.indexed_values,
     archive.model,
+    archive.non_patient_model,
     archive.removal_model,
     archive.renditions_model,
     dimse.model,

@@ -4,6 +4,7 @@ import dimse.availability
 import dimse.ups
 from archive.copies import follow_for_copies
 from archive.imaging_study import follow_studies
+from archive.non_patient import STORED_CHANGE
 from archive.notices import Notifying, follow_for_notices
 from archive.patient_moves import follow_merges
 from archive.reconcile import follow_reconciliation
@@ -118,7 +119,7 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
         ),
         Subscriber(
             "object-copies",
-            frozenset({"study-rested", "instance-held"}),
+            frozenset({"study-rested", "instance-held", STORED_CHANGE}),
             lambda session, change: follow_for_copies(rooms.archive, session, change),
         ),
         Subscriber("storage-tiers", frozenset({"study-rested"}), follow_arrivals),

@@ -15,9 +15,11 @@ import dicomweb.bulk
 import dicomweb.capabilities
 import dicomweb.frames
 import dicomweb.metadata
+import dicomweb.non_patient
 import dicomweb.qido
 import dicomweb.removals
 import dicomweb.rendered
+import dicomweb.signed_urls
 import dicomweb.stow
 import dicomweb.ups
 import dicomweb.wado
@@ -58,12 +60,14 @@ BLUEPRINTS = (
     (dicomweb.metadata.blp, "/dicomweb"),
     (dicomweb.frames.blp, "/dicomweb"),
     (dicomweb.bulk.blp, "/dicomweb"),
+    (dicomweb.non_patient.blp, "/dicomweb"),
     (dicomweb.removals.blp, "/dicomweb"),
     (dicomweb.rendered.blp, "/dicomweb"),
     (dicomweb.wado_uri.blp, "/dicomweb"),
     (dicomweb.capabilities.blp, "/dicomweb"),
     (dicomweb.stow.blp, "/dicomweb"),
     (dicomweb.ups.blp, "/dicomweb"),
+    (dicomweb.signed_urls.blp, "/dicomweb"),
     (fhir_server.routes.blp, "/fhir"),
     (hl7_listener.http.blp, ""),
     (access.oauth.endpoints.blp, ""),

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, current_app, request
 
 from access.bearer import open_to_all
 from archive.keys import SEARCH_KEYS, Level, Matching
+from archive.non_patient_keys import CATEGORY_BY_NAME
 from dicomweb.answers import text_answer
 from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTETS, accepted, negotiate
 from dicomweb.service import ROOT, service_base
@@ -20,6 +21,7 @@ WADL_XML, WADL_JSON = "application/vnd.sun.wadl+xml", "application/json"
 PLACE = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 QUERY = ("accept", "charset")
 SEARCH = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching", "includefield", "limit", "offset")
+BEYOND = ("/capabilities", "/removals", "/signed-urls")  # of ours, not of PS3.18
 RENDERING = ("annotation", "quality", "viewport", "window", "iccprofile")
 
 GIVEN = (  # by the end of a resource's path: its representations and its parameters
@@ -35,6 +37,9 @@ GIVEN = (  # by the end of a resource's path: its representations and its parame
         "columns", "region", "windowCenter", "windowWidth", "frameNumber", "imageQuality", "presentationUID",
         "presentationSeriesUID", "transferSyntax", "iccprofile")),
     (r"/(studies|series|instances)", (DICOM_JSON,), SEARCH),
+    (rf"/({'|'.join(CATEGORY_BY_NAME)})", (DICOM_JSON,), SEARCH),
+    (rf"/({'|'.join(CATEGORY_BY_NAME)})/<uid>", (
+        DICOM, f'multipart/related; type="{DICOM}"', DICOM_JSON, DICOM_XML), ()),
     (r"", (f'multipart/related; type="{DICOM}"', DICOM, "application/zip"), ()),
 )  # fmt: skip
 
@@ -56,8 +61,8 @@ def describe() -> dict[str, Any]:
     """The service as one value: its resources with their methods, representations and parameters."""
     resources: dict[str, list[dict[str, Any]]] = {}
     for rule in current_app.url_map.iter_rules():
-        if rule.rule.startswith(ROOT + "/") and rule.endpoint != "capabilities.capabilities":
-            path = rule.rule.removeprefix(ROOT)
+        path = rule.rule.removeprefix(ROOT)
+        if rule.rule.startswith(ROOT + "/") and not path.startswith(BEYOND):
             for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
                 resources.setdefault(path, []).append(_method(method, path))
     return {
@@ -96,10 +101,10 @@ def _method(method: str, path: str) -> dict[str, Any]:
 
 
 def _searched(path: str) -> Iterator[str]:
-    level = {"studies": Level.STUDY, "series": Level.SERIES, "instances": Level.INSTANCE}[
-        path.rpartition("/")[2]
-    ]
-    for key in SEARCH_KEYS:
+    resource = path.rpartition("/")[2]
+    levels = {"studies": Level.STUDY, "series": Level.SERIES, "instances": Level.INSTANCE}
+    level = levels.get(resource, Level.INSTANCE)
+    for key in CATEGORY_BY_NAME[resource].keys if resource in CATEGORY_BY_NAME else SEARCH_KEYS:
         if key.matching is not Matching.NONE and key.level <= level:
             yield key.keyword
 

@@ -11,25 +11,29 @@ from pydicom.datadict import tag_for_keyword
 
 from access.bearer import current_caller
 from access.caller import Door
-from archive.documents import at_base
-from archive.keys import KEY_BY_TAG, STUDY_MOMENT, Level, Matching, SearchKey
+from access.signed_urls import PARAMETER
+from archive.documents import at_base, dump_marked, parse_marked
+from archive.keys import KEY_BY_TAG, STUDY_MOMENT, TIMEZONE, Level, Matching, SearchKey
 from archive.query import (
     InvalidMatch,
     Match,
     Query,
     UnknownAttribute,
+    date_text,
     normal_time,
     parse_date_range,
     parse_time_range,
 )
 from archive.room import Archive
-from archive.search import search
+from archive.search import Found, search
+from archive.zones import combined_moments, offset_minutes, shifted
 from dicomweb.answers import multipart, text_answer
 from dicomweb.media_types import DICOM_JSON, DICOM_XML, MULTIPART, NotAcceptable, accepted
 from dicomweb.native_xml import to_xml
 from dicomweb.service import service_base
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
+from kernel.settings import Settings
 
 blp = Blueprint("qido", __name__)
 
@@ -59,16 +63,37 @@ def search_at(level: Level, study: str = "", series: str = "") -> Response:
     media_type = search_media_type()
     archive, caller = room(Archive), current_caller(Door.DICOMWEB)
     arguments = list(request.args.items(multi=True))
-    asked = parse_query(level, arguments, study, series, strict=archive.settings.strict_search)
+    own = room(Settings).dimse.utc_offset
+    asked = parse_query(level, arguments, study, series, archive.settings.strict_search, own_offset=own)
     query, refuses = asked.query, archive.settings.refuse_broad_search and asked.query.limit is None
     if refuses:
         query = replace(query, limit=archive.settings.max_results)
     found = search(archive, caller, query)
     if refuses and found.has_more:
         raise TooBroad(archive.settings.max_results)
+    if asked.offset:
+        found = replace(found, rows=tuple(_at_offset(row, asked.offset, own) for row in found.rows))
+    return search_answer(found, asked, media_type)
+
+
+def _at_offset(row: bytes, offset: str, own: str) -> bytes:
+    """A result with its dates and times at an offset from UTC; they are of the object's own, else the
+    site's."""
+    answer = parse_marked(row)
+    of_object = offset_minutes(str((answer.get(TIMEZONE, {}).get("Value") or [""])[0]))
+    here, there = of_object if of_object is not None else offset_minutes(own), offset_minutes(offset)
+    if here is None or there is None:
+        return row
+    answer = shifted(answer, here - there) | {TIMEZONE: {"vr": "SH", "Value": [offset]}}
+    return dump_marked(dict(sorted(answer.items())))
+
+
+def search_answer(found: Found, asked: "Asked", media_type: str) -> Response:
+    """A page of results, with what there is to warn of (PS3.18 8.3.4.4)."""
     warnings = list(asked.warnings)
     if found.has_more:
-        warnings.append(f"There are more results; ask again with offset={query.offset + len(found.rows)}.")
+        offset = asked.query.offset + len(found.rows)
+        warnings.append(f"There are more results; ask again with offset={offset}.")
     answer = _answer(found.rows, media_type)
     for warning in warnings:
         answer.headers.add("Warning", f'299 cloudfilm "{warning}"')
@@ -116,12 +141,20 @@ class Asked:
 
     query: Query
     warnings: tuple[str, ...] = ()
+    offset: str = ""  # from UTC, that dates and times are asked and answered in
 
 
 def parse_query(
-    level: Level, arguments: Iterable[tuple[str, str]], study: str = "", series: str = "", strict: bool = True
+    level: Level,
+    arguments: Iterable[tuple[str, str]],
+    study: str = "",
+    series: str = "",
+    strict: bool = True,
+    keys: Mapping[str, SearchKey] = KEY_BY_TAG,
+    own_offset: str = "",
 ) -> Asked:
-    """Read query parameters (PS3.18 8.3.4).
+    """Read query parameters (PS3.18 8.3.4). keys: the attributes that there are to match, by tag.
+    own_offset: from UTC, of the dates and times of studies.
 
     Raises UnknownAttribute for an attribute that is not supported (when strict), InvalidMatch for a bad
     value.
@@ -144,20 +177,25 @@ def parse_query(
                     include.add(tag_of(field).partition(".")[0])
         elif name not in CONTROL:
             try:
-                matches.append(_match(_key(name, level), value, flags))
+                matches.append(_match(_key(name, level, keys), value, flags))
             except UnknownAttribute:
                 if strict:
                     raise
                 passed_over.append(name if name.isalnum() else "?")
+    offset = next((_offset(value) for name, value in given if name in OFFSETS and value.strip()), "")
+    here, there = offset_minutes(own_offset), offset_minutes(offset)
+    zone = None if here is None or there is None else here - there
+    matches = _combined(matches) if zone is None else combined_moments(matches, zone)
     query = Query(
-        level, tuple(_combined(matches)), study, series, frozenset(include), include_all,
+        level, tuple(matches), study, series, frozenset(include), include_all,
         flags.get("fuzzymatching", False), numbers.get("limit"), numbers.get("offset", 0),
     )  # fmt: skip
-    return Asked(query, tuple(f"The attribute {name[:64]} is not matched." for name in passed_over))
+    return Asked(query, tuple(f"The attribute {name[:64]} is not matched." for name in passed_over), offset)
 
 
+OFFSETS = ("TimezoneOffsetFromUTC", "00080201")
 FLAGS = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching")
-CONTROL = (*FLAGS, "accept", "charset", "limit", "offset", "TimezoneOffsetFromUTC", "00080201")
+CONTROL = (*FLAGS, PARAMETER, "accept", "charset", "limit", "offset", *OFFSETS)
 MOST_PARAMETERS = 200
 EMPTY = '""'  # what has no value (PS3.4 C.2.2.2.7)
 SEVERAL = frozenset({Matching.TEXT, Matching.FOLDED, Matching.PERSON_NAME, Matching.INDEXED, Matching.NUMBER})
@@ -181,8 +219,8 @@ def _combined(matches: list[Match]) -> list[Match]:
     days = parse_date_range("StudyDate", dates.values[0])
     first_text, _, last_text = times.values[0].partition("-")
     parse_time_range("StudyTime", times.values[0])
-    first = f"{days.first:%Y%m%d}{normal_time(first_text or '00')}" if days.first else ""
-    last = f"{days.last:%Y%m%d}{normal_time(last_text or '235959.999999', end=True)}" if days.last else ""
+    first = f"{date_text(days.first)}{normal_time(first_text or '00')}" if days.first else ""
+    last = f"{date_text(days.last)}{normal_time(last_text or '235959.999999', end=True)}" if days.last else ""
     rest = [match for match in matches if match not in (dates, times)]
     return [*rest, Match(STUDY_MOMENT, (f"{first}-{last}",))]
 
@@ -204,8 +242,8 @@ def _one_tag(part: str, name: str) -> str:
     return f"{tag:08X}"
 
 
-def _key(name: str, level: Level) -> SearchKey:
-    key = KEY_BY_TAG.get(tag_of(name))
+def _key(name: str, level: Level, keys: Mapping[str, SearchKey]) -> SearchKey:
+    key = keys.get(tag_of(name))
     if key is None or key.matching is Matching.NONE or key.level > level:
         raise UnknownAttribute(name)
     return key
@@ -215,6 +253,14 @@ def _flag(name: str, value: str) -> bool:
     if value.lower() not in ("true", "false"):
         raise InvalidMatch(name, "write true or false")
     return value.lower() == "true"
+
+
+def _offset(text: str) -> str:
+    """An offset from UTC as `+0800`; a plus that was not percent-encoded has become a space."""
+    written = "+" + text.strip() if text.startswith(" ") else text.strip()
+    if offset_minutes(written) is None:
+        raise InvalidMatch("TimezoneOffsetFromUTC", "write an offset as +0800, with the plus as %2B")
+    return written.replace(":", "")
 
 
 def _count(name: str, value: str) -> int:

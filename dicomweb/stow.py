@@ -16,7 +16,8 @@ from flask import Blueprint, Response, request
 
 from access.bearer import current_caller
 from access.caller import STORE_IMAGES, Door
-from archive.ingest import Ingested, Outcome, Refused, ingest_all
+from archive.ingest import Ingested, Outcome, Place, Refused, ingest_all
+from archive.non_patient_keys import CATEGORY_OF_CLASS
 from archive.room import Archive
 from dicomweb.media_types import (
     DICOM,
@@ -73,11 +74,16 @@ class _Answer:
 @blp.post("/studies/<study>")
 def store(study: str = "") -> Response:
     """Store instances, of any study or of the one in the path (PS3.18 10.5.1)."""
+    return store_at(Place(study))
+
+
+def store_at(place: Place) -> Response:
+    """Store what the body holds, and tell of each; what belongs elsewhere is refused."""
     archive, caller = room(Archive), current_caller(Door.DICOMWEB)
     caller.require(STORE_IMAGES)
     media_type = answer_type()
     answer = _Answer()
-    for outcome in ingest_all(archive, caller, _objects(), study):
+    for outcome in ingest_all(archive, caller, _objects(), place):
         if isinstance(outcome, Ingested):
             answer.stored.append(outcome)
         else:
@@ -117,7 +123,7 @@ def _respond(answer: _Answer, media_type: str) -> Response:
     base = service_base()
     body: dict[str, Any] = {}
     studies = {receipt.study_instance_uid for receipt in answer.stored}
-    if len(studies) == 1:
+    if len(studies) == 1 and "" not in studies:
         body["00081190"] = {"vr": "UR", "Value": [f"{base}/studies/{studies.pop()}"]}
     if answer.failed:
         body["00081198"] = {
@@ -148,10 +154,13 @@ def _failed(refused: Refused) -> dict[str, Any]:
 
 
 def _stored(base: str, receipt: Ingested) -> dict[str, Any]:
-    url = (
-        f"{base}/studies/{receipt.study_instance_uid}/series/{receipt.series_instance_uid}"
-        f"/instances/{receipt.sop_instance_uid}"
-    )
+    if receipt.study_instance_uid:
+        url = (
+            f"{base}/studies/{receipt.study_instance_uid}/series/{receipt.series_instance_uid}"
+            f"/instances/{receipt.sop_instance_uid}"
+        )
+    else:
+        url = f"{base}/{CATEGORY_OF_CLASS[receipt.sop_class_uid].name}/{receipt.sop_instance_uid}"
     item = {
         **_reference(receipt.sop_class_uid, receipt.sop_instance_uid),
         "00081190": {"vr": "UR", "Value": [url]},

@@ -22,6 +22,7 @@ from archive.documents import parse_marked
 from archive.keys import KEY_BY_TAG, RETRIEVE_URL, Level, Matching
 from archive.query import Match, Query
 from archive.search import search
+from archive.zones import combined_moments, shifted
 from dimse.association import Association, Message
 from dimse.command import Operation
 from dimse.identifier import (
@@ -31,7 +32,7 @@ from dimse.identifier import (
     encode_identifier,
     read_identifier,
 )
-from dimse.matching import Agreement, combined_moments, in_zone_of, item_matches, shifted
+from dimse.matching import Agreement, in_zone_of, item_matches
 from dimse.service import Dimse, Service
 from dimse.statuses import CANCELLED, PENDING, PENDING_WITHOUT_OPTIONAL_KEYS, SUCCESS
 

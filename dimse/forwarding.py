@@ -25,7 +25,7 @@ from access.document_kind import DocumentKind, current_document
 from access.nodes import NodePeer
 from archive.model import Instance, Series, Study
 from archive.retrieve import Selection, find_selected, survey
-from dimse.matching import offset_minutes
+from archive.zones import offset_minutes
 from dimse.model import Forwarding
 from dimse.peers import Sender, UnknownPeer, known_peer, note_sent
 from dimse.schedule import Window, parse_window

@@ -7,7 +7,6 @@ negotiation of queries).
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from fnmatch import translate
 from typing import Any
 
@@ -15,14 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from archive.folding import fold
-from archive.keys import STUDY_MOMENT
-from archive.query import Match, parse_date_range, parse_time_range
-
-OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
-PAIRS = (  # dates and the times that go with them, which a shift of the time zone moves together
-    ("00080020", "00080030"), ("00080021", "00080031"), ("00080023", "00080033"), ("00400244", "00400245"),
-)  # fmt: skip
-TIMEZONE = "00080201"
+from archive.zones import offset_minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,68 +32,11 @@ class Agreement:
         return cls(bits[1] == 1, bits[2] == 1, bits[3] == 1)
 
 
-def offset_minutes(text: str) -> int | None:
-    """`+0800` or `+08:00` in minutes; None for anything else (PS3.3 C.12.1.1.8)."""
-    match = OFFSET.fullmatch(text.strip())
-    if match is None:
-        return None
-    minutes = int(match[2]) * 60 + int(match[3])
-    return minutes if match[1] == "+" else -minutes
-
-
 def in_zone_of(identifier: Dataset, agreed: Agreement, own: str) -> int:
     """Minutes to add to the asker's moments to have those of the archive; 0 where nothing is adjusted."""
     asked = offset_minutes(str(identifier.get("TimezoneOffsetFromUTC", "")))
     ours = offset_minutes(own)
     return ours - asked if agreed.timezone and asked is not None and ours is not None else 0
-
-
-def combined_moments(matches: list[Match], zone: int) -> list[Match]:
-    """Matches in which Study Date and Study Time are one range of moments, moved by a zone.
-
-    A time without a date stays a time of each day. Raises InvalidMatch.
-    """
-    dates = next((match for match in matches if match.key.keyword == "StudyDate"), None)
-    times = next((match for match in matches if match.key.keyword == "StudyTime"), None)
-    if dates is None or dates.is_empty or len(dates.values) != 1 or (times is not None and times.is_empty):
-        return matches
-    days = parse_date_range("StudyDate", dates.values[0])
-    first, last = parse_time_range("StudyTime", times.values[0]) if times else ("000000", "235959.999999")
-    begin = f"{days.first:%Y%m%d}{first}" if days.first else ""
-    end = f"{days.last:%Y%m%d}{last}" if days.last else ""
-    moved = "-".join(_moved(moment, zone) if moment else "" for moment in (begin, end))
-    rest = [match for match in matches if match is not dates and match is not times]
-    return [*rest, Match(STUDY_MOMENT, (moved,))]
-
-
-FORM = "%Y%m%d%H%M%S.%f"
-
-
-def _moved(moment: str, minutes: int) -> str:
-    at = datetime.strptime(moment if "." in moment else f"{moment}.0", FORM)  # noqa: DTZ007 - of either zone
-    return (at + timedelta(minutes=minutes)).strftime(FORM)
-
-
-def shifted(row: Mapping[str, Any], zone: int) -> dict[str, Any]:
-    """An answer with its dates and times on the asker's clock."""
-    answer = dict(row)
-    for date_tag, time_tag in PAIRS:
-        day, time = _first(row, date_tag), _first(row, time_tag)
-        if not day or len(time) < 4:
-            continue  # a date alone says nothing of the hour
-        digits = time.split(".")[0].ljust(6, "0")
-        try:
-            moved = _moved(f"{day}{digits}.{time.partition('.')[2] or '0'}", -zone)
-        except ValueError:
-            continue
-        answer[date_tag] = {"vr": "DA", "Value": [moved[:8]]}
-        answer[time_tag] = {"vr": "TM", "Value": [moved[8 : 8 + len(time)]]}
-    return answer
-
-
-def _first(row: Mapping[str, Any], tag: str) -> str:
-    values = row.get(tag, {}).get("Value") or [""]
-    return str(values[0] or "")
 
 
 def item_matches(attribute: Mapping[str, Any] | None, asked: Dataset) -> bool:

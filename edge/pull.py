@@ -22,9 +22,9 @@ from access.audit import note
 from access.caller import STORE_IMAGES, Caller
 from access.nodes import NodePeer
 from archive.model import Hold, Series, Study
+from archive.zones import offset_minutes
 from dimse.association import Association
 from dimse.conversion import PLAIN
-from dimse.matching import offset_minutes
 from dimse.peers import (
     COMMON_SOP_CLASSES,
     FIND,

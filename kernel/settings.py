@@ -138,6 +138,7 @@ class AccessSettings:
     administrators: str = "one"  # one may do everything; three: system, security and audit apart (MLPS 3)
     second_factor_roles: tuple[str, ...] = ()  # roles that may do nothing until they have a second factor
     token_s: int = 3600  # life of an access token unless it is asked for shorter
+    signed_url_s: int = 300  # the longest life of a URL that is signed for a browser's img, object or video
     institution: str = "MAIN"  # code of the institution that owns what arrives without one
     trusted_key_hosts: tuple[str, ...] = ()  # host:port of own servers that clients' key sets may be on
     federation_secrets: tuple[str, ...] = ()  # our secrets at hospitals' OpenID providers, as id:secret

@@ -1,4 +1,4 @@
-"""`cloudfilm study`: list, show and check studies from the shell."""
+"""`cloudfilm study`: list, show, check and remove studies from the shell, and bring them back."""
 
 import sys
 from typing import Any
@@ -10,12 +10,13 @@ from archive.completeness import check_completeness
 from archive.documents import parse_marked
 from archive.keys import KEY_BY_TAG, TAG_BY_KEYWORD, Level
 from archive.query import Match, Query
+from archive.removal import REASONS, Removed, removals, remove, restore
 from archive.search import search
 
 
 @click.group()
 def study() -> None:
-    """Look at the studies in the archive."""
+    """Look at the studies in the archive, and take out what has to go."""
 
 
 @study.command("list")
@@ -82,3 +83,44 @@ def check(context: Any, study_instance_uid: str) -> None:
     report = check_completeness(context.rooms.archive, operator(), study_instance_uid)
     click.echo(report.as_text())
     sys.exit(0 if report.is_complete else 1)
+
+
+@study.command()
+@click.argument("study_instance_uid")
+@click.option("--series", default="", help="Only this series: its Series Instance UID.")
+@click.option("--instance", default="", help="Only this instance: its SOP Instance UID.")
+@click.option("--reason", type=click.Choice(sorted(REASONS)), required=True, help="Code of CID 7011: why.")
+@click.option("--comment", default="", help="What else there is to say, for those who look at it later.")
+@click.pass_obj
+def delete(
+    context: Any, study_instance_uid: str, series: str, instance: str, reason: str, comment: str
+) -> None:
+    """Take a study, a series or an instance out of every view, until it is restored or purged."""
+    done = remove(context.rooms.archive, operator(), reason, study_instance_uid, series, instance, comment)
+    click.echo(_removal_line(done))
+
+
+@study.command("removals")
+@click.option("--limit", default=50, show_default=True, help="The most rows.")
+@click.pass_obj
+def list_removals(context: Any, limit: int) -> None:
+    """List what was removed, the newest first."""
+    for each in removals(context.rooms.archive, operator(), limit):
+        click.echo(_removal_line(each))
+
+
+@study.command("restore")
+@click.argument("removal_id")
+@click.pass_obj
+def restore_(context: Any, removal_id: str) -> None:
+    """Bring back what a removal took out, as `removals` names it."""
+    click.echo(_removal_line(restore(context.rooms.archive, operator(), removal_id)))
+
+
+def _removal_line(removal: Removed) -> str:
+    what = removal.sop_instance_uid or removal.series_instance_uid or removal.study_instance_uid
+    end = removal.end or f"purged after {removal.purge_at:%Y-%m-%d}"
+    return "  ".join(
+        (removal.id, f"{removal.removed_at:%Y-%m-%d %H:%M}", what, f"{removal.instances} instances",
+         f"{removal.reason} {REASONS[removal.reason]}", end)
+    )  # fmt: skip

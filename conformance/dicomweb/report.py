@@ -2,6 +2,7 @@
 
 import requests
 
+import conformance.dicomweb.other_services  # noqa: F401 - declares its rows
 from conformance.dicomweb.rows import ROWS, Row
 from conformance.dicomweb.target import Target, Unmet
 from conformance.report import Report, Result

@@ -1,4 +1,5 @@
-"""The rows: one requirement of PS3.18 each, with its section, in the order of the standard's transactions."""
+"""The rows of the Studies service (PS3.18 10) and of what all services share (8): one requirement each, with
+its section, in the order of the standard's transactions."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +38,8 @@ def row(section: str, title: str) -> Callable[[Check], Check]:
     return declare
 
 
-def _status(answer: object, *wanted: int) -> None:
+def status_is(answer: object, *wanted: int) -> None:
+    """Raise Unmet unless the answer has one of these status codes."""
     code = answer.status_code  # type: ignore[attr-defined]
     expect(code in wanted, f"status {code} where {' or '.join(map(str, wanted))} is due")
 
@@ -49,7 +51,7 @@ def _status(answer: object, *wanted: int) -> None:
 def store(target: Target) -> None:
     body, content_type = body_of(objects(target))
     answer = target.ask("POST", "/studies", JSON, data=body, headers={"Content-Type": content_type})
-    _status(answer, 200)
+    status_is(answer, 200)
     told = answer.json()
     expect(len(told.get("00081199", {}).get("Value", [])) == 4, told)
 
@@ -61,7 +63,7 @@ def store_chunked(target: Target) -> None:
     answer = target.ask(
         "POST", f"/studies/{target.study}", JSON, data=pieces, headers={"Content-Type": DICOM}
     )
-    _status(answer, 200)
+    status_is(answer, 200)
 
 
 @row("10.5.1.1", "Store: an instance of another study is refused with a failure reason")
@@ -70,7 +72,7 @@ def store_elsewhere(target: Target) -> None:
     answer = target.ask(
         "POST", f"/studies/{new_uid()}", JSON, data=body, headers={"Content-Type": content_type}
     )
-    _status(answer, 202, 409)
+    status_is(answer, 202, 409)
     expect("00081197" in json.dumps(answer.json()), answer.text)
 
 
@@ -116,7 +118,7 @@ def _store_metadata(target: Target, media_type: str) -> None:
     part = f"--{boundary}\r\nContent-Type: {OCTETS}\r\nContent-Location: pixels\r\n\r\n".encode()
     body = body.removesuffix(end) + part + PIXELS + b"\r\n" + end
     answer = target.ask("POST", "/studies", JSON, data=body, headers={"Content-Type": content_type})
-    _status(answer, 200)
+    status_is(answer, 200)
     path = f"/studies/{target.study}/series/{series}/instances/{uid}"
     expect(target.get(f"{path}/frames/1", OCTETS).content == PIXELS, "other pixels than were sent")
 
@@ -124,23 +126,26 @@ def _store_metadata(target: Target, media_type: str) -> None:
 @row("10.5.3", "Store: a body that is no DICOM is 409 or 400, of another media type 415")
 def store_nonsense(target: Target) -> None:
     body, content_type = body_of([b"nonsense"])
-    _status(target.ask("POST", "/studies", JSON, data=body, headers={"Content-Type": content_type}), 400, 409)
+    status_is(
+        target.ask("POST", "/studies", JSON, data=body, headers={"Content-Type": content_type}), 400, 409
+    )
     plain = target.ask("POST", "/studies", JSON, data=b"x", headers={"Content-Type": "text/plain"})
-    _status(plain, 415)
+    status_is(plain, 415)
 
 
 # -- search (10.6) ------------------------------------------------------------------------------------------
 
 
-def _rows(target: Target, path: str, **headers: str) -> list[dict[str, dict[str, object]]]:
+def rows_of(target: Target, path: str, **headers: str) -> list[dict[str, dict[str, object]]]:
+    """What a search finds. Raises Unmet."""
     answer = target.get(path, JSON, **headers)
-    _status(answer, 200, 204)
+    status_is(answer, 200, 204)
     found: list[dict[str, dict[str, object]]] = answer.json() if answer.content else []
     return found
 
 
 def _finds(target: Target, query: str, count: int = 1) -> None:
-    found = _rows(target, f"/studies?StudyInstanceUID={target.study}&{query}")
+    found = rows_of(target, f"/studies?StudyInstanceUID={target.study}&{query}")
     expect(len(found) == count, f"{len(found)} studies where {count} is due")
 
 
@@ -152,7 +157,7 @@ for _path, _count in (
 
     def _check_path(target: Target, path: str = _path, count: int = _count) -> None:
         filled = path.format(p=target.patient_id, s=target.study, e=target.series)
-        found = _rows(target, filled)
+        found = rows_of(target, filled)
         expect(len(found) >= count, f"{len(found)} results where {count} are due")
 
     row("10.6.1", f"Search: {_path.partition('?')[0].format(s='{study}', e='{series}')}")(_check_path)
@@ -184,33 +189,33 @@ def search_empty(target: Target) -> None:
 
 @row("8.3.4.1", "Search: a list of UIDs")
 def search_uid_list(target: Target) -> None:
-    found = _rows(target, f"/instances?SOPInstanceUID={','.join(target.instances)}")
+    found = rows_of(target, f"/instances?SOPInstanceUID={','.join(target.instances)}")
     expect(len(found) == 2, f"{len(found)} instances where 2 are due")
 
 
 @row("8.3.4.1", "Search: within a sequence")
 def search_sequence(target: Target) -> None:
     query = "RequestAttributesSequence.ScheduledProcedureStepID=NONE"
-    expect(_rows(target, f"/studies/{target.study}/series?{query}") == [], "what does not match was found")
+    expect(rows_of(target, f"/studies/{target.study}/series?{query}") == [], "what does not match was found")
 
 
 @row("8.3.4.3", "Search: includefield by keyword, tag, list, repeated and percent-encoded comma")
 def search_include(target: Target) -> None:
     for fields in ("includefield=BitsStored&includefield=HighBit", "includefield=BitsStored,HighBit",
                    "includefield=BitsStored%2CHighBit", "includefield=00280101%2C00280102"):  # fmt: skip
-        found = _rows(target, f"/studies/{target.study}/series/{target.series}/instances?{fields}")
+        found = rows_of(target, f"/studies/{target.study}/series/{target.series}/instances?{fields}")
         expect(all("00280101" in each and "00280102" in each for each in found), fields)
 
 
 @row("8.3.4.3", "Search: includefield=all")
 def search_include_all(target: Target) -> None:
-    found = _rows(target, f"/studies/{target.study}/series/{target.series}/instances?includefield=all")
+    found = rows_of(target, f"/studies/{target.study}/series/{target.series}/instances?includefield=all")
     expect(all("00281050" in each for each in found), "a stored attribute is missing")
 
 
 @row("8.3.4.4", "Search: limit and offset page through all, each once")
 def search_paging(target: Target) -> None:
-    pages = [_rows(target, f"/studies/{target.study}/instances?limit=1&offset={at}") for at in range(3)]
+    pages = [rows_of(target, f"/studies/{target.study}/instances?limit=1&offset={at}") for at in range(3)]
     uids = [str(page[0]["00080018"]["Value"]) for page in pages if len(page) == 1]
     expect(len(set(uids)) == 3, uids)
 
@@ -223,12 +228,12 @@ def search_warning(target: Target) -> None:
 
 @row("8.3.4", "Search: an attribute that there is none of is 400")
 def search_unknown(target: Target) -> None:
-    _status(target.get("/studies?FooBar=1", JSON), 400)
+    status_is(target.get("/studies?FooBar=1", JSON), 400)
 
 
 @row("8.3.4", "Search: a date that is none is 400")
 def search_bad_value(target: Target) -> None:
-    _status(target.get("/studies?StudyDate=yesterday", JSON), 400)
+    status_is(target.get("/studies?StudyDate=yesterday", JSON), 400)
 
 
 @row("10.6.3", "Search: nothing found is 204, or an empty array")
@@ -251,7 +256,7 @@ for _section, _level, _path, _tags in REQUIRED:
 
     def _check_required(target: Target, path: str = _path, tags: tuple[str, ...] = _tags) -> None:
         filled = path.format(p=target.patient_id, s=target.study, e=target.series)
-        (first, *_) = _rows(target, filled)
+        (first, *_) = rows_of(target, filled)
         missing = [tag for tag in tags if tag not in first]
         expect(not missing, f"missing: {', '.join(missing)}")
 
@@ -263,7 +268,7 @@ def search_accept_parameter(target: Target) -> None:
     answer = target.get(
         f"/studies?PatientID={target.patient_id}&accept=application/dicom%2Bjson", "text/html"
     )
-    _status(answer, 200)
+    status_is(answer, 200)
     expect("json" in answer.headers.get("Content-Type", ""), answer.headers.get("Content-Type"))
 
 
@@ -294,7 +299,7 @@ def retrieve_instance(target: Target) -> None:
 @row("8.7.3.3", "Retrieve: instance alone as application/dicom")
 def retrieve_single(target: Target) -> None:
     answer = target.get(target.slice_path, DICOM)
-    _status(answer, 200)
+    status_is(answer, 200)
     expect(answer.content[128:132] == b"DICM", "no Part 10 object")
 
 
@@ -312,7 +317,7 @@ for _name, _syntax in (
 
     def _check_syntax(target: Target, syntax: str = _syntax) -> None:
         answer = target.get(target.slice_path, f'{MULTIPART.format(DICOM)}; transfer-syntax="{syntax}"')
-        _status(answer, 200)
+        status_is(answer, 200)
         (_, content), *_ = parts_of(answer)
         expect(syntax.encode() in content[:1024], "the file meta information names another transfer syntax")
 
@@ -322,14 +327,14 @@ for _name, _syntax in (
 @row("10.4.1.1.1", "Retrieve: study as application/zip")
 def retrieve_zip(target: Target) -> None:
     answer = target.get(f"/studies/{target.study}", "application/zip")
-    _status(answer, 200)
+    status_is(answer, 200)
     expect(answer.content[:2] == b"PK", "no ZIP file")
 
 
 @row("8.7.4", "Retrieve: a media type that cannot be had is 406")
 def retrieve_unacceptable(target: Target) -> None:
     for path in (target.slice_path, f"{target.slice_path}/metadata", f"{target.slice_path}/frames/1"):
-        _status(target.get(path, "text/x-nothing"), 406)
+        status_is(target.get(path, "text/x-nothing"), 406)
 
 
 @row("8.5", "Retrieve: what is not there is 404")
@@ -339,7 +344,7 @@ def retrieve_missing(target: Target) -> None:
         f"/studies/{target.study}/series/{new_uid()}",
         target.of(new_uid()),
     ):
-        _status(target.get(path), 404)
+        status_is(target.get(path), 404)
 
 
 for _level, _path in (
@@ -350,7 +355,7 @@ for _level, _path in (
     def _check_json(target: Target, path: str = _path) -> None:
         filled = path.format(s=target.study, e=target.series, i=target.instances[0])
         answer = target.get(f"{filled}/metadata", JSON)
-        _status(answer, 200)
+        status_is(answer, 200)
         found = answer.json()
         expect(found and "00020010" not in found[0] and "00280010" in str(found), "not the metadata")
         expect(any("Ideographic" in str(each.get("00100010")) for each in found), "no ideographic name")
@@ -369,7 +374,7 @@ def metadata_conditional(target: Target) -> None:
     path = f"{target.slice_path}/metadata"
     tag = target.get(path, JSON).headers.get("ETag", "")
     expect(bool(tag), "no ETag")
-    _status(target.get(path, JSON, If_None_Match=tag), 304)
+    status_is(target.get(path, JSON, If_None_Match=tag), 304)
 
 
 @row("8.6", "Metadata: compressed for who takes it")
@@ -417,7 +422,7 @@ for _media_type in ("image/jpeg", "image/jls", "image/jp2", "image/jphc", "image
 @row("10.4.1.1.6", "Frames: a frame that there is not is 404")
 def frame_missing(target: Target) -> None:
     for number in ("0", "4"):
-        _status(target.get(f"{target.frames_path}/frames/{number}", OCTETS), 404)
+        status_is(target.get(f"{target.frames_path}/frames/{number}", OCTETS), 404)
 
 
 @row("10.4.1.1.5", "Bulk data: by the BulkDataURI of the metadata")
@@ -442,14 +447,14 @@ for _level, _path in (("study", "/studies/{s}"), ("series", "/studies/{s}/series
         answer = target.get(
             path.format(s=target.study, e=target.series) + "/bulkdata", MULTIPART.format(OCTETS)
         )
-        _status(answer, 200)
+        status_is(answer, 200)
         expect(len(parts_of(answer)) >= 2, "too few parts")
 
     def _check_pixels(target: Target, path: str = _path) -> None:
         answer = target.get(
             path.format(s=target.study, e=target.series) + "/pixeldata", MULTIPART.format(OCTETS)
         )
-        _status(answer, 200)
+        status_is(answer, 200)
         expect(len(parts_of(answer)) >= 2, "too few parts")
 
     row("10.4.1.1.5", f"Bulk data: of a {_level}")(_check_bulk)
@@ -462,7 +467,7 @@ for _media_type, _begin in (("image/jpeg", b"\xff\xd8"), ("image/png", b"\x89PNG
 
     def _check_rendered(target: Target, media_type: str = _media_type, begin: bytes = _begin) -> None:
         answer = target.get(f"{target.slice_path}/rendered", media_type)
-        _status(answer, 200)
+        status_is(answer, 200)
         expect(answer.content.startswith(begin), answer.headers.get("Content-Type"))
 
     row("10.4.1.1.3", f"Rendered: instance as {_media_type}")(_check_rendered)
@@ -470,14 +475,14 @@ for _media_type, _begin in (("image/jpeg", b"\xff\xd8"), ("image/png", b"\x89PNG
 
 @row("10.4.1.1.3", "Rendered: one frame")
 def rendered_frame(target: Target) -> None:
-    _status(target.get(f"{target.frames_path}/frames/2/rendered", "image/jpeg"), 200)
+    status_is(target.get(f"{target.frames_path}/frames/2/rendered", "image/jpeg"), 200)
 
 
 @row("10.4.1.1.3", "Rendered: study and series as parts")
 def rendered_many(target: Target) -> None:
     for path in (f"/studies/{target.study}", f"/studies/{target.study}/series/{target.series}"):
         answer = target.get(f"{path}/rendered", MULTIPART.format("image/jpeg"))
-        _status(answer, 200)
+        status_is(answer, 200)
         expect(len(parts_of(answer)) >= 2, "too few parts")
 
 
@@ -486,7 +491,7 @@ for _query in ("window=2000,100,linear", "window=2000%2C100%2Csigmoid", "window=
                "iccprofile=srgb"):  # fmt: skip
 
     def _check_parameter(target: Target, query: str = _query) -> None:
-        _status(target.get(f"{target.slice_path}/rendered?{query}", "image/jpeg"), 200)
+        status_is(target.get(f"{target.slice_path}/rendered?{query}", "image/jpeg"), 200)
 
     row("8.3.5.1", f"Rendered: {_query}")(_check_parameter)
 
@@ -494,7 +499,7 @@ for _query in ("window=2000,100,linear", "window=2000%2C100%2Csigmoid", "window=
 @row("8.3.5.1", "Rendered: a parameter that makes no sense is 400")
 def rendered_bad(target: Target) -> None:
     for query in ("window=a,b", "viewport=0,0", "quality=0"):
-        _status(target.get(f"{target.slice_path}/rendered?{query}", "image/jpeg"), 400)
+        status_is(target.get(f"{target.slice_path}/rendered?{query}", "image/jpeg"), 400)
 
 
 @row("8.7.4", "Rendered: an encapsulated PDF as application/pdf, for a browser's Accept too")
@@ -502,7 +507,7 @@ def rendered_pdf(target: Target) -> None:
     path = f"{target.of(target.document_instance)}/rendered"
     for accept in ("application/pdf", "text/html,application/xhtml+xml,*/*;q=0.8"):
         answer = target.get(path, accept)
-        _status(answer, 200)
+        status_is(answer, 200)
         expect(answer.content.startswith(b"%PDF"), answer.headers.get("Content-Type"))
 
 
@@ -515,7 +520,7 @@ for _level, _path in (
     def _check_thumbnail(target: Target, path: str = _path) -> None:
         filled = path.format(s=target.study, e=target.series, i=target.instances[0])
         answer = target.get(f"{filled}/thumbnail", "image/jpeg")
-        _status(answer, 200)
+        status_is(answer, 200)
         expect(answer.content.startswith(b"\xff\xd8"), answer.headers.get("Content-Type"))
 
     row("10.4.1.1.4", f"Thumbnail: {_level}")(_check_thumbnail)
@@ -528,7 +533,7 @@ for _level, _path in (
 def capabilities(target: Target) -> None:
     for accept in ("application/vnd.sun.wadl+xml", "application/json"):
         answer = target.ask("OPTIONS", "/", accept)
-        _status(answer, 200)
+        status_is(answer, 200)
         expect("studies" in answer.text, "no resources described")
 
 
@@ -540,5 +545,5 @@ def cors(target: Target) -> None:
         f"{target.url}/studies", timeout=60,
         headers={"Origin": "https://viewer.example", "Access-Control-Request-Method": "GET"},
     )  # fmt: skip
-    _status(answer, 200, 204)
+    status_is(answer, 200, 204)
     expect("Access-Control-Allow-Methods" in answer.headers, "no Access-Control-Allow-Methods")

@@ -40,11 +40,18 @@ class Target:
     frames_instance: str = field(default_factory=new_uid)
     document_series: str = field(default_factory=new_uid)
     document_instance: str = field(default_factory=new_uid)
+    presentation_series: str = field(default_factory=new_uid)
+    presentation_instance: str = field(default_factory=new_uid)
+    protocol_instance: str = field(default_factory=new_uid)
+    palette_instance: str = field(default_factory=new_uid)
+    workitem: str = field(default_factory=new_uid)
+    transaction: str = field(default_factory=new_uid)
 
     def __post_init__(self) -> None:
         self.url = self.url.rstrip("/")
         self.patient_id = f"CHECK-{self.study[-8:]}"
         self.accession_number = self.study[-12:]
+        self.protocol_name = f"CHECK{self.study[-10:]}"
         self.session = requests.Session()
         self.session.trust_env = False
         if self.token:
@@ -134,6 +141,44 @@ def objects(target: Target) -> list[bytes]:
     ds.EncapsulatedDocument = b"%PDF-1.4\n%%EOF\n" * 100
     made.append(ds)
     return [_file(each) for each in made]
+
+
+def presentation_state(target: Target) -> bytes:
+    """A Grayscale Softcopy Presentation State of the first slice, with a window of its own."""
+    state = "1.2.840.10008.5.1.4.1.1.11.1"
+    ds = _common(target, target.presentation_series, target.presentation_instance, state, "PR")
+    image, series, window, area = Dataset(), Dataset(), Dataset(), Dataset()
+    image.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    image.ReferencedSOPInstanceUID = target.instances[0]
+    series.SeriesInstanceUID, series.ReferencedImageSequence = target.series, [image]
+    window.WindowCenter, window.WindowWidth = 300, 10
+    area.DisplayedAreaTopLeftHandCorner, area.DisplayedAreaBottomRightHandCorner = [1, 1], [16, 16]
+    area.PresentationSizeMode, area.PresentationPixelAspectRatio = "SCALE TO FIT", [1, 1]
+    ds.SeriesNumber, ds.InstanceNumber = 4, 1
+    ds.ContentLabel, ds.ContentDescription, ds.ContentCreatorName = "CHECK", "", "Check"
+    ds.PresentationCreationDate, ds.PresentationCreationTime = "20240229", "101112"
+    ds.ReferencedSeriesSequence, ds.SoftcopyVOILUTSequence = [series], [window]
+    ds.DisplayedAreaSelectionSequence, ds.PresentationLUTShape = [area], "IDENTITY"
+    return _file(ds)
+
+
+def non_patient_objects(target: Target) -> dict[str, bytes]:
+    """By category: objects of this run that no patient has."""
+    protocol, definition, palette = Dataset(), Dataset(), Dataset()
+    definition.Modality = "CT"
+    protocol.SOPClassUID = "1.2.840.10008.5.1.4.38.1"
+    protocol.SOPInstanceUID = target.protocol_instance
+    protocol.HangingProtocolName, protocol.HangingProtocolDescription = target.protocol_name, "check"
+    protocol.HangingProtocolLevel, protocol.HangingProtocolCreator = "SITE", "check"
+    protocol.HangingProtocolCreationDateTime = "20240229101112"
+    protocol.HangingProtocolDefinitionSequence = [definition]
+    protocol.NumberOfPriorsReferenced, protocol.NumberOfScreens = 0, 1
+    palette.SOPClassUID, palette.SOPInstanceUID = "1.2.840.10008.5.1.4.39.1", target.palette_instance
+    palette.ContentLabel, palette.ContentDescription, palette.ContentCreatorName = "CHECK", "", "Check"
+    for color in ("Red", "Green", "Blue"):
+        setattr(palette, f"{color}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(palette, f"{color}PaletteColorLookupTableData", bytes(512))
+    return {"hanging-protocols": _file(protocol), "color-palettes": _file(palette)}
 
 
 def _file(ds: Dataset) -> bytes:

@@ -68,6 +68,32 @@ def test_studies_are_listed_shown_and_checked(run, tmp_path: Path) -> None:  # t
     assert "missing numbers: 3" in check.output
 
 
+def test_what_is_deleted_is_gone_until_it_is_restored(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "1.dcm").write_bytes(ct_slice())
+    run("import", str(tmp_path / "1.dcm"))
+
+    removed = run("study", "delete", f"{ROOT}.1", "--reason", "113001", "--comment", "motion")
+    assert (removed.exit_code, "113001 Rejected for Quality Reasons" in removed.output) == (0, True)
+    assert run("study", "list").output == ""
+    removal = run("study", "removals").output.split()[0]
+    assert run("study", "restore", removal).exit_code == 0
+    assert f"{ROOT}.1" in run("study", "list").output
+    assert "restored" in run("study", "removals").output
+
+    one = run("study", "delete", f"{ROOT}.1", "--series", f"{ROOT}.1.1", "--instance", f"{ROOT}.1.1.1",
+              "--reason", "113038")  # fmt: skip
+    assert "1 instances" in one.output
+    for arguments in (
+        ("study", "delete", f"{ROOT}.9", "--reason", "113001"),
+        ("study", "delete", f"{ROOT}.1", "--reason", "1"),
+        ("study", "restore", removal),
+        ("study", "restore", "nothing"),
+    ):
+        refused = run(*arguments)
+        assert refused.exit_code != 0
+        assert "Traceback" not in refused.output
+
+
 def test_a_damaged_object_is_found(run, rooms: Rooms, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "1.dcm").write_bytes(ct_slice())
     run("import", str(tmp_path / "1.dcm"))

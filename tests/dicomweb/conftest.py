@@ -18,7 +18,7 @@ from archive.ingest import Ingested, ingest
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.web import create_app
 from kernel.clock import FixedClock
-from kernel.settings import BlobsSettings, DatabaseSettings, Settings
+from kernel.settings import BlobsSettings, DatabaseSettings, Settings, WebSettings
 
 
 class Service:
@@ -37,8 +37,15 @@ class Service:
                     disabled=False, created_at=self.rooms.clock.now(),
                 )
             )  # fmt: skip
-            session.flush()
-            return issue(self.rooms.access, session, ACCESS, life_s=3600, account_id="tester", scope=scope)
+        return self.another_token(scope)
+
+    def another_token(self, scope: str, context: dict[str, str] | None = None) -> str:
+        """A token of the same account with other scopes."""
+        with self.rooms.database.transaction() as session:
+            return issue(
+                self.rooms.access, session, ACCESS, life_s=3600, account_id="tester", scope=scope,
+                context=context,
+            )  # fmt: skip
 
     def store(self, data: bytes) -> Ingested:
         """Put an object into the archive."""
@@ -91,6 +98,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> 
             data_dir=folder,
             database=DatabaseSettings(url=f"sqlite:///{folder}/cloudfilm.db"),
             blobs=BlobsSettings(url=f"file://{folder}/blobs", durable=False),
+            web=WebSettings(cors_origins=("https://viewer.example",)),
         ),
         FixedClock(datetime(2026, 3, 1, 8, 30, tzinfo=UTC)),
     )

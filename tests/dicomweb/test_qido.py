@@ -49,6 +49,41 @@ def stored(service: Service) -> None:
         service.store(part10(ds))
 
 
+@pytest.mark.parametrize(
+    ("query", "studies"),
+    [
+        ("StudyDate=20260110&TimezoneOffsetFromUTC=%2B0800", ["31"]),
+        ("StudyDate=20260110&TimezoneOffsetFromUTC=+0800", ["31"]),  # as a browser sends it
+        (
+            "StudyDate=20260110&TimezoneOffsetFromUTC=%2B0000",
+            ["31", "32"],
+        ),  # 03:00 in China is the day before
+        ("StudyDate=20260111&TimezoneOffsetFromUTC=%2B00:00", ["33"]),
+        ("StudyDate=20260110&StudyTime=1400&00080201=%2B0000", ["31"]),
+        ("StudyDate=20260110-20260111&StudyTime=1800-0500&00080201=%2B0000", ["32", "33"]),
+        ("StudyDate=20260111&StudyTime=&TimezoneOffsetFromUTC=-0500", []),
+        ("StudyDate=00010101-&TimezoneOffsetFromUTC=%2B1400", ["31", "32", "33"]),
+    ],
+)
+def test_moments_are_asked_for_on_the_clock_of_the_asker(
+    service: Service, query: str, studies: list[str]
+) -> None:
+    assert found(service, f"{query}&PatientID=Q*") == studies
+
+
+def test_moments_are_answered_on_the_clock_of_the_asker(service: Service) -> None:
+    def moment(query: str, path: str = "/studies") -> tuple[str, ...]:
+        (row,) = service.get(f"{path}?{query}").get_json()
+        return tuple(row.get(tag, {}).get("Value", [""])[0] for tag in ("00080020", "00080030", "00080201"))
+
+    assert moment("PatientID=Q2") == ("20260111", "030000", "")
+    assert moment("PatientID=Q2&TimezoneOffsetFromUTC=%2B0000") == ("20260110", "190000", "+0000")
+    assert moment("PatientID=Q1&TimezoneOffsetFromUTC=-0130") == ("20260110", "123000", "-0130")
+    assert moment("PatientID=Q1&TimezoneOffsetFromUTC=%2B0900", "/series") == ("20260110", "230000", "+0900")
+    for wrong in ("8", "China", "+8000", "%2B0860"):
+        assert service.get(f"/studies?TimezoneOffsetFromUTC={wrong}").status_code == 400
+
+
 def found(service: Service, query: str, path: str = "/studies") -> list[str]:
     """The last component of the study UIDs that a search finds."""
     answer = service.get(f"{path}?{query}")

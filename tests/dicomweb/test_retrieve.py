@@ -440,7 +440,31 @@ def test_pages_of_other_sites_get_cors_on_answers_and_on_errors(service: Service
         headers={"Origin": "https://viewer.example", "Access-Control-Request-Method": "GET"},
     )  # fmt: skip
     assert preflight.status_code == 204
-    assert "Range" in preflight.headers["Access-Control-Allow-Headers"]
+    assert {"Range", "Authorization", "If-None-Match"} <= {
+        name.strip() for name in preflight.headers["Access-Control-Allow-Headers"].split(",")
+    }
+    frame, origin = f"{path_of(image)}/frames/1", {"Origin": "https://viewer.example"}
+    for status, path, accept, more in (
+        (200, frame, "application/octet-stream", {}),
+        (206, frame, "application/octet-stream", {"Range": "bytes=0-3"}),
+        (416, frame, "application/octet-stream", {"Range": "bytes=999999-"}),
+        (400, "/studies?FooBar=1", "*/*", {}),
+        (401, frame, "*/*", {"Authorization": "Bearer wrong"}),
+        (404, f"{path_of(image)}/frames/99", "*/*", {}),
+        (404, "/nothing-here", "*/*", {}),
+        (405, f"{path_of(image)}/metadata", "*/*", {}),
+        (406, frame, "text/x-nothing", {}),
+    ):
+        headers = {"Authorization": f"Bearer {service.token}", "Accept": accept, **origin, **more}
+        method = "PUT" if status == 405 else "GET"
+        answer = service.client.open(f"/dicomweb{path}", method=method, headers=headers)
+        assert answer.status_code == status, path
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://viewer.example", status
+        exposed = answer.headers["Access-Control-Expose-Headers"]
+        assert all(name in exposed for name in ("ETag", "Content-Range", "Warning", "Content-Location"))
+        assert "Origin" in answer.headers.getlist("Vary")
+    stranger = service.get("/studies", Origin="https://elsewhere.example")
+    assert "Access-Control-Allow-Origin" not in stranger.headers
 
 
 # -- by parameters ------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ everyone.
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from archive.non_patient_keys import CATEGORY_BY_NAME
+
 PAGE = "a page: leads to the sign-in page"
 CREDENTIALS = "checks credentials of its own"
 
@@ -31,7 +33,18 @@ DECLARED = {
     "GET /dicomweb/studies/<study>*": Needs("ImagingStudy.r"),
     "DELETE /dicomweb/studies/<study>*": Needs("ImagingStudy.d"),
     "POST /dicomweb/studies/<study>*/reject/<reason>": Needs("ImagingStudy.d"),
+    **{
+        f"{method} /dicomweb/{category}{rest}": Needs(f"ImagingStudy.{verb}")
+        for category in CATEGORY_BY_NAME
+        for method, rest, verb in (
+            ("GET", "", "s"),
+            ("GET", "/<uid>*", "r"),
+            ("POST", "*", "c"),
+            ("DELETE", "/<uid>", "d"),
+        )
+    },
     "* /dicomweb/removals*": Needs("ImagingStudy.d"),
+    "POST /dicomweb/signed-urls": Needs("ImagingStudy.r"),
     "GET /dicomweb/wado": Needs("ImagingStudy.r"),
     "GET /dicomweb/capabilities": Needs(open_because="what the service can do (PS3.18 8.9)"),
     # workitems
