@@ -32,7 +32,7 @@ class NonPatientInstance(Base):
     seal: Mapped[bytes] = mapped_column(LargeBinary)
     bulk: Mapped[str] = mapped_column(Text, default="{}")  # as of Instance
     attributes: Mapped[bytes] = mapped_column(LargeBinary)  # DICOM JSON of the default answer
-    document: Mapped[bytes] = deferred(mapped_column(LargeBinary))  # as of Instance
+    document: Mapped[bytes] = deferred(mapped_column(LargeBinary, nullable=False))  # as of Instance
     source: Mapped[str] = mapped_column(String(64), default="")
     door: Mapped[str] = mapped_column(String(16), default="")
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
