@@ -28,9 +28,9 @@ class ShareGrant(Base):
     institution: Mapped[str] = mapped_column(String(32), default="")
     accession_number: Mapped[str] = mapped_column(String(64), default="")  # of a paper code
     patient: Mapped[str] = mapped_column(String(64), default="")  # logical id; empty until it is known
-    binding: Mapped[str] = mapped_column(String(16))  # patient, phone, passcode, bearer
+    binding: Mapped[str] = mapped_column(String(16))  # access.share_policy.BINDINGS
     phone: Mapped[bytes] = mapped_column(LargeBinary, default=b"")  # sealed, of binding `phone`
-    phone_index: Mapped[str] = mapped_column(String(64), default="", index=True)
+    phone_index: Mapped[str] = mapped_column(String(64), default="", index=True)  # or of account, of openid
     passcode: Mapped[bytes] = mapped_column(LargeBinary, default=b"")  # keyed hash
     failures: Mapped[int] = mapped_column(default=0)  # wrong passcodes in its whole life
     recipient: Mapped[str] = mapped_column(String(100), default="")  # as its maker calls whom it is for
@@ -59,7 +59,7 @@ class ShareItem(Base):
     grant_id: Mapped[str] = mapped_column(
         String(36), ForeignKey("share_grant.id", ondelete="CASCADE"), primary_key=True
     )
-    kind: Mapped[str] = mapped_column(String(8), primary_key=True)  # study, report
+    kind: Mapped[str] = mapped_column(String(8), primary_key=True)  # study, report, result
     identifier: Mapped[str] = mapped_column(String(64), primary_key=True)  # UID, or logical id of the report
     patient: Mapped[str] = mapped_column(String(64), index=True)
 

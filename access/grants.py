@@ -1,11 +1,11 @@
 """Grants: a share is a grant of some studies and reports to whoever meets its terms, until it ends.
 
 A grant says what (studies, reports, or an accession number whose images are still to come), to whom (the
-patient and its family, one phone, who knows a passcode, or the bearer of the code), until when, how often,
-to look at or also to take away, by whom and why. Its secret of 256 bits is shown once, in the fragment of an
-address that no server sees; a keyed hash is kept. Who was let in is a visitor: a Caller like any other, at
-the same doors, whose reach is the grant's studies and reports until the grant ends or is revoked, which the
-next request feels.
+patient and its family, one phone, one account, one WeChat user, who knows a passcode, or the bearer of the
+code), until when, how often, to look at or also to take away, by whom and why. Its secret of 256 bits is
+shown once, in the fragment of an address that no server sees; a keyed hash is kept. Who was let in is a visitor: a
+Caller like any other, at the same doors, whose reach is the grant's studies and reports until the grant ends
+or is revoked, which the next request feels.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from access.caller import Action, Caller, Clause, Door, Permissions, Principal, 
 from access.document_kind import current_document
 from access.grant_model import ShareGrant, ShareItem, ShareVisit
 from access.model import AuditEntry, ConsentVersion, SiteDocument
-from access.phones import masked, normal_phone, phone_index
+from access.phones import InvalidPhone, masked, normal_phone, phone_index
 from access.policy import decide
 from access.roles import Role, Span
 from access.rules import RULES
@@ -32,6 +32,7 @@ from kernel.errors import CloudfilmError, Kind, Unauthenticated
 
 LINK, PAPER, HEALTH_LINK = "link", "paper", "health-link"
 PATIENT, PHONE, PASSCODE, BEARER = "patient", "phone", "passcode", "bearer"
+ACCOUNT, WECHAT = "account", "wechat"
 
 MAKE_SHARE, SEE_SHARES, END_SHARE = Action("Share", "c"), Action("Share", "s"), Action("Share", "d")
 LEAST_PASSCODE = 6  # characters
@@ -82,6 +83,7 @@ class Terms:
     binding: str = PATIENT
     phone: str = ""  # of binding `phone`
     passcode: str = ""  # of binding `passcode`
+    account: str = ""  # login name or phone of binding `account`; whether there is one is not asked here
     days: int | None = None
     most_uses: int | None = None
     download: bool = False
@@ -136,7 +138,7 @@ def make_grant(
             patient=named.patient,
             binding=terms.binding,
             phone=access.keys.seal_bytes(phone.encode(), f"share {grant_id}") if phone else b"",
-            phone_index=phone_index(access.keys, phone) if phone else "",
+            phone_index=_whose(access, terms, phone),
             passcode=_passcode(access, grant_id, terms.passcode),
             recipient=terms.recipient[:100],
             reason=terms.reason[:200],
@@ -161,6 +163,22 @@ def make_grant(
     return Made(grant_id, secret, expires_at)
 
 
+def _whose(access: Access, terms: Terms, phone: str) -> str:
+    """The index of the one phone or account that may open it; of WeChat's binding, who opens it first."""
+    if terms.binding == ACCOUNT:
+        return account_index(access, terms.account)
+    return phone_index(access.keys, phone) if phone else ""
+
+
+def account_index(access: Access, text: str) -> str:
+    """The keyed hash of a login name, or of a phone that leads to an account."""
+    try:
+        name = normal_phone(text)
+    except InvalidPhone:
+        name = text.strip().casefold()
+    return access.keys.blind_index(f"account {name}")
+
+
 def _days(kind: str, terms: Terms, policy: SharePolicy) -> int:
     usual, most = (policy.paper_days,) * 2 if kind == PAPER else (policy.link_days, policy.most_days)
     days = usual if terms.days is None else terms.days
@@ -176,6 +194,8 @@ def _check(terms: Terms, policy: SharePolicy) -> None:
         raise InvalidTerms("This institution's shares are for looking at only.")
     if terms.binding == PASSCODE and len(terms.passcode) < LEAST_PASSCODE:
         raise InvalidTerms(f"A passcode has at least {LEAST_PASSCODE} characters.")
+    if terms.binding == ACCOUNT and not terms.account.strip():
+        raise InvalidTerms("Say whose account may open it: a login name, or the phone of an account.")
     if terms.most_uses is not None and not 0 <= terms.most_uses <= 10000:
         raise InvalidTerms("Say how often it opens: 1 to 10000, or 0 for any number of times.")
 

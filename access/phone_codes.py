@@ -21,7 +21,20 @@ from sqlalchemy.orm import Session
 from access.audit import REFUSED, note
 from access.caller import Caller, Door, Permissions, Principal, PrincipalKind
 from access.grant_model import PhoneChallenge, ShareGrant, ShareVisit
-from access.grants import BEARER, PASSCODE, PHONE, begin_visit, is_passcode, living_grant, sharing_of
+from access.grants import (
+    ACCOUNT,
+    BEARER,
+    PASSCODE,
+    PHONE,
+    WECHAT,
+    account_index,
+    begin_visit,
+    is_passcode,
+    living_grant,
+    sharing_of,
+)
+from access.model import Account
+from access.patient_accounts import bound, openid_index
 from access.phones import masked, normal_phone, phone_index
 from access.rates import Limit, TooOften, count_up, within_limits
 from access.share_policy import CodeLimits
@@ -36,6 +49,7 @@ log = logging.getLogger(__name__)
 OPENING_S = 1800  # a page that was opened and left for longer begins anew
 MOST_PASSCODE_FAILURES = 10  # in a share's whole life
 TEMPLATE = "sign-in-code"
+STEPS = {PASSCODE: "passcode", BEARER: "open", ACCOUNT: "account", WECHAT: "wechat"}  # else the phone
 
 SendCode = Callable[[Session, str, str, dict[str, str]], None]
 """Queues a message within the transaction: phone, template, values."""
@@ -64,7 +78,7 @@ class Opening:
     """An opening under way: the secret for the browser's cookie, and what comes next."""
 
     secret: str
-    step: str  # phone, passcode or open
+    step: str  # phone, passcode, account, wechat or open
     grant_id: str
 
 
@@ -83,7 +97,7 @@ def begin_opening(access: Access, secret: str, address: str) -> Opening:
         grant = living_grant(session, access, secret)
         if grant is None:
             raise LinkExpired
-        step = {PASSCODE: "passcode", BEARER: "open"}.get(grant.binding, "phone")
+        step = STEPS.get(grant.binding, "phone")
         return Opening(_begin(access, session, grant.id), step, grant.id)
 
 
@@ -304,6 +318,52 @@ def enter_by_passcode(access: Access, secret: str, passcode: str, address: str) 
     with access.database.transaction() as session:
         _living(access, session, secret).spent_at = access.clock.now()
         return LetIn(subject, begin_visit(access, session, subject, "recipient", "", address))
+
+
+def enter_by_account(access: Access, secret: str, caller: Caller, address: str) -> LetIn:
+    """Open a share that is bound to the caller's account, by its login name or phone. Raises WrongCode."""
+    with access.database.transaction() as session:
+        challenge = _living(access, session, secret)
+        grant = session.get(ShareGrant, challenge.subject)
+        account = session.get(Account, caller.principal.id)
+        if grant is not None and grant.binding == ACCOUNT and account is not None:
+            names = (account.login, *bound(access, session, account.id, PHONE))
+            if grant.phone_index in {account_index(access, name) for name in names}:
+                challenge.spent_at = access.clock.now()
+                visitor = account.name or account.login
+                return LetIn(
+                    grant.id, begin_visit(access, session, grant.id, "recipient", "", address, visitor)
+                )
+        _note_refused(access, session, challenge, address)
+    raise WrongCode
+
+
+def enter_by_openid(access: Access, secret: str, openid: str, address: str) -> LetIn:
+    """Open a share that is bound to a WeChat user: the first one who opens it. Raises WrongCode."""
+    with access.database.transaction() as session:
+        challenge = _living(access, session, secret)
+        index = openid_index(access, openid)
+        session.execute(
+            update(ShareGrant)
+            .where(
+                ShareGrant.id == challenge.subject, ShareGrant.binding == WECHAT, ShareGrant.phone_index == ""
+            )
+            .values(phone_index=index if openid else "")
+        )
+        grant = session.get(ShareGrant, challenge.subject, populate_existing=True)
+        if openid and grant is not None and grant.binding == WECHAT and grant.phone_index == index:
+            challenge.spent_at = access.clock.now()
+            visitor = f"WeChat {index[:6]}"
+            return LetIn(grant.id, begin_visit(access, session, grant.id, "recipient", "", address, visitor))
+        _note_refused(access, session, challenge, address)
+    raise WrongCode
+
+
+def _note_refused(access: Access, session: Session, challenge: PhoneChallenge, address: str) -> None:
+    note(
+        session, access.clock, _nobody("", address, challenge.subject), "open Share", challenge.subject,
+        outcome=REFUSED,
+    )  # fmt: skip
 
 
 def enter_freely(access: Access, secret: str, address: str) -> LetIn:

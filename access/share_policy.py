@@ -2,11 +2,13 @@
 
     {"default": {"link_days": 7, "watermark": true},
      "institutions": {"A": {"link_days": 3, "download": true}},
-     "limits": {"sms_a_day": 2000}}
+     "limits": {"sms_a_day": 2000},
+     "places": {"10.0.0.0/8": "院内"}}
 
 What is left out is as below; an institution's own values stand over the default ones.
 """
 
+import ipaddress
 import json
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -15,7 +17,7 @@ from access.document_kind import DocumentKind
 from access.rates import Limit
 from kernel.errors import CloudfilmError, Kind
 
-BINDINGS = ("patient", "phone", "passcode", "bearer")
+BINDINGS = ("patient", "phone", "account", "wechat", "passcode", "bearer")
 
 
 class InvalidSharePolicy(CloudfilmError):
@@ -71,6 +73,17 @@ class Sharing:
     default: SharePolicy = SharePolicy()
     institutions: tuple[tuple[str, SharePolicy], ...] = ()
     limits: CodeLimits = CodeLimits()
+    places: tuple[tuple[str, str], ...] = ()  # networks and what people call them
+
+    def place_of(self, address: str) -> str:
+        """What people call the smallest network that an address is in; empty where nobody named it."""
+        try:
+            asked = ipaddress.ip_address(address)
+        except ValueError:
+            return ""
+        networks = [(ipaddress.ip_network(network), name) for network, name in self.places]
+        found = [(network.prefixlen, name) for network, name in networks if asked in network]
+        return max(found)[1] if found else ""
 
     def of(self, institution: str) -> SharePolicy:
         """What holds for an institution."""
@@ -81,15 +94,27 @@ def parse_sharing(document: str) -> Sharing:
     """Read a policy document. Raises InvalidSharePolicy."""
     try:
         parsed = json.loads(document)
-        if not isinstance(parsed, dict) or set(parsed) - {"default", "institutions", "limits"}:
+        if not isinstance(parsed, dict) or set(parsed) - {"default", "institutions", "limits", "places"}:
             raise ValueError
         own = dict(parsed.get("institutions", {}))
+        places = tuple(
+            sorted((str(each), str(name)) for each, name in dict(parsed.get("places", {})).items())
+        )
     except (ValueError, TypeError, RecursionError):
-        raise InvalidSharePolicy('Write {"default": {}, "institutions": {}, "limits": {}}.') from None
+        raise InvalidSharePolicy(
+            'Write {"default": {}, "institutions": {}, "limits": {}, "places": {}}.'
+        ) from None
+    for network, name in places:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise InvalidSharePolicy(f"places: {network[:40]} is no network, as 10.0.0.0/8 is one.") from None
+        if not 1 <= len(name) <= 40:
+            raise InvalidSharePolicy(f"places: the name of {network[:40]} has 1 to 40 characters.")
     default = _with(SharePolicy(), parsed.get("default", {}), "default")
     institutions = tuple((code, _with(default, values, code)) for code, values in sorted(own.items()))
     limits = _with(CodeLimits(), parsed.get("limits", {}), "limits")
-    return Sharing(default, institutions, limits)
+    return Sharing(default, institutions, limits, places)
 
 
 def _with(base: Any, values: Any, where: str) -> Any:

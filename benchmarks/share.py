@@ -2,8 +2,9 @@
 OHIF on Orthanc, in one run on one machine: `python -m benchmarks.share --slices 300`.
 
 Chromium emulates the network (1.5 MB/s each way, 60 ms) and a CPU four times slower. A cold browser each
-time, the median of some runs. First image: the moment a picture stands on the screen. Next image: one step of
-the arrow key until the next slice stands there.
+time, the median of some runs. First image: the moment a picture stands on the screen. Series usable: ten
+slices from all over the series, asked for by the slider one after the other from the first image on, have
+stood on the screen. Next image: one step of the arrow key until the next slice stands there.
 """
 
 import argparse
@@ -69,8 +70,15 @@ def until(page: Page, condition: str, seconds: float = 120) -> float:
     raise TimeoutError(condition)
 
 
-def share_page(browser: Browser, link: str) -> tuple[float, float, int]:
-    """Seconds to the first image on the page of the images, to the next one, and bytes until the first."""
+JUMP = """at => { const slider = document.querySelector('[data-slice]');
+  slider.value = String(1 + Math.round(at * (Number(slider.max) - 1)));
+  slider.dispatchEvent(new Event('input', {bubbles: true})); }"""
+JUMPS = (0.1, 0.9, 0.3, 0.7, 0.0, 0.6, 0.2, 0.8, 0.4, 1.0)  # where in the series, as a part of it
+
+
+def share_page(browser: Browser, link: str) -> tuple[float, float, float, int]:
+    """Seconds to the first image on the page of the images, until the series is usable, and to the next one;
+    and bytes until the first."""
     with page_on_4g(browser) as page:
         page.goto(link)
         page.locator("[data-step=open] button").click()
@@ -82,15 +90,23 @@ def share_page(browser: Browser, link: str) -> tuple[float, float, int]:
         first = until(page, SHOWN) - begin
         sizes = "performance.getEntriesByType('resource').reduce((sum, each) => sum + each.transferSize, 0)"
         size = int(page.evaluate(sizes))
+        source = "document.querySelector('[data-image]').src"
+        for at in JUMPS:
+            before = page.evaluate(source)
+            page.evaluate(JUMP, at)
+            until(page, f"{source} !== {json.dumps(before)} && {SHOWN}")
+        usable = time.perf_counter() - begin
         time.sleep(2)  # neighbours are fetched meanwhile, as for a person who looks
-        before = page.evaluate("document.querySelector('[data-image]').src")
+        page.evaluate(JUMP, 0.5)
+        until(page, f"{source} !== {json.dumps(before)}")
+        before = page.evaluate(source)
         page.locator("[data-screen]").focus()
         begin = time.perf_counter()
         page.keyboard.press("ArrowDown")
         following = (
             until(page, f"document.querySelector('[data-image]').src !== {json.dumps(before)}") - begin
         )
-    return first, following, size
+    return first, usable, following, size
 
 
 def ohif_page(browser: Browser, url: str) -> tuple[float, int]:
@@ -174,8 +190,11 @@ def main() -> None:
             )  # fmt: skip
             made.raise_for_status()
             runs = [share_page(browser, made.json()["url"]) for _ in range(asked.runs)]
-        first, following, size = (statistics.median(values) for values in zip(*runs, strict=True))
-        print(f"cloudfilm share page: first image {first:.2f} s, {size / 1e3:.0f} kB; next {following:.2f} s")
+        first, usable, following, size = (statistics.median(values) for values in zip(*runs, strict=True))
+        print(
+            f"cloudfilm share page: first image {first:.2f} s, {size / 1e3:.0f} kB; "
+            f"series usable {usable:.2f} s; next {following:.2f} s"
+        )
         if not asked.without_orthanc:
             with orthanc(folder / "orthanc") as peer, ohif_before(peer) as url:
                 store(peer, files)

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from access.caller import PrincipalKind
 from access.family import RELATIONS, add_person, list_persons, remove_person
-from access.grants import Terms, end_visit, list_grants, own_patients, policy_of, revoke_grant
+from access.grants import Terms, end_visit, list_grants, own_patients, policy_of, revoke_grant, sharing_of
 from access.share_links import share_url
 from access.tokens import Access
 from access.trail import seen_by
@@ -25,6 +25,8 @@ from archive.room import Archive
 from archive.shares import share_studies
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import STATUS, room
+from messaging.room import Messaging
+from messaging.wechat import account_of_site
 from portal.catalogue import say, words
 from portal.film import NotOpen, Place, SignInFirst, film_page, masked_name, place_of
 from portal.health_links import make_health_link
@@ -261,6 +263,7 @@ def share_on(place: Place) -> AnyResponse:
             binding=form.get("binding", "phone"),
             phone=form.get("phone", ""),
             passcode=form.get("passcode", ""),
+            account=form.get("account", ""),
             days=form.get("days", type=int) or policy.link_days,
             with_report=bool(form.get("report")),
             download=bool(form.get("download")) and policy.download and place.may_download,
@@ -276,9 +279,15 @@ def share_on(place: Place) -> AnyResponse:
     return film_page(
         "film_share.html", place, script="share", exams=exams, chosen=chosen, policy=policy, made=made,
         link=link, qr=qr_picture(link, say("film.qr")) if link else "", message=message, form=request.form,
-        bindings=[each for each in ("phone", "passcode", "bearer") if each in policy.bindings],
+        bindings=[each for each in _bindings() if each in policy.bindings],
         days=[each for each in (1, 3, 7, 30, 90, 365) if each <= policy.most_days],
     )  # fmt: skip
+
+
+def _bindings() -> tuple[str, ...]:
+    """How a patient may bind a share here: to a WeChat user where the site has an official account."""
+    has_wechat = account_of_site(room(Messaging)) is not None
+    return ("phone", *(("wechat",) if has_wechat else ()), "account", "passcode", "bearer")
 
 
 @page("/health-link", "POST")
@@ -355,7 +364,11 @@ def seen(place: Place) -> AnyResponse:
         for each in seen_by(room(Access), place.caller, own_patients(place.caller))
         if each.action in SEEN_ACTIONS and each.principal_kind != PrincipalKind.SYSTEM
     ]
-    return film_page("film_seen.html", place, entries=entries)
+    access = room(Access)
+    with access.database.snapshot() as session:
+        sharing = sharing_of(session)
+    places = {each.address: sharing.place_of(each.address) for each in entries}
+    return film_page("film_seen.html", place, entries=entries, places=places)
 
 
 @page("/leave", "POST")

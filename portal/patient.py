@@ -121,7 +121,11 @@ def set_session(answer: AnyResponse, secret: str) -> None:
 
 def _inside(path: str) -> str:
     """A path of the patients' pages, or of an app's consent screen, or nothing."""
-    is_ours = path.startswith(("/patient", "/oauth/authorize?")) and "\\" not in path and path.isprintable()
+    is_ours = (
+        path.startswith(("/patient", "/oauth/authorize?", "/share?go="))
+        and "\\" not in path
+        and path.isprintable()
+    )
     return path if is_ours else ""
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields
 from typing import Any
+from urllib.parse import quote
 
 from flask import Blueprint, request
 from sqlalchemy import select
@@ -11,7 +12,7 @@ from access.caller import Action, Caller
 from access.document_kind import current_document
 from access.grants import sharing_of
 from access.model import Institution
-from access.share_policy import SHARING, SharePolicy
+from access.share_policy import BINDINGS, SHARING, CodeLimits, SharePolicy
 from access.site_documents import put_document
 from access.tokens import Access
 from kernel.errors import CloudfilmError, Kind
@@ -26,12 +27,14 @@ blp = Blueprint("share_admin", __name__, template_folder="templates")
 
 DEFAULT = "*"  # the policy that holds where an institution has none of its own
 SHOWN = tuple(field for field in fields(SharePolicy) if field.name != "bindings")
+LIMITS = tuple(field.name for field in fields(CodeLimits))  # of the whole site
+YES_NO = ("true", "false")
 
 
 @blp.route("/admin/sharing", methods=["GET", "POST"])
 @page
 def sharing(caller: Caller) -> Page:
-    """The share policy of an institution: lifetimes, uses, watermark, download, notices."""
+    """The share policy of an institution, and the site's limits of codes by SMS."""
     caller.require(Action("Policy", "r"))
     access = room(Access)
     institution = request.values.get("institution", DEFAULT).strip() or DEFAULT
@@ -42,25 +45,30 @@ def sharing(caller: Caller) -> Page:
         site = sharing_of(session)
         codes = session.scalars(select(Institution.code).order_by(Institution.code)).all()
     policy = site.default if institution == DEFAULT else site.of(institution)
-    inputs = tuple(_input(each.name, getattr(policy, each.name)) for each in SHOWN)
-    form = Form((Field("institution", value=institution), *inputs), "console.save")
+    inputs = [_input(each.name, getattr(policy, each.name)) for each in SHOWN]
+    inputs += [_input(f"bind_{each}", each in policy.bindings) for each in BINDINGS]
+    if institution == DEFAULT:
+        inputs += [_input(each, getattr(site.limits, each)) for each in LIMITS]
+    known = tuple(dict.fromkeys((DEFAULT, *codes, *dict(site.institutions), institution)))
+    choose = Form((Field("institution", "select", institution, known),), "console.open", "get")
+    form = Form((Field("institution", "hidden", institution), *inputs), "console.save")
     own = dict(site.institutions)
     rows = [
         Row(
             (code, say("console.own" if code in own else "console.site-default"),
              *(_shown(getattr(site.of(code), name)) for name in ("link_days", "most_days", "paper_days",
-                                                                  "download", "watermark")))
+                                                                  "download", "watermark"))),
+            link=f"/admin/sharing?institution={quote(code)}",
         )
         for code in (DEFAULT, *dict.fromkeys((*codes, *own)))
     ]  # fmt: skip
     headings = ("institution", "state", "link_days", "most_days", "paper_days", "download", "watermark")
-    return Page("sharing", headings, rows, (form,), message, hint=say("console.sharing-hint"))
+    return Page("sharing", headings, rows, (choose, form), message, hint=say("console.sharing-hint"))
 
 
 def _input(name: str, value: Any) -> Field:
     if isinstance(value, bool):
-        both = ("true", "false") if value else ("false", "true")
-        return Field(name, "select", choices=both)
+        return Field(name, "select", str(value).lower(), YES_NO, "console.")
     return Field(name, value=str(value), required=isinstance(value, int))
 
 
@@ -71,19 +79,26 @@ def _shown(value: Any) -> str:
 def _put(access: Access, caller: Caller, institution: str) -> str:
     values: dict[str, Any] = {}
     for each in SHOWN:
-        text = request.form.get(each.name, "").strip()
-        kind = type(getattr(SharePolicy(), each.name))
-        values[each.name] = (
-            text == "true" if kind is bool else int(text) if kind is int and text.isdecimal() else text
-        )
+        values[each.name] = _sent(each.name, getattr(SharePolicy(), each.name))
+    values["bindings"] = [each for each in BINDINGS if request.form.get(f"bind_{each}") == "true"]
     with access.database.snapshot() as session:
         document = json.loads(current_document(session, SHARING))
     if institution == DEFAULT:
         document["default"] = document.get("default", {}) | values
+        limits = {each: _sent(each, getattr(CodeLimits(), each)) for each in LIMITS}
+        document["limits"] = document.get("limits", {}) | limits
     else:
         own = document.setdefault("institutions", {})
         own[institution] = own.get(institution, {}) | values
     return _done(lambda: put_document(access, caller, SHARING, json.dumps(document, indent=2), institution))
+
+
+def _sent(name: str, present: Any) -> Any:
+    """A value of the form, of the type that its field has."""
+    text = request.form.get(name, "").strip()
+    if isinstance(present, bool):
+        return text == "true"
+    return int(text) if isinstance(present, int) and text.isdecimal() else text
 
 
 def _done(act: Any) -> str:

@@ -11,14 +11,17 @@ from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
-from access.bearer import client_address, is_same_origin
+from access.bearer import client_address, current_caller, is_same_origin
+from access.caller import Door
 from access.grants import visitor_caller
 from access.phone_codes import (
     LetIn,
     LinkExpired,
     WrongCode,
     begin_opening,
+    enter_by_account,
     enter_by_code,
+    enter_by_openid,
     enter_by_passcode,
     enter_freely,
     send_code,
@@ -29,13 +32,14 @@ from access.share_door import cookie_name
 from access.tokens import Access
 from archive.room import Archive
 from archive.shares import relation_of
-from kernel.errors import CloudfilmError, Forbidden
+from kernel.errors import CloudfilmError, Forbidden, Unauthenticated
 from kernel.http import STATUS, room
 from messaging.room import Messaging
 from messaging.send import queue_message
 from portal.catalogue import say
 from portal.film import film_page
 from portal.film_pages import expired_page
+from portal.wechat import wechat_openid
 
 blp = Blueprint("share_opening", __name__, template_folder="templates")
 
@@ -44,6 +48,7 @@ SAID = {
     InvalidPhone: "open.wrong-phone",
     TooOften: "open.too-often",
     WrongCode: "open.wrong-code",
+    Unauthenticated: "open.sign-in-first",
     LinkExpired: "open.expired",
 }
 MOST_BODY = 4096
@@ -114,13 +119,17 @@ def queue_code(
 
 @blp.post("/share/enter")
 def enter() -> AnyResponse:
-    """Come in with a code, a passcode, or as the bearer."""
+    """Come in with a code, a passcode, by an account or WeChat, or as the bearer."""
     access, secret, body = room(Access), request.cookies.get(OPENING_COOKIE, ""), read_body()
     try:
         if "passcode" in body:
             let_in = enter_by_passcode(access, secret, str(body["passcode"]), client_address())
         elif "code" in body:
             let_in = enter_by_code(access, secret, str(body["code"]), client_address())
+        elif "account" in body:
+            let_in = enter_by_account(access, secret, current_caller(Door.PORTAL), client_address())
+        elif "wechat" in body:
+            let_in = enter_by_openid(access, secret, wechat_openid(), client_address())
         else:
             let_in = enter_freely(access, secret, client_address())
     except CloudfilmError as refusal:
@@ -152,6 +161,6 @@ def read_body() -> dict[str, Any]:
 def refused(refusal: CloudfilmError) -> Response:
     """A refusal in words that do not tell what exists."""
     key = SAID.get(type(refusal), "open.expired")
-    answer = jsonify(text=say(key), expired=key == "open.expired")
+    answer = jsonify(text=say(key), expired=key == "open.expired", wrong=isinstance(refusal, WrongCode))
     answer.status_code = STATUS[refusal.kind]
     return answer

@@ -130,6 +130,7 @@ def _terms(values: Any) -> Terms:
         binding=str(values.get("binding") or "patient"),
         phone=str(values.get("phone") or ""),
         passcode=str(values.get("passcode") or ""),
+        account=str(values.get("account") or ""),
         days=number("days"),
         most_uses=number("most_uses"),
         download=bool(values.get("download")),

@@ -35,7 +35,10 @@ SEALED = "wechat openid"
 
 @blp.get("/wechat/sign-in")
 def sign_in() -> AnyResponse:
-    """To WeChat and back: silently, or with the user's consent to tell its name (`?scope=userinfo`)."""
+    """To WeChat and back: silently, or with the user's consent to tell its name (`?scope=userinfo`).
+
+    `?for=share`: to open a share that is bound to a WeChat user, and no account.
+    """
     account = account_of_site(room(Messaging))
     if account is None:
         raise WeChatRefused("no official account is set up here")
@@ -43,8 +46,8 @@ def sign_in() -> AnyResponse:
     scope = USERINFO if request.args.get("scope") == "userinfo" else BASE
     answer = redirect(authorize_url(account, f"{site_url()}/wechat/return", state, scope), 302)
     answer.set_cookie(
-        STATE_COOKIE, state, httponly=True, secure=request.is_secure, samesite="Lax", path="/wechat",
-        max_age=600,
+        STATE_COOKIE, f"{state}.{request.args.get('for', '')[:8]}", httponly=True, secure=request.is_secure,
+        samesite="Lax", path="/wechat", max_age=600,
     )  # fmt: skip
     return answer
 
@@ -54,22 +57,31 @@ def returned() -> AnyResponse:
     """Back from WeChat with a code: signed in where the openid is known, else on to the phone."""
     access, messaging = room(Access), room(Messaging)
     account = account_of_site(messaging)
-    state = request.cookies.get(STATE_COOKIE, "")
+    state, _, purpose = request.cookies.get(STATE_COOKIE, "").partition(".")
     if account is None or not state or not hmac.compare_digest(state, request.args.get("state", "")):
         raise WeChatRefused("the way back does not belong to this browser")
     user = user_of_code(account, request.args.get("code", ""))
+    if purpose == "share":
+        answer = redirect("/share?go=wechat", 303)
+        _keep_openid(answer, user.openid, "/share")
+        answer.delete_cookie(STATE_COOKIE, path="/wechat")
+        return answer
     session = sign_in_by_openid(access, user.openid, client_address())
     answer = redirect("/patient" if session else "/patient/sign-in", 303)
     answer.delete_cookie(STATE_COOKIE, path="/wechat")
     if session:
         answer.set_cookie(COOKIE, session, httponly=True, secure=request.is_secure, samesite="Lax", path="/")
     else:
-        sealed = access.keys.seal_bytes(user.openid.encode(), SEALED).hex()
-        answer.set_cookie(
-            USER_COOKIE, sealed, httponly=True, secure=request.is_secure, samesite="Lax", path="/patient",
-            max_age=1800,
-        )  # fmt: skip
+        _keep_openid(answer, user.openid, "/patient")
     return answer
+
+
+def _keep_openid(answer: AnyResponse, openid: str, path: str) -> None:
+    """What WeChat told, sealed, for the pages that ask for it next."""
+    sealed = room(Access).keys.seal_bytes(openid.encode(), SEALED).hex()
+    answer.set_cookie(
+        USER_COOKIE, sealed, httponly=True, secure=request.is_secure, samesite="Lax", path=path, max_age=1800
+    )
 
 
 def wechat_openid() -> str:

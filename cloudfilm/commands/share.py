@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from access.caller import operator
-from access.grants import BEARER, PASSCODE, PATIENT, PHONE, Terms, list_grants, revoke_grant
+from access.grants import PATIENT, Terms, list_grants, revoke_grant
+from access.share_policy import BINDINGS
 from archive.shares import share_accession_number, share_studies
 from messaging.gateways import put_gateways
 from messaging.send import list_messages
@@ -50,9 +51,10 @@ def qr(context: Any, accession_number: str, institution: str, days: int | None, 
 
 @share.command()
 @click.argument("study_instance_uids", nargs=-1, required=True)
-@click.option("--to", "binding", type=click.Choice([PATIENT, PHONE, PASSCODE, BEARER]), default=PATIENT,
+@click.option("--to", "binding", type=click.Choice(BINDINGS), default=PATIENT,
               show_default=True, help="Who may open it.")  # fmt: skip
 @click.option("--phone", default="", help="The phone, with --to phone.")
+@click.option("--account", default="", help="The login name or phone, with --to account.")
 @click.option("--passcode", default="", help="The passcode, with --to passcode.")
 @click.option("--days", type=int, help="How long it opens; default: as the policy says.")
 @click.option("--uses", type=int, help="How often it opens; default: as the policy says.")
@@ -60,14 +62,14 @@ def qr(context: Any, accession_number: str, institution: str, days: int | None, 
 @click.option("--reason", default="", help="Why, for the audit trail.")
 @click.pass_obj
 def study(
-    context: Any, study_instance_uids: tuple[str, ...], binding: str, phone: str, passcode: str,
+    context: Any, study_instance_uids: tuple[str, ...], binding: str, phone: str, account: str, passcode: str,
     days: int | None, uses: int | None, download: bool, reason: str,
 ) -> None:  # fmt: skip
     """Share studies of one patient. Prints the id of the share, and the link, this once."""
     rooms = context.rooms
     terms = Terms(
-        binding=binding, phone=phone, passcode=passcode, days=days, most_uses=uses, download=download,
-        reason=reason,
+        binding=binding, phone=phone, account=account, passcode=passcode, days=days, most_uses=uses,
+        download=download, reason=reason,
     )  # fmt: skip
     made = share_studies(rooms.archive, rooms.access, operator(), study_instance_uids, terms)
     click.echo(f"{made.id}\n{context.settings.web.site}/share#{made.secret}")

@@ -1,8 +1,9 @@
 """ImagingStudy/$share: a link for studies, or for an accession number whose images are still to come.
 
 Parameters: `accession-number` (with `institution`) or `study` (Study Instance UIDs), and of the terms
-`binding`, `phone`, `passcode`, `days`, `uses`, `download`, `reason`. Returns `id`, `url`, `expires`, and
-`code`, the QR code as an SVG attachment. The link is in this answer alone. An operation of our own.
+`binding`, `phone`, `account`, `passcode`, `days`, `uses`, `download`, `reason`. Returns `id`, `url`,
+`expires`, and `code`, the QR code as an SVG attachment. The link is in this answer alone. An operation of our
+own.
 """
 
 import base64
@@ -32,6 +33,7 @@ def share_images() -> Response:
         binding=asked.text("binding") or PATIENT,
         phone=asked.text("phone"),
         passcode=asked.text("passcode"),
+        account=asked.text("account"),
         days=asked.integer("days"),
         most_uses=asked.integer("uses"),
         download=asked.boolean("download"),

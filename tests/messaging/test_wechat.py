@@ -11,6 +11,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from access.caller import Caller
+from access.caller import operator as operator_of
+from access.grants import Terms
+from archive.shares import share_studies
 from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
 from messaging.gateways import put_gateways
@@ -107,11 +110,12 @@ def test_the_js_sdk_signature_is_that_of_the_published_vectors(url: str, signatu
     assert js_sdk_signature(TICKET, "Wm3WZYTPz0wzccnW", 1414587457, f"{url}#secret") == signature
 
 
-def go(browser: FlaskClient, openid: str, code: str, scope: str = "snsapi_base") -> str:
+def go(
+    browser: FlaskClient, openid: str, code: str, scope: str = "snsapi_base", purpose: str = "sign-in"
+) -> str:
     """To WeChat and back with a code for this openid; where the browser ends."""
-    there = browser.get("/wechat/sign-in" + ("" if scope == "snsapi_base" else "?scope=userinfo")).headers[
-        "Location"
-    ]
+    asked = {"scope": "userinfo"} if scope == "snsapi_userinfo" else {}
+    there = browser.get("/wechat/sign-in", query_string={**asked, "for": purpose}).headers["Location"]
     parts = urlsplit(there)
     query = parse_qs(parts.query)
     assert list(query) == ["appid", "redirect_uri", "response_type", "scope", "state"]  # their order matters
@@ -135,6 +139,28 @@ def test_an_openid_signs_in_only_who_proved_a_phone_before(
     assert again.get("/patient").status_code == 200
     other = create_app(rooms).test_client()
     assert go(other, "o-2", "code-3") == "/patient/sign-in"
+
+
+def test_a_share_for_a_wechat_user_is_the_first_ones_who_opens_it(rooms: Rooms, wechat: str) -> None:
+    study, *_ = two_patients(rooms)
+    made = share_studies(rooms.archive, rooms.access, operator_of("MAIN"), (study,), Terms(binding="wechat"))
+    app = create_app(rooms)
+
+    def come(openid: str) -> tuple[FlaskClient, int]:
+        browser = app.test_client()
+        step = browser.post("/share/begin", json={"secret": made.secret}, headers=OWN_PAGE).get_json()["step"]
+        assert step == "wechat"
+        if openid:
+            assert go(browser, openid, f"code-{openid}", purpose="share") == "/share?go=wechat"
+        answer = browser.post("/share/enter", json={"wechat": True}, headers=OWN_PAGE)
+        return browser, answer.status_code
+
+    assert come("")[1] == 401  # no WeChat user, and so not the first one
+    first, status = come("o-1")
+    assert status == 200
+    assert first.get("/patient").status_code == 303  # it is let in to the share, and signed in to nothing
+    assert come("o-2")[1] == 401
+    assert come("o-1")[1] == 200
 
 
 def test_a_way_back_that_another_browser_began_is_refused(browser: FlaskClient, wechat: str) -> None:

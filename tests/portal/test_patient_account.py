@@ -4,9 +4,12 @@ import json
 import re
 
 import pyotp
+import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
+from access.accounts import create_account
+from access.grants import InvalidTerms
 from access.model import Account, SecondFactor
 from messaging.gateways import put_gateways
 from messaging.model import OutboundMessage
@@ -113,3 +116,37 @@ def test_an_address_is_told_of_reports_once_its_code_was_shown(world: World) -> 
     assert told["report-ready"] == b"wei@example.org"
     change(browser, forget="email")
     assert "wei@example.org" not in browser.get("/patient/account").get_data(as_text=True)
+
+
+def test_a_share_for_one_account_opens_for_nobody_else(world: World) -> None:
+    with world.rooms.database.transaction() as session:
+        for login in ("dr.wang", "dr.li"):
+            create_account(
+                world.rooms.access, session, world.operator, login, "Correct-Horse-7", "radiologist",
+                institution="MAIN",
+            )  # fmt: skip
+    _, secret = world.link(binding="account", account="Dr.Wang")
+    _, of_patient = world.link(binding="account", account="139 8765 4321")
+
+    def come(browser: FlaskClient, secret: str) -> int:
+        world.post(browser, "/share/begin", secret=secret)
+        return world.post(browser, "/share/enter", account=True).status_code
+
+    def staff(login: str) -> FlaskClient:
+        browser = world.browser()
+        form = {"login": login, "password": "Correct-Horse-7"}
+        browser.post("/sign-in", data=form, headers=OWN_PAGE)
+        return browser
+
+    assert come(world.browser(), secret) == 401
+    assert come(staff("dr.li"), secret) == 401
+    wang = staff("dr.wang")
+    assert come(wang, of_patient) == 401
+    assert come(wang, secret) == 200
+    assert come(signed_in(world, OTHER_PHONE), of_patient) == 200  # its holder, by the phone of the account
+    for way in ({"code": "000000"}, {"passcode": ""}, {"wechat": True}, {}):
+        browser = staff("dr.wang")
+        world.post(browser, "/share/begin", secret=secret)
+        assert world.post(browser, "/share/enter", **way).status_code == 401
+    with pytest.raises(InvalidTerms):
+        world.link(binding="account")

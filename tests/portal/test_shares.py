@@ -266,6 +266,17 @@ def test_the_patient_shares_on_sees_who_looked_and_takes_it_back(world: World) -
     assert aunt.get(aunts_home).status_code == 410
 
 
+def test_the_log_says_from_which_place_where_the_site_named_it(world: World) -> None:
+    document = json.loads(LIMITS) | {"places": {"127.0.0.0/8": "院内", "127.0.0.1/32": "影像科"}}
+    put_document(world.rooms.access, world.operator, SHARING, json.dumps(document))
+    browser, home = world.patient()
+    seen = browser.get(f"{home}/seen").get_data(as_text=True)
+    put_document(world.rooms.access, world.operator, SHARING, LIMITS)
+
+    assert "影像科 · IP 127.0.0.1" in seen
+    assert "院内" not in seen
+
+
 def test_family_named_by_the_patient_opens_the_paper_code(world: World) -> None:
     browser, home = world.patient()
     form = {"phone": "13611112222", "name": "张丽", "relation": "child"}

@@ -65,6 +65,15 @@ function start(gate: HTMLElement): void {
     if (next(await post(`${base}/code`, { phone }))) wait();
   };
 
+  /** By an account or WeChat; who is not there yet is shown the way. */
+  const come = async (by: string): Promise<void> => {
+    const told = await post("/share/enter", { [by]: true });
+    if (told.status === 401) {
+      show(by);
+      say(told.wrong ? told.text : "");
+    } else next(told);
+  };
+
   const forms: Record<string, (form: HTMLFormElement) => Promise<void>> = {
     phone: async (form) => {
       phone = (form.elements.namedItem("phone") as HTMLInputElement).value;
@@ -94,9 +103,14 @@ function start(gate: HTMLElement): void {
 
   if (gate.dataset.open !== "share") return;
   const secret = location.hash.slice(1);
+  const go = new URLSearchParams(location.search).get("go"); // back from signing in, or from WeChat
+  if (!secret && (go === "account" || go === "wechat")) return void come(go);
   if (!secret) return show("none");
   history.replaceState(null, "", location.pathname + location.search);
-  void post("/share/begin", { secret }).then(next);
+  void post("/share/begin", { secret }).then(async (told) => {
+    if (told.step === "account") await come("account");
+    else next(told);
+  });
   // A second link opened in the same tab changes the fragment alone.
   addEventListener("hashchange", () => location.hash && location.reload());
 }
