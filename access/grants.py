@@ -3,9 +3,9 @@
 A grant says what (studies, reports, or an accession number whose images are still to come), to whom (the
 patient and its family, one phone, one account, one WeChat user, who knows a passcode, or the bearer of the
 code), until when, how often, to look at or also to take away, by whom and why. Its secret of 256 bits is
-shown once, in the fragment of an address that no server sees; a keyed hash is kept. Who was let in is a visitor: a
-Caller like any other, at the same doors, whose reach is the grant's studies and reports until the grant ends
-or is revoked, which the next request feels.
+shown once, in the fragment of an address that no server sees; a keyed hash is kept. Who was let in is a
+visitor: a Caller like any other, at the same doors, whose reach is the grant's studies and reports until the
+grant ends or is revoked, which the next request feels.
 """
 
 from dataclasses import dataclass
