@@ -33,12 +33,23 @@ def test_a_role_that_dies_is_started_again_and_the_data_outlives_the_server(tmp_
         assert found.status_code == 200
 
 
+def test_nothing_outlives_a_server_that_was_killed(tmp_path: Path) -> None:
+    with live_server_in(tmp_path) as server:
+        below = children(server)
+        assert below
+
+        server.process.kill()
+
+        assert psutil.wait_procs(below, timeout=60)[1] == []
+
+
 def children(server: LiveServer) -> list[psutil.Process]:
+    """What stands below the server itself, its fork server and web workers among them."""
     try:
-        processes = psutil.Process(server.process.pid).children()
+        processes = psutil.Process(server.process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-    return [child for child in processes if "spawn_main" in " ".join(child.cmdline())]
+    return [child for child in processes if "resource_tracker" not in " ".join(child.cmdline())]
 
 
 def wait_until_ready(server: LiveServer) -> None:
