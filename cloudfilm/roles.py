@@ -170,8 +170,8 @@ class Supervisor:
 
     def __init__(self, settings: Settings, names: tuple[str, ...] = tuple(ROLES)) -> None:
         self._settings = settings
-        # One clean process reads all the code, once, and every role is a fork of it: a start costs two readings
-        # in place of one for each role, and the roles share the memory. It is begun with the first role, when
+        # One clean process reads all the code, and every role is a fork of it: a start costs two readings in
+        # place of one for each role, and the roles share the memory. It begins with the first role, when
         # the environment (share_figures) is set.
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__])
