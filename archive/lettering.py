@@ -51,25 +51,35 @@ def write_lines(image: Image.Image, lines: Sequence[str], font: str = "", bottom
 
 def write_watermark(image: Image.Image, lines: Sequence[str], font: str = "") -> Image.Image:
     """Lines of text again and again across the image, slanted and faint, so that no part is free of them."""
-    text = "\n".join(line[:MOST_CHARACTERS] for line in lines if line)
-    if not text:
-        return image
-    size = max(12, min(36, min(image.size) // 18))
-    letters = font_of(size, font)
-    box = ImageDraw.Draw(image).multiline_textbbox((0, 0), text, font=letters)
-    width, height = int(box[2] - box[0]), int(box[3] - box[1])
-    side = int((image.width**2 + image.height**2) ** 0.5) + 2 * max(width, height)
-    stamp = Image.new("L", (side, side))
-    drawing = ImageDraw.Draw(stamp)
-    for row, y in enumerate(range(0, side, height + 4 * size)):
-        for x in range(-(row % 2) * (width // 2), side, width + 4 * size):
-            drawing.multiline_text((x, y), text, font=letters, fill=70)
-    turned = stamp.rotate(30, resample=Image.Resampling.BILINEAR)
-    left, top = (side - image.width) // 2, (side - image.height) // 2
-    mask = turned.crop((left, top, left + image.width, top + image.height))
+    mask = watermark_mask(image.size, lines, font)
+    return image if mask is None else mark_by(image, mask)
+
+
+def mark_by(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """A copy of an image with a watermark of its size."""
     marked = image.copy()
     marked.paste(Image.new(image.mode, image.size, _middle(image)), (0, 0), mask)
     return marked
+
+
+def watermark_mask(size: tuple[int, int], lines: Sequence[str], font: str = "") -> Image.Image | None:
+    """Where, and how strongly, a watermark lies on an image of a size; None without a text."""
+    text = "\n".join(line[:MOST_CHARACTERS] for line in lines if line)
+    if not text:
+        return None
+    letter_size = max(12, min(36, min(size) // 18))
+    letters = font_of(letter_size, font)
+    box = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font=letters)
+    width, height = int(box[2] - box[0]), int(box[3] - box[1])
+    side = int((size[0] ** 2 + size[1] ** 2) ** 0.5) + 2 * max(width, height)
+    stamp = Image.new("L", (side, side))
+    drawing = ImageDraw.Draw(stamp)
+    for row, y in enumerate(range(0, side, height + 4 * letter_size)):
+        for x in range(-(row % 2) * (width // 2), side, width + 4 * letter_size):
+            drawing.multiline_text((x, y), text, font=letters, fill=70)
+    turned = stamp.rotate(30, resample=Image.Resampling.BILINEAR)
+    left, top = (side - size[0]) // 2, (side - size[1]) // 2
+    return turned.crop((left, top, left + size[0], top + size[1]))
 
 
 def _light(image: Image.Image) -> int | tuple[int, int, int]:

@@ -10,7 +10,8 @@ The first rule that names the modality (or names none) holds; no rule, no rendit
 """
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from access.caller import system
 from access.document_kind import DocumentKind, current_document
+from archive.blobs.store import BlobNotFound
 from archive.documents import parse_marked
 from archive.frame_index import FrameIndex, locate_frame
 from archive.image_pixel import image_pixel_of
@@ -30,9 +32,11 @@ from archive.retrieve import StoredInstance, find_instances, instance_document
 from archive.room import Archive
 from archive.transcode import HTJ2K_LOSSLESS, JPEG_LS, UNCOMPRESSED, can_encode
 from kernel.changes import Change
-from kernel.crypto import Seal
+from kernel.crypto import DamagedBlob, Seal
 from kernel.errors import CloudfilmError, Kind
 from kernel.jobs import enqueue, job
+
+log = logging.getLogger(__name__)
 
 PREVIEW = "preview"
 PREVIEW_RENDERING = Rendering(viewport=Viewport(512, 512), quality=80, enlarge=False)
@@ -232,6 +236,23 @@ def preview_of(archive: Archive, stored: StoredInstance) -> bytes | None:
     """The preview of an instance, if it was made."""
     rendition = find_rendition(archive, stored, PREVIEW)
     return None if rendition is None else b"".join(rendition_frame(archive, rendition, 1))
+
+
+def previews_of(archive: Archive, instances: Sequence[StoredInstance]) -> dict[int, bytes]:
+    """The previews of some instances, by their row, as far as they were made."""
+    statement = select(Rendition.instance_id, Rendition.blob_key, Rendition.seal, Rendition.frames).where(
+        Rendition.instance_id.in_([stored.id for stored in instances]), Rendition.form == PREVIEW
+    )
+    with archive.database.snapshot() as session:
+        rows = session.execute(statement).all()
+    found = {}
+    for row in rows:
+        rendition = StoredRendition(row.blob_key, Seal.unpack(row.seal), row.frames)
+        try:
+            found[row.instance_id] = b"".join(rendition_frame(archive, rendition, 1))
+        except (BlobNotFound, DamagedBlob):
+            log.warning("a preview is lost; it is drawn anew")
+    return found
 
 
 def is_preview(rendering: Rendering) -> bool:

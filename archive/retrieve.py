@@ -129,6 +129,25 @@ def find_instances(
             return
 
 
+def find_images(
+    archive: Archive, caller: Caller, study: str, series: str, first: int, count: int
+) -> tuple[StoredInstance, ...]:
+    """Some images of a series in the order in which pages list them (`archive.exams`), from number `first`
+    (0 is the first). Raises NotFound when there is none."""
+    caller.require(READ_IMAGES)
+    statement = (
+        within(_statement(*COLUMNS, study=study, series=series), caller.reach)
+        .where(Instance.number_of_frames > 0)
+        .order_by(Instance.instance_number.nulls_last(), Instance.id)
+    )
+    with archive.database.snapshot() as session:
+        found = tuple(_stored(row) for row in session.execute(statement.limit(count).offset(first)))
+    if not found:
+        raise NotFound("The images")
+    _note(archive, caller, study, found[0].patient_logical_id)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What a retrieval names: at each level alternatives, or nothing for all (PS3.4 C.4.2.1.4)."""

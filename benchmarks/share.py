@@ -2,15 +2,15 @@
 OHIF on Orthanc, in one run on one machine: `python -m benchmarks.share --slices 300`.
 
 Chromium emulates the network (1.5 MB/s each way, 60 ms) and a CPU four times slower. A cold browser each
-time, the median of some runs. First image: the moment a picture stands on the screen. Series usable: ten
-slices from all over the series, asked for by the slider one after the other from the first image on, have
-stood on the screen. Next image: one step of the arrow key until the next slice stands there.
+time, the median of some runs. First image: the moment a picture stands on the screen. Series usable: from
+when each of its slices can be shown without the network: in cloudfilm as a picture of 256 pixels, which the
+slice's stored values replace where one stops; in OHIF as stored, for which it is given a minute, once. Then
+the last slice is jumped to: how long until it stands there, and until its stored values do.
 """
 
 import argparse
 import http.server
 import json
-import re
 import shutil
 import statistics
 import subprocess
@@ -20,9 +20,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import requests
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -41,6 +43,20 @@ LIT = """[...document.querySelectorAll('canvas')].some(canvas => {
   return light > 1600 * 12; })"""
 SHOWN = """(() => { const image = document.querySelector('[data-image]');
   return !!image && image.complete && image.naturalWidth > 0 })()"""
+SIZES = "performance.getEntriesByType('resource').reduce((sum, each) => sum + each.transferSize, 0)"
+MOST_OHIF_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One visit of the page, in seconds and bytes."""
+
+    first: float
+    usable: float
+    far: float  # from the key to the last slice
+    far_whole: float
+    first_bytes: float
+    usable_bytes: float
 
 
 @contextmanager
@@ -70,15 +86,8 @@ def until(page: Page, condition: str, seconds: float = 120) -> float:
     raise TimeoutError(condition)
 
 
-JUMP = """at => { const slider = document.querySelector('[data-slice]');
-  slider.value = String(1 + Math.round(at * (Number(slider.max) - 1)));
-  slider.dispatchEvent(new Event('input', {bubbles: true})); }"""
-JUMPS = (0.1, 0.9, 0.3, 0.7, 0.0, 0.6, 0.2, 0.8, 0.4, 1.0)  # where in the series, as a part of it
-
-
-def share_page(browser: Browser, link: str) -> tuple[float, float, float, int]:
-    """Seconds to the first image on the page of the images, until the series is usable, and to the next one;
-    and bytes until the first."""
+def share_page(browser: Browser, link: str, slices: int) -> Visit:
+    """A visit of the page of the images."""
     with page_on_4g(browser) as page:
         page.goto(link)
         page.locator("[data-step=open] button").click()
@@ -88,35 +97,32 @@ def share_page(browser: Browser, link: str) -> tuple[float, float, float, int]:
         begin = time.perf_counter()
         page.goto(images, wait_until="commit")
         first = until(page, SHOWN) - begin
-        sizes = "performance.getEntriesByType('resource').reduce((sum, each) => sum + each.transferSize, 0)"
-        size = int(page.evaluate(sizes))
-        source = "document.querySelector('[data-image]').src"
-        for at in JUMPS:
-            before = page.evaluate(source)
-            page.evaluate(JUMP, at)
-            until(page, f"{source} !== {json.dumps(before)} && {SHOWN}")
-        usable = time.perf_counter() - begin
-        time.sleep(2)  # neighbours are fetched meanwhile, as for a person who looks
-        page.evaluate(JUMP, 0.5)
-        until(page, f"{source} !== {json.dumps(before)}")
-        before = page.evaluate(source)
+        first_bytes = int(page.evaluate(SIZES))
+        canvas = "document.querySelector('.canvas')"
+        usable = until(page, f"{canvas}?.dataset.overview === '{slices}'") - begin
+        usable_bytes = int(page.evaluate(SIZES))
         page.locator("[data-screen]").focus()
         begin = time.perf_counter()
-        page.keyboard.press("ArrowDown")
-        following = (
-            until(page, f"document.querySelector('[data-image]').src !== {json.dumps(before)}") - begin
-        )
-    return first, usable, following, size
+        page.keyboard.press("End")
+        last = f"{canvas}.dataset.at === '{slices}'"
+        far = until(page, f"{last} && {canvas}.dataset.pixels !== 'none'") - begin
+        far_whole = until(page, f"{last} && {canvas}.dataset.pixels === 'true'") - begin
+    return Visit(first, usable, far, far_whole, first_bytes, usable_bytes)
 
 
-def ohif_page(browser: Browser, url: str) -> tuple[float, int]:
-    """Seconds until OHIF's canvas shows something, and bytes until then."""
+def ohif_page(browser: Browser, url: str, slices: int) -> tuple[float, int, float, int]:
+    """Seconds until OHIF's canvas shows something, and bytes until then; with `slices`, also the seconds
+    until so many frames are there, or a limit, and how many were."""
     with page_on_4g(browser) as page:
+        frames: list[str] = []
+        page.on("requestfinished", lambda each: frames.append(each.url) if "/frames/" in each.url else None)
         begin = time.perf_counter()
         page.goto(url, wait_until="commit")
         first = until(page, LIT, 240) - begin
-        sizes = "performance.getEntriesByType('resource').reduce((sum, each) => sum + each.transferSize, 0)"
-        return first, int(page.evaluate(sizes))
+        first_bytes = int(page.evaluate(SIZES))
+        while len(set(frames)) < slices and time.perf_counter() - begin < MOST_OHIF_S:
+            page.wait_for_timeout(50)
+        return first, first_bytes, time.perf_counter() - begin, len(set(frames))
 
 
 @contextmanager
@@ -146,9 +152,7 @@ def ohif_before(server: Server) -> Iterator[str]:
                 return self.send(plain.read_bytes(), "")
             bundle = next(FOLDER.glob("app.bundle.*.js.gz")).stem
             html = (Path(__file__).parents[1] / "portal/templates/ohif.html").read_text("utf-8")
-            html = (
-                re.sub(r"{%.*?%}", "", html).replace("{{ base }}", "/ohif/").replace("{{ bundle }}", bundle)
-            )
+            html = jinja2.Template(html).render(base="/ohif/", page="/ohif/", bundle=bundle)
             return self.send(html.encode(), "text/html")
 
         def send(self, body: bytes, kind: str, status: int = 200, coded: bool = False) -> None:
@@ -189,19 +193,28 @@ def main() -> None:
                 json={"studies": [STUDY], "binding": "bearer"}, headers={"Authorization": token}, timeout=60,
             )  # fmt: skip
             made.raise_for_status()
-            runs = [share_page(browser, made.json()["url"]) for _ in range(asked.runs)]
-        first, usable, following, size = (statistics.median(values) for values in zip(*runs, strict=True))
+            link = made.json()["url"]
+            visits = [share_page(browser, link, asked.slices) for _ in range(asked.runs)]
+        seen = Visit(
+            *(statistics.median(getattr(visit, each.name) for visit in visits) for each in fields(Visit))
+        )
         print(
-            f"cloudfilm share page: first image {first:.2f} s, {size / 1e3:.0f} kB; "
-            f"series usable {usable:.2f} s; next {following:.2f} s"
+            f"cloudfilm share page: first image {seen.first:.2f} s, {seen.first_bytes / 1e3:.0f} kB; "
+            f"series usable {seen.usable:.2f} s, {seen.usable_bytes / 1e3:.0f} kB; "
+            f"last slice {seen.far:.2f} s, its stored values {seen.far_whole:.2f} s"
         )
         if not asked.without_orthanc:
             with orthanc(folder / "orthanc") as peer, ohif_before(peer) as url:
                 store(peer, files)
                 there = f"{url}/ohif/viewer?StudyInstanceUIDs={STUDY}"
-                looks = [ohif_page(browser, there) for _ in range(asked.runs)]
-            first, size = (statistics.median(values) for values in zip(*looks, strict=True))
-            print(f"OHIF on Orthanc: first image {first:.2f} s, {size / 1e3:.0f} kB")
+                looks = [ohif_page(browser, there, 0 if run else asked.slices) for run in range(asked.runs)]
+            first = statistics.median(look[0] for look in looks)
+            size = statistics.median(look[1] for look in looks)
+            _, _, whole, count = looks[0]
+            print(
+                f"OHIF on Orthanc: first image {first:.2f} s, {size / 1e3:.0f} kB; "
+                f"{count} of {asked.slices} slices after {whole:.1f} s"
+            )
         browser.close()
     shutil.rmtree(folder, ignore_errors=True)
 

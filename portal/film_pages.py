@@ -19,7 +19,8 @@ from access.share_links import share_url
 from access.tokens import Access
 from access.trail import seen_by
 from archive.exams import Exam, list_exams, read_exam
-from archive.render import Rendering, Viewport, render_frame
+from archive.overview import draw_sheet
+from archive.render import JPEG, Rendering, Viewport, render_frame
 from archive.retrieve import find_instance, find_middle
 from archive.room import Archive
 from archive.shares import share_studies
@@ -27,6 +28,7 @@ from kernel.errors import CloudfilmError, Kind
 from kernel.http import STATUS, room
 from messaging.room import Messaging
 from messaging.wechat import account_of_site
+from portal import ohif
 from portal.catalogue import say, words
 from portal.film import NotOpen, Place, SignInFirst, film_page, masked_name, place_of
 from portal.health_links import make_health_link
@@ -143,11 +145,18 @@ def images(place: Place, study: str) -> AnyResponse:
     """
     exam = read_exam(room(Archive), place.caller, study)
     others = [each for each in list_exams(room(Archive), place.caller) if each.study_instance_uid != study]
-    return film_page(
+    answer = film_page(
         "film_images.html", place, script="images", exam=exam, others=others, first=exam.first,
         words=words("viewer."),
         reports=[each for each in _reports(room(Records), place) if _is_of(each, exam)],
     )  # fmt: skip
+    if exam.first is not None:  # asked for before the page is read: an old phone reads slowly
+        series, image = exam.first, exam.first.middle
+        path = f"{series.series_instance_uid}/{image.sop_instance_uid}/{(image.frames + 1) // 2}"
+        picture = f"{place.base}/studies/{study}/preview/{path}?side={PREVIEW_SIDES[-1]}"
+        style = "</assets/film.css>; rel=preload; as=style"
+        answer.headers["Link"] = f"<{picture}>; rel=preload; as=image; fetchpriority=high, {style}"
+    return answer
 
 
 @page("/studies/<study>/preview/<series>/<instance>/<int:frame>")
@@ -181,6 +190,24 @@ def thumbnail(place: Place, study: str) -> AnyResponse:
     answer = Response(drawn.data, mimetype=drawn.media_type)
     answer.headers["Cache-Control"] = "no-store"
     return answer
+
+
+@page("/studies/<study>/overview/<series>/<int:sheet>")
+def overview(place: Place, study: str, series: str, sheet: int) -> AnyResponse:
+    """Small pictures of some images of a series in one JPEG, each with the visitor's watermark."""
+    drawn = draw_sheet(room(Archive), place.caller, study, series, sheet, place.watermark[:1])
+    answer = Response(drawn, mimetype=JPEG)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+@page("/ohif/<path:name>")
+def diagnostic(place: Place, name: str) -> AnyResponse:
+    """The diagnostic viewer on what may be seen here, for a physician with a large screen."""
+    base = f"{place.base}/ohif/"
+    if name == "app-config.js":
+        return ohif.configuration(base, place.data)
+    return ohif.page(base, f"{place.base}/watermark.svg" if place.watermark else "")
 
 
 @page("/reports/<report_id>")

@@ -4,6 +4,9 @@
 content never change and are cached for a year. The page itself and its configuration are written here: any
 path that is no file is the page, for the viewer routes by itself. Its DICOMweb calls go to this same host, so
 the session cookie rides along and no token ever stands in an address.
+
+The same program stands below a share and a patient's pages (`portal.film_pages`): there its data come through
+that door, and the visitor's watermark lies over the page. The files hold nothing of anybody and are open.
 """
 
 import gzip
@@ -11,6 +14,7 @@ import json
 import mimetypes
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, send_file
@@ -43,7 +47,7 @@ FOR_A_YEAR = "private, max-age=31536000, immutable"
 ASK_EACH_TIME = "private, no-cache"
 NAMED_BY_CONTENT = re.compile(r"(^|\.)[0-9a-f]{16}\.")  # app.bundle.0f6159c501addfe9.js
 
-CONFIGURATION = {
+CONFIGURATION: dict[str, Any] = {
     "name": "cloudfilm",
     "routerBasename": BASE_PATH.rstrip("/"),
     "extensions": [],
@@ -101,27 +105,47 @@ window.config.httpErrorHandler = (error) => {
 def app_config() -> Response:
     """The viewer's configuration, and the two globals its page would otherwise set inline."""
     current_caller(Door.PORTAL)
-    script = SCRIPT % {"base": json.dumps(BASE_PATH), "configuration": json.dumps(CONFIGURATION)}
-    return finished(Response(script, mimetype="text/javascript"), ASK_EACH_TIME)
+    return configuration()
 
 
 @blp.get("/", defaults={"name": ""})
 @blp.get("/<path:name>")
 def page_or_file(name: str) -> AnyResponse:
     """A file of the viewer, or the viewer's page at any of its own paths."""
+    if Path(name).suffix:
+        return file(name)
     try:
         current_caller(Door.PORTAL)
     except Unauthenticated:
-        if Path(name).suffix:
-            raise
         return redirect("/sign-in?next=" + quote(request.full_path.rstrip("?"), safe=""))
-    return file(name) if Path(name).suffix else page()
+    return page()
 
 
-def page() -> Response:
-    """The page that loads the viewer; says how to get it when set-up could not fetch it."""
+def configuration(base: str = BASE_PATH, data: str = "") -> Response:
+    """What the viewer reads at its start.
+
+    base: where its page is; data: the path that the DICOMweb door is below.
+    """
+    source = CONFIGURATION["dataSources"][0]
+    roots = {"qidoRoot": f"{data}/dicomweb", "wadoRoot": f"{data}/dicomweb"}
+    settings = CONFIGURATION | {
+        "routerBasename": base.rstrip("/"),
+        "showStudyList": base == BASE_PATH,
+        "dataSources": [source | {"configuration": source["configuration"] | roots}],
+    }
+    script = SCRIPT % {"base": json.dumps(BASE_PATH), "configuration": json.dumps(settings)}
+    return finished(Response(script, mimetype="text/javascript"), ASK_EACH_TIME)
+
+
+def page(base: str = BASE_PATH, watermark: str = "") -> Response:
+    """The page that loads the viewer; says how to get it when set-up could not fetch it.
+
+    watermark: the address of a picture that lies over all.
+    """
     bundle = next(FOLDER.glob("app.bundle.*.js.gz"), None)
-    html = render_template("ohif.html", base=BASE_PATH, bundle=bundle and bundle.stem)
+    html = render_template(
+        "ohif.html", base=BASE_PATH, page=base, watermark=watermark, bundle=bundle and bundle.stem
+    )
     return finished(Response(html, 200 if bundle else 503, mimetype="text/html"), ASK_EACH_TIME)
 
 

@@ -2,12 +2,16 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import ts from 'typescript';
-const load = async (name) => {
+const addresses = new Map();
+const address = (name) => {
   const options = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 };
-  const text = ts.transpile(readFileSync(`${process.argv[1]}/${name}.ts`, 'utf8'), options);
-  return import('data:text/javascript;base64,' + Buffer.from(text).toString('base64'));
+  const text = ts.transpile(readFileSync(`${process.argv[1]}/${name}.ts`, 'utf8'), options)
+    .replace(/from "\.\/(\w+)"/g, (_, other) => `from "${address(other)}"`);
+  if (!addresses.has(name)) addresses.set(name, 'data:text/javascript;base64,' + Buffer.from(text).toString('base64'));
+  return addresses.get(name);
 };
-const [geometry, grey, frames] = await Promise.all(['geometry', 'grey', 'frame'].map(load));
+const names = ['geometry', 'grey', 'frame', 'linking', 'references', 'volume'];
+const [geometry, grey, frames, linking, references, volume] = await Promise.all(names.map((name) => import(address(name))));
 const near = (one, other, by = 1e-9) => assert.ok(Math.abs(one - other) <= by, `${one} is not ${other}`);
 
 // Distances, angles and areas keep to millimetres where rows and columns are apart differently.
@@ -98,4 +102,114 @@ const ultrasound = frames.frameOf({ ...base, '00186011': item({ '00186018': elem
   '0018602C': element('FD', 0.02), '0018602E': element('FD', -0.03) }) }, 1);
 near(ultrasound.regions[0].x, 0.2); near(ultrasound.regions[0].y, 0.3);
 assert.equal(frames.frameOf({ ...base, '00280004': element('CS', 'RGB') }, 1).isGrey, false);
+
+// What is no image counts for nothing, and is black, inverted or not.
+const signed = { bitsAllocated: 16, bitsStored: 16, highBit: 15, isSigned: true };
+const padded = frames.frameOf({ ...base, '00280101': element('US', 16), '00280103': element('US', 1),
+  '00280120': element('SS', -2000) }, 1);
+assert.deepEqual(padded.padding, [-2000, -2000]);
+assert.deepEqual(frames.frameOf({ ...base, '00280120': element('US', 0), '00280121': element('US', 9) }, 1).padding, [0, 9]);
+assert.deepEqual(frames.frameOf({ ...base, '00280101': element('US', 16), '00280103': element('US', 1),
+  '00280120': element('US', 63536) }, 1).padding, [-2000, -2000]);
+const word = (value) => value & 0xffff;
+for (const inverted of [false, true]) {
+  const drawn = grey.tableOf(signed, { slope: 1, intercept: 0 }, { center: -1500, width: 100 }, 'LINEAR', inverted, [-2000, -2000]);
+  assert.equal(drawn[word(-2000)], 0);
+  assert.equal(drawn[word(-1999)], inverted ? 255 : 0);
+}
+const ranged = grey.wholeWindow(Uint16Array.from([word(-2000), word(-5), word(5)]), signed, { slope: 1, intercept: 0 }, [-2000, -2000]);
+assert.deepEqual(ranged, { center: 0.5, width: 11 });
+const partly = geometry.ellipseStatistics({ x: 0, y: 0 }, { x: 8, y: 8 }, { columns: 8, rows: 8 }, (x) => (x < 4 ? undefined : 3));
+assert.deepEqual([partly.mean, partly.deviation], [3, 0]);
+
+// Presets: an image's own windows by name, Hounsfield units for CT, relative ones for others.
+const offered = frames.frameOf({ ...base, '00281050': element('DS', 40, 300), '00281051': element('DS', 400, 900),
+  '00281055': element('LO', 'SOFT', 'BONE') }, 1).windows;
+const forCt = grey.presetsOf('CT', offered[0], offered);
+assert.deepEqual(forCt.slice(0, 2).map(({ key, name }) => [key, name]), [['own', 'SOFT'], ['own-other', 'BONE']]);
+assert.ok(forCt.some(({ key, center, width }) => key === 'lung' && center === -600 && width === 1500));
+for (const modality of ['MR', 'CR', 'DX', 'MG', 'PT', 'NM', 'XA', 'US', 'OT']) {
+  const found = grey.presetsOf(modality, { center: 1000, width: 200 });
+  assert.ok(found.length > 3 && found.every(({ key, width }) => key && width > 0), modality);
+}
+assert.ok(grey.presetsOf('PT', { center: 5, width: 10 }).some(({ inverted }) => inverted));
+
+// Series side by side: by position in one frame of reference, by distance in another examination, else by number.
+const axial = [1, 0, 0, 0, 1, 0];
+const stackOf = (reference, orientation, ...places) => places.map((z, at) => ({ position: [0, 0, z], orientation,
+  frameOfReference: reference, instanceNumber: at + 1, number: 1 }));
+const now = stackOf('1.2', axial, 0, 5, 10, 15, 20), same = stackOf('1.2', axial, 20, 17.5, 15, 12.5, 10), earlier = stackOf('1.9', axial, 900, 902.5, 905, 907.5, 910);
+assert.equal(linking.linkOf(now, same), 'position');
+assert.equal(linking.partnerOf(now, same, 3, { at: 0, other: 0 }, 'position'), 2);
+assert.equal(linking.linkOf(now, earlier), 'distance');
+assert.equal(linking.partnerOf(now, earlier, 2, { at: 1, other: 1 }, 'distance'), 3);
+assert.equal(linking.linkOf(now, stackOf('1.2', [0, 1, 0, 0, 0, -1], 0, 1)), 'number');
+assert.equal(linking.partnerOf(now, earlier, 4, { at: 1, other: 3 }, 'number'), 4);
+assert.deepEqual(linking.inOrder(same).map(({ position }) => position[2]), [10, 12.5, 15, 17.5, 20]);
+assert.deepEqual(linking.firstPair(now, earlier, 4), { at: 4, other: 4 });
+
+// Key objects, presentation states, structured reports and FHIR reports.
+const coded = (value, meaning) => item({ '00080100': element('SH', value), '00080104': element('LO', meaning) });
+const pointed = (uid, ...numbers) => item({ '00081155': element('UI', uid), ...(numbers.length ? { '00081160': element('IS', ...numbers) } : {}) });
+const ko = references.saidBy({ '00080060': element('CS', 'KO'), '0040A043': coded('113000', 'Of Interest'), '0040A730': item(
+  { '0040A040': element('CS', 'TEXT'), '0040A043': coded('113012', 'Key Object Description'), '0040A160': element('UT', '结节') },
+  { '0040A040': element('CS', 'IMAGE'), '00081199': pointed('1.5', 2, 7) }) });
+assert.deepEqual(ko.keys.map(({ label, instance, frame }) => [label, instance, frame]), [['Of Interest: 结节', '1.5', 2], ['Of Interest: 结节', '1.5', 7]]);
+const pr = references.saidBy({ '00080060': element('CS', 'PR'), '00700080': element('CS', 'BONE'),
+  '00081115': item({ '00081140': pointed('1.6') }), '00700042': element('US', 270), '00700041': element('CS', 'Y'),
+  '00283110': item({ '00281050': element('DS', 500), '00281051': element('DS', 2000) }),
+  '0070005A': item({ '00700052': element('SL', 11, 21), '00700053': element('SL', 30, 60) }),
+  '00700001': item({ '00700009': item({ '00700005': element('CS', 'DISPLAY'), '00700023': element('CS', 'POLYLINE'), '00700022': element('FL', 0, 0, 0.5, 1) }),
+    '00700008': item({ '00700004': element('CS', 'PIXEL'), '00700014': element('FL', 3, 4), '00700006': element('ST', 'here') }) }) });
+assert.deepEqual([pr.keys[0].window, pr.keys[0].quarters, pr.keys[0].flipped], [{ center: 500, width: 2000 }, 3, true]);
+const on = (more) => ({ instance: '1.6', number: 1, columns: 100, rows: 100, position: [0, 0, 10], orientation: axial,
+  spacing: { x: 0.5, y: 2, source: 'patient' }, thickness: 5, frameOfReference: '1.2', ...more });
+assert.deepEqual(references.drawingsOn(on({}), pr.drawings).map(({ points, text }) => [points, text]),
+  [[[{ x: 10, y: 20 }, { x: 20, y: 60 }], ''], [[{ x: 3, y: 4 }], 'here']]);
+assert.equal(references.drawingsOn(on({ instance: '1.7' }), pr.drawings).length, 0);
+const measure = { '0040A040': element('CS', 'NUM'), '0040A043': coded('G-D7FE', 'Length'),
+  '0040A300': item({ '0040A30A': element('DS', 12.5), '004008EA': coded('mm', 'millimeter') }) };
+const drawn = { '0040A040': element('CS', 'SCOORD'), '00700023': element('CS', 'CIRCLE'), '00700022': element('FL', 5, 5, 8, 9),
+  '0040A730': item({ '0040A040': element('CS', 'IMAGE'), '00081199': pointed('1.6') }) };
+const inSpace = { '0040A040': element('CS', 'SCOORD3D'), '00700023': element('CS', 'POINT'), '00700022': element('FL', 10, 20, 11),
+  '30060024': element('UI', '1.2') };
+const sr = references.saidBy({ '00080060': element('CS', 'SR'), '0040A043': coded('126000', 'Measurements'), '0040A730': item(
+  { ...measure, '0040A730': item(drawn) },
+  { '0040A040': element('CS', 'CONTAINER'), '0040A730': item(measure, inSpace) }) });
+assert.deepEqual(sr.keys.map(({ label }) => label), ['Length 12.5 mm']);
+const onSlice = references.drawingsOn(on({}), sr.drawings);
+assert.deepEqual(onSlice.map(({ shape, text }) => [shape, text]), [['circle', 'Length 12.5 mm'], ['points', 'Length 12.5 mm']]);
+assert.deepEqual(onSlice[1].points, [{ x: 20.5, y: 10.5 }]);
+assert.equal(references.drawingsOn(on({ instance: '1.9', position: [0, 0, 20] }), sr.drawings).length, 0);
+const linked = references.linkedBy({ contained: [{ id: 'm', identifier: [{ system: 'urn:dicom:uid', value: 'urn:oid:1.8' }] }], media: [
+  { comment: '结节', link: { identifier: { system: 'urn:dicom:uid', value: 'urn:oid:1.7' } } }, { link: { reference: '#m' } }, { link: { reference: 'Media/9' } },
+  { link: { reference: 'https://elsewhere.example/Media/1' } }] });
+assert.deepEqual(linked.keys.map(({ label, instance }) => [label, instance]), [['结节', '1.7'], ['', '1.8']]);
+assert.deepEqual(linked.unread, [{ path: 'Media/9', label: '' }]);
+
+// Slices that make a volume, on an even grid; and those that make none.
+const slice = (z, more = {}) => ({ isGrey: true, columns: 8, rows: 4, spacing: { x: 0.5, y: 2, source: 'patient' }, position: [1, 2, z],
+  orientation: axial, stored: signed, rescale: { slope: 1, intercept: -10 }, padding: null, ...more });
+const even = volume.gridOf([6, 0, 3, 9, 12].map((z) => slice(z)), 1e9);
+assert.deepEqual([even.isEven, even.spacing, even.order, even.by, even.origin], [true, [0.5, 2, 3], [1, 2, 0, 3, 4], 1, [1, 2, 0]]);
+assert.deepEqual(even.direction.slice(6), [0, 0, 1]);
+const uneven = volume.gridOf([0, 2, 4, 8, 10, 13].map((z) => slice(z)), 1e9);
+assert.deepEqual([uneven.isEven, uneven.gaps, uneven.spacing[2], uneven.slices], [false, [2, 4], 2, 7]);
+assert.deepEqual(volume.between(uneven, 3), { below: 2, above: 3, part: 0.5 });
+const small = volume.gridOf([0, 3, 6, 9, 12].map((z) => slice(z)), 8 * 4 * 5 - 1);
+assert.deepEqual([small.by, small.columns, small.rows, small.slices, small.spacing], [2, 4, 2, 3, [1, 4, 6]]);
+assert.deepEqual(small.origin, [1.25, 3, 0]);
+const means = volume.reduced(Uint16Array.from({ length: 32 }, (_, at) => at % 8), slice(0), small);
+assert.deepEqual([...means], [-9.5, -7.5, -5.5, -3.5, -9.5, -7.5, -5.5, -3.5]);
+const refused = (places, more) => volume.gridOf(places.map((z, at) => slice(z, typeof more === 'function' ? more(z, at) : more)), 1e9);
+assert.equal(refused([0, 1, 2], {}), 'few');
+assert.equal(refused([0, 3, 6, 6, 9], {}), 'repeated');
+assert.equal(refused([0, 3, 6, 40, 43], {}), 'gap');
+assert.equal(refused([0, 3, 6, 9, 12], (z) => ({ position: [0, z * 0.4, z] })), 'tilted');
+assert.equal(refused([0, 3, 6, 9, 12], (z, at) => ({ columns: at ? 8 : 9 })), 'sizes');
+assert.equal(refused([0, 3, 6, 9, 12], { spacing: { x: 1, y: 1, source: 'detector' } }), 'sizes');
+assert.equal(refused([0, 3, 6, 9, 12], (z, at) => ({ orientation: at ? axial : [0, 1, 0, 0, 0, -1] })), 'turned');
+assert.equal(refused([0, 3, 6, 9, 12], { isGrey: false }), 'colour');
+assert.ok(volume.voxelsFor(undefined, true) < volume.voxelsFor(undefined, false));
+assert.ok(volume.voxelsFor(1, true) < volume.voxelsFor(4, true));
 console.log('all right');

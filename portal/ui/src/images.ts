@@ -7,13 +7,18 @@ import type { Mount, Slides } from "../viewer/contract";
 import { all, one } from "./dom";
 
 const AHEAD = 6; // pictures fetched before they are shown, on either side
+const SIDE = 1024; // pixels of a picture: as the page itself asks for the first one, so that it comes once
+const REST_MS = 80; // so long the slider stands before its picture is asked for, where the viewer has something to show
 const KEPT = 160; // pictures kept in memory
 
 const stage = one("[data-viewer]");
 const picture = one<HTMLImageElement>("[data-image]");
 if (stage && picture) {
   const slider = quickSlider(stage, picture);
-  void loadViewer(stage, slider).catch(() => undefined); // the pictures stay
+  // The first image has the network and the processor to itself.
+  const begin = (): void => void loadViewer(stage, slider).catch(slider.fetchAhead); // the pictures stay
+  if (picture.complete) begin();
+  else for (const end of ["load", "error"]) picture.addEventListener(end, begin, { once: true });
 }
 
 function quickSlider(stage: HTMLElement, picture: HTMLImageElement): Slides {
@@ -22,12 +27,15 @@ function quickSlider(stage: HTMLElement, picture: HTMLImageElement): Slides {
   const screen = one("[data-screen]", stage) as HTMLElement;
   const where = one("[data-where]", stage);
   const preview = stage.dataset.preview ?? "";
-  const side = Math.min(1024, Math.max(640, Math.round(Math.min(innerWidth, innerHeight) * devicePixelRatio)));
   const fetched = new Map<string, HTMLImageElement>();
+  let seen = picture; // the picture that stands on the page
   let series = one('[data-open-series][aria-pressed="true"]', stage)?.dataset.openSeries ?? "";
   let images = imagesOf(series);
   let at = Number(slider.value) - 1;
   let zoom = 1;
+  let yielded = false;
+  let ahead = false; // neighbours are fetched from the first step on, if not by the viewer
+  let resting = 0;
   let shown = (): void => undefined;
 
   function imagesOf(uid: string): string[] {
@@ -46,7 +54,10 @@ function quickSlider(stage: HTMLElement, picture: HTMLImageElement): Slides {
     if (known) return known;
     const image = new Image();
     image.decoding = "async";
-    image.src = `${preview}/${path}?side=${side}`;
+    image.alt = picture.alt;
+    image.draggable = false;
+    image.dataset.image = "";
+    image.src = `${preview}/${path}?side=${SIDE}`;
     fetched.set(path, image);
     for (const old of fetched.keys()) {
       if (fetched.size <= KEPT) break;
@@ -61,19 +72,40 @@ function quickSlider(stage: HTMLElement, picture: HTMLImageElement): Slides {
     if (!path) return;
     slider.value = String(at + 1);
     if (count) count.textContent = `${at + 1} / ${images.length}`;
-    const image = load(path);
-    const put = (): void => {
-      if (images[at] === path) picture.src = image.src;
-    };
-    if (image.complete) put();
-    else image.addEventListener("load", put, { once: true });
+    clearTimeout(resting);
+    if (yielded && !fetched.has(path)) {
+      resting = window.setTimeout(() => {
+        put(path, load(path));
+        shown();
+      }, REST_MS);
+      return shown();
+    }
+    put(path, load(path));
     shown();
+    if (!ahead) return;
     for (let step = 1; step <= AHEAD; step++) {
       for (const near of [images[at + step], images[at - step]]) if (near) load(near);
     }
   }
 
-  function open(uid: string): void {
+  function put(path: string, image: HTMLImageElement): void {
+    const now = (): void => {
+      if (images[at] !== path || seen === image) return;
+      image.style.transform = seen.style.transform;
+      seen.replaceWith(image);
+      seen = image;
+    };
+    if (image.complete) now();
+    else image.addEventListener("load", now, { once: true });
+  }
+
+  /** A hand turns a page: where no viewer fetches ahead, the neighbours come along. */
+  function step(wanted: number): void {
+    ahead = !yielded;
+    show(wanted);
+  }
+
+  function open(uid: string, wanted?: number): void {
     series = uid;
     images = imagesOf(uid);
     slider.max = String(images.length);
@@ -83,42 +115,61 @@ function quickSlider(stage: HTMLElement, picture: HTMLImageElement): Slides {
     const label = one<HTMLTemplateElement>(`[data-images="${uid}"]`)?.dataset.label;
     if (where && label) where.textContent = label;
     magnify(1);
-    show(Math.floor(images.length / 2));
+    show(wanted ?? Math.floor(images.length / 2));
+  }
+
+  function jump(instance: string, frame: number): boolean {
+    for (const each of all<HTMLTemplateElement>("[data-images]")) {
+      const uid = each.dataset.images ?? "";
+      const found = imagesOf(uid).findIndex((path) => path === `${uid}/${instance}/${Math.max(1, frame)}`);
+      if (found < 0) continue;
+      if (uid === series) show(found);
+      else open(uid, found);
+      return true;
+    }
+    return false;
   }
 
   function magnify(by: number): void {
     zoom = Math.max(1, Math.min(8, by));
-    picture.style.transform = zoom === 1 ? "" : `scale(${zoom})`;
+    seen.style.transform = zoom === 1 ? "" : `scale(${zoom})`;
   }
 
   slider.max = String(images.length);
-  at = Math.floor(images.length / 2);
+  const opened = images.findIndex((path) => picture.src.includes(`/${path}?`));
+  at = opened < 0 ? Math.floor(images.length / 2) : opened;
   slider.value = String(at + 1);
   if (count) count.textContent = `${at + 1} / ${images.length}`;
-  slider.addEventListener("input", () => show(Number(slider.value) - 1));
+  slider.addEventListener("input", () => step(Number(slider.value) - 1));
   screen.addEventListener("wheel", (event) => {
     event.preventDefault();
     if (event.ctrlKey) magnify(zoom * (event.deltaY < 0 ? 1.1 : 0.9));
-    else show(at + Math.sign(event.deltaY));
+    else step(at + Math.sign(event.deltaY));
   });
   screen.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, PageDown: 10, PageUp: -10 }[event.key];
-    if (step) {
+    const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1, PageDown: 10, PageUp: -10 }[event.key];
+    if (by) {
       event.preventDefault();
-      show(at + step);
+      step(at + by);
     }
   });
-  followFingers(screen, () => ({ at, zoom }), show, magnify);
+  followFingers(screen, () => ({ at, zoom }), step, magnify);
   for (const button of all("[data-open-series]", stage)) {
     button.addEventListener("click", () => open(button.dataset.openSeries ?? ""));
   }
-  // The first picture is there already; those around it follow once it is.
-  const begin = (): void => show(at);
-  if (picture.complete) begin();
-  else picture.addEventListener("load", begin, { once: true });
+  fetched.set(images[at] ?? "", picture); // the page came with it
   return {
-    now: () => ({ series, at, paths: images, picture: load(images[at] ?? "") }),
+    now: () => ({ series, at, paths: images, picture: fetched.get(images[at] ?? "") ?? null }),
     go: show,
+    jump,
+    yieldFetching: () => {
+      yielded = true;
+      ahead = false;
+    },
+    fetchAhead: () => {
+      ahead = !yielded;
+      show(at);
+    },
     onShown: (listener) => {
       shown = listener;
     },
@@ -176,6 +227,8 @@ async function loadViewer(stage: HTMLElement, slides: Slides): Promise<void> {
     fhirUrl: stage.dataset.fhir ?? "",
     reportIds: words(stage.dataset.reports, " "),
     previewUrl: stage.dataset.preview ?? "",
+    overviewUrl: stage.dataset.overview ?? "",
+    diagnosticUrl: stage.dataset.diagnostic ?? "",
     watermark: words(stage.dataset.watermark, "\n"),
     language: stage.dataset.language === "en" ? "en" : "zh",
     start: { seriesInstanceUid: slides.now().series, sopInstanceUid: slides.now().paths[slides.now().at]?.split("/")[1] ?? "" },

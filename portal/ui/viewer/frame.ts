@@ -9,8 +9,13 @@ import type { Rescale, Stored, Voi, Window } from "./grey";
 type Value = number | string | { [tag: string]: unknown };
 export type DataSet = { [tag: string]: { vr: string; Value?: Value[] } | undefined };
 
+export interface Named extends Window {
+  name: string;
+}
+
 export interface Frame {
   instance: string;
+  instanceNumber: number;
   number: number;
   modality: string;
   columns: number;
@@ -19,6 +24,8 @@ export interface Frame {
   rescale: Rescale;
   units: string;
   window: Window | null;
+  windows: Named[]; // all that the image offers, with what they are for
+  padding: readonly [number, number] | null; // stored values that are no image (PS3.3 C.7.5.1.1.2)
   voi: Voi;
   isInverted: boolean;
   isGrey: boolean; // one sample of 8 or 16 bits, without tables: what this viewer windows by itself
@@ -27,6 +34,8 @@ export interface Frame {
   tall: number;
   position: number[];
   orientation: number[];
+  frameOfReference: string;
+  thickness: number; // millimetres; 0: not said
   perSecond: number;
 }
 
@@ -49,8 +58,8 @@ export function frameOf(set: DataSet, number: number): Frame {
   const transform = group("00289145");
   const voi = group("00289132");
   const measures = group("00289110");
-  const [center] = numbers(voi, "00281050");
-  const [width] = numbers(voi, "00281051");
+  const windows = windowsIn(voi);
+  const window = windows[0] ?? null;
   const bitsAllocated = one(set, "00280100", 8);
   const bitsStored = one(set, "00280101", bitsAllocated);
   const kind = text(set, "00280004");
@@ -58,6 +67,7 @@ export function frameOf(set: DataSet, number: number): Frame {
   const [high, across] = numbers(set, "00280034");
   return {
     instance: text(set, "00080018"),
+    instanceNumber: one(set, "00200013", 0),
     number,
     modality,
     columns: one(set, "00280011", 1),
@@ -65,18 +75,43 @@ export function frameOf(set: DataSet, number: number): Frame {
     stored: { bitsAllocated, bitsStored, highBit: one(set, "00280102", bitsStored - 1), isSigned: one(set, "00280103", 0) === 1 },
     rescale: { slope: one(transform, "00281053", 1), intercept: one(transform, "00281052", 0) },
     units: text(transform, "00281054") || (modality === "CT" ? "HU" : ""),
-    window: center !== undefined && width !== undefined && width > 0 ? { center, width } : null,
+    window: window && { center: window.center, width: window.width },
+    windows,
+    padding: paddingIn(set, bitsStored),
     voi: (["LINEAR_EXACT", "SIGMOID"] as const).find((each) => each === text(voi, "00281056")) ?? "LINEAR",
     isInverted: kind === "MONOCHROME1" || text(set, "20500020") === "INVERSE",
     isGrey: kind.startsWith("MONOCHROME") && (bitsAllocated === 8 || bitsAllocated === 16) && !set["00283000"] &&
-      !(set["00283010"] && center === undefined),
+      !(set["00283010"] && !window),
     spacing,
     regions: items(set, "00186011").flatMap(regionOf),
     tall: spacing.source !== "none" ? spacing.y / spacing.x : high && across ? high / across : 1,
     position: numbers(group("00209113"), "00200032"),
     orientation: numbers(group("00209116"), "00200037"),
+    frameOfReference: text(set, "00200052"),
+    thickness: one(measures, "00180050", 0),
     perSecond: numbers(set, "00082144")[0] || numbers(set, "00180040")[0] || 1000 / (numbers(set, "00181063")[0] || 100),
   };
+}
+
+/** The windows that an image offers; those without width are left out. */
+function windowsIn(voi: DataSet): Named[] {
+  const widths = numbers(voi, "00281051");
+  const names = voi["00281055"]?.Value ?? [];
+  return numbers(voi, "00281050").flatMap((center, at) => {
+    const width = widths[at] ?? 0;
+    return width > 0 ? [{ center, width, name: String(names[at] ?? "") }] : [];
+  });
+}
+
+/** Pixel Padding Value and its range limit, in the sign of the stored values. */
+function paddingIn(set: DataSet, bitsStored: number): [number, number] | null {
+  const [value, limit] = [numbers(set, "00280120")[0], numbers(set, "00280121")[0]];
+  if (value === undefined) return null;
+  const isSigned = numbers(set, "00280103")[0] === 1;
+  const meant = (each: number): number => // written as unsigned where it had to be signed
+    isSigned && each >= 2 ** (bitsStored - 1) ? each - (each >= 32768 ? 65536 : 2 ** bitsStored) : each;
+  const ends = [meant(value), meant(limit ?? value)];
+  return [Math.min(...ends), Math.max(...ends)];
 }
 
 /** PS3.3 10.7.1.3: a projection's spacing is the detector's, unless it was corrected for magnification. */

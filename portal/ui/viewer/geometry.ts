@@ -111,9 +111,9 @@ export interface Statistics {
   most: number;
 }
 
-/** The values whose pixel's middle is within the ellipse that two corners span. */
+/** The values whose pixel's middle is within the ellipse that two corners span; pixels without one do not count. */
 export function ellipseStatistics(
-  from: Point, to: Point, image: { columns: number; rows: number }, valueAt: (column: number, row: number) => number,
+  from: Point, to: Point, image: { columns: number; rows: number }, valueAt: (column: number, row: number) => number | undefined,
 ): Statistics {
   const middle = { x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 };
   const half = { x: Math.abs(to.x - from.x) / 2, y: Math.abs(to.y - from.y) / 2 };
@@ -123,6 +123,7 @@ export function ellipseStatistics(
     for (let column = Math.max(0, Math.floor(middle.x - half.x)); column <= last(middle.x + half.x, image.columns); column++) {
       if (((column + 0.5 - middle.x) / half.x) ** 2 + ((row + 0.5 - middle.y) / half.y) ** 2 > 1) continue;
       const value = valueAt(column, row);
+      if (value === undefined) continue;
       const apart = value - mean;
       mean += apart / ++count;
       squares += apart * (value - mean);

@@ -6,7 +6,9 @@ import {
   type Matrix, type Point, type View,
 } from "./geometry";
 import type { Frame } from "./frame";
-import { tableOf, valueOf, wholeWindow, type Window } from "./grey";
+import { isPadding, tableOf, valueOf, wholeWindow, type Window } from "./grey";
+import { TILE, type Tile } from "./overview";
+import { drawingsOn, type Drawing } from "./references";
 import type { Stack, Words } from "./stack";
 
 export type Measure = "distance" | "angle" | "ellipse" | "value";
@@ -27,10 +29,14 @@ export interface Pane {
   say: (key: string, values?: Record<string, string>) => string;
   watermark: string[];
   picture: HTMLImageElement | null;
+  tile: (at: number) => Tile | undefined; // a small picture of an image that is not here yet
+  drawings: Drawing[]; // what presentation states and reports of the study draw; shown unless `plain`
+  plain: boolean;
   drawn: { words: Words; key: string; bitmap: HTMLCanvasElement } | null;
 }
 
 const INK = "#ffd84d";
+const OTHERS_INK = "#7fe3ff"; // what was drawn elsewhere
 const DECIMALS = 1;
 
 export function frameIn(pane: Pane): Frame | undefined {
@@ -43,15 +49,16 @@ export function windowIn(pane: Pane): Window {
   const words = pane.stack.words(pane.at);
   if (pane.window) return pane.window;
   if (frame?.window) return frame.window;
-  return frame && words ? wholeWindow(words, frame.stored, frame.rescale) : { center: 128, width: 256 };
+  return frame && words ? wholeWindow(words, frame.stored, frame.rescale, frame.padding) : { center: 128, width: 256 };
 }
 
-/** The rescaled value of a pixel, when the pixels are here. */
+/** The rescaled value of a pixel, when the pixels are here; none for what is no image. */
 export function valueAt(pane: Pane, column: number, row: number): number | undefined {
   const frame = frameIn(pane);
   const words = pane.stack.words(pane.at);
   if (!frame || !words || column < 0 || row < 0 || column >= frame.columns || row >= frame.rows) return undefined;
-  return valueOf(words[row * frame.columns + column] ?? 0, frame.stored) * frame.rescale.slope + frame.rescale.intercept;
+  const value = valueOf(words[row * frame.columns + column] ?? 0, frame.stored);
+  return isPadding(value, frame.padding) ? undefined : value * frame.rescale.slope + frame.rescale.intercept;
 }
 
 export function matrixIn(pane: Pane): Matrix {
@@ -69,7 +76,7 @@ function bitmapOf(pane: Pane, frame: Frame, words: Words): HTMLCanvasElement {
   const window = windowIn(pane);
   const key = `${window.center}/${window.width}/${pane.inverted}`;
   if (pane.drawn?.words === words && pane.drawn.key === key) return pane.drawn.bitmap;
-  const table = tableOf(frame.stored, frame.rescale, window, frame.voi, frame.isInverted !== pane.inverted);
+  const table = tableOf(frame.stored, frame.rescale, window, frame.voi, frame.isInverted !== pane.inverted, frame.padding);
   const bitmap = pane.drawn?.bitmap ?? document.createElement("canvas");
   if (bitmap.width !== frame.columns) bitmap.width = frame.columns;
   if (bitmap.height !== frame.rows) bitmap.height = frame.rows;
@@ -95,31 +102,35 @@ export function draw(pane: Pane): void {
   brush.fillRect(0, 0, canvas.clientWidth, canvas.clientHeight);
   const matrix = matrixIn(pane);
   const words = pane.stack.words(pane.at);
-  const source = words ? bitmapOf(pane, frame, words) : pane.picture;
-  canvas.dataset.pixels = words ? "true" : "preview";
+  const isPicture = !words && !!pane.picture?.complete && pane.picture.naturalWidth > 0;
+  const tile = words || isPicture ? undefined : pane.tile(pane.at);
+  canvas.dataset.pixels = words ? "true" : isPicture ? "preview" : tile ? "overview" : "none";
   canvas.dataset.at = String(pane.at + 1);
-  if (source && source.width) {
-    brush.save();
-    brush.transform(...(matrix as [number, number, number, number, number, number]));
-    if (!words && pane.inverted) brush.filter = "invert(1)";
-    brush.drawImage(source, 0, 0, frame.columns, frame.rows);
-    brush.restore();
-  }
-  drawWatermark(pane, brush);
+  canvas.dataset.form = pane.stack.form(pane.at);
+  brush.save();
+  brush.transform(...(matrix as [number, number, number, number, number, number]));
+  if (!words && pane.inverted) brush.filter = "invert(1)";
+  if (words) brush.drawImage(bitmapOf(pane, frame, words), 0, 0, frame.columns, frame.rows);
+  else if (isPicture && pane.picture) brush.drawImage(pane.picture, 0, 0, frame.columns, frame.rows);
+  else if (tile) brush.drawImage(tile.sheet, tile.x, tile.y, TILE, TILE, 0, 0, frame.columns, frame.rows);
+  brush.restore();
+  if (!pane.plain) for (const each of drawingsOn(frame, pane.drawings)) drawOthers(pane, brush, matrix, each);
+  markAcross(brush, pane.watermark, canvas.clientWidth, canvas.clientHeight);
   for (const mark of pane.marks.get(pane.at) ?? []) drawMark(pane, brush, matrix, mark);
 }
 
-function drawWatermark(pane: Pane, brush: CanvasRenderingContext2D): void {
-  if (!pane.watermark.length) return;
+/** Lines across the middle, light with a dark rim: who looks, since when. */
+export function markAcross(brush: CanvasRenderingContext2D, lines: readonly string[], width: number, height: number): void {
+  if (!lines.length) return;
   brush.save();
   brush.globalAlpha = 0.16;
   brush.fillStyle = "#fff";
   brush.strokeStyle = "#000";
   brush.font = "14px system-ui, sans-serif";
-  brush.translate(pane.canvas.clientWidth / 2, pane.canvas.clientHeight / 2);
+  brush.translate(width / 2, height / 2);
   brush.rotate(-Math.PI / 7);
   brush.textAlign = "center";
-  pane.watermark.forEach((line, at) => {
+  lines.forEach((line, at) => {
     brush.strokeText(line, 0, at * 20);
     brush.fillText(line, 0, at * 20);
   });
@@ -137,7 +148,7 @@ export function textOf(pane: Pane, mark: Mark): string {
   const units = frame.units && frame.units !== "US" ? ` ${frame.units}` : "";
   if (mark.kind === "value") {
     const value = valueAt(pane, Math.floor(first.x), Math.floor(first.y));
-    return value === undefined ? "" : `${Number(value.toFixed(2))}${units}`;
+    return value === undefined ? pane.say("no-value") : `${Number(value.toFixed(2))}${units}`;
   }
   if (!second) return "";
   if (mark.kind === "distance") return `${distance(first, second, spacing).toFixed(DECIMALS)} ${isTrue ? "mm" : "px"}${note}`;
@@ -148,7 +159,7 @@ export function textOf(pane: Pane, mark: Mark): string {
   const area = ellipseArea(first, second, spacing);
   const size = isTrue ? `${(area / 100).toFixed(2)} cm²` : `${Math.round(area)} px²`;
   if (!pane.stack.words(pane.at)) return `${size}${note}`;
-  const found = ellipseStatistics(first, second, frame, (column, row) => valueAt(pane, column, row) ?? 0);
+  const found = ellipseStatistics(first, second, frame, (column, row) => valueAt(pane, column, row));
   return found.count ? `${size}${note}\n⌀ ${found.mean.toFixed(DECIMALS)} ± ${found.deviation.toFixed(DECIMALS)}${units}` : `${size}${note}`;
 }
 
@@ -171,21 +182,57 @@ function drawMark(pane: Pane, brush: CanvasRenderingContext2D, matrix: Matrix, m
     brush.arc(x, y, 3, 0, 7);
     brush.stroke();
   }
+  write(pane, brush, textOf(pane, mark), { x: last.x + 12, y: last.y - (mark.kind === "value" ? 48 : 8) }, INK);
+}
+
+/** Lines of text near a point, kept on the screen. */
+function write(pane: Pane, brush: CanvasRenderingContext2D, text: string, near: Point, ink: string): void {
+  if (!text) return;
   brush.font = "600 14px system-ui, sans-serif";
-  const lines = textOf(pane, mark).split("\n");
+  const lines = text.split("\n");
   const wide = Math.max(...lines.map((line) => brush.measureText(line).width));
-  const x = Math.max(4, Math.min(pane.canvas.clientWidth - wide - 8, last.x + 12));
-  const y = Math.max(20, Math.min(pane.canvas.clientHeight - 20 * lines.length, last.y - (mark.kind === "value" ? 48 : 8)));
+  const x = Math.max(4, Math.min(pane.canvas.clientWidth - wide - 8, near.x));
+  const y = Math.max(20, Math.min(pane.canvas.clientHeight - 20 * lines.length, near.y));
   lines.forEach((line, at) => {
     brush.fillStyle = "#000b";
     brush.fillRect(x - 4, y - 15 + at * 20, brush.measureText(line).width + 8, 20);
-    brush.fillStyle = INK;
+    brush.fillStyle = ink;
     brush.fillText(line, x, y + at * 20);
   });
 }
 
+/** What a presentation state or a report draws. */
+function drawOthers(pane: Pane, brush: CanvasRenderingContext2D, matrix: Matrix, drawing: Drawing): void {
+  const points = drawing.points.map((each) => applied(matrix, each));
+  const [first, second, third] = points;
+  if (!first) return;
+  brush.strokeStyle = OTHERS_INK;
+  brush.lineWidth = 1.5;
+  brush.beginPath();
+  if (drawing.shape === "circle" && second) {
+    brush.arc(first.x, first.y, Math.hypot(second.x - first.x, second.y - first.y), 0, 7);
+  } else if (drawing.shape === "ellipse" && second && third) {
+    // Ends of the long axis, then of the short one (PS3.3 C.10.5.1.2, C.18.6.1.2).
+    const fourth = points[3] ?? third;
+    const long = Math.hypot(second.x - first.x, second.y - first.y) / 2, short = Math.hypot(fourth.x - third.x, fourth.y - third.y) / 2;
+    brush.ellipse((first.x + second.x) / 2, (first.y + second.y) / 2, long, short, Math.atan2(second.y - first.y, second.x - first.x), 0, 7);
+  } else if (drawing.shape === "polyline") {
+    points.forEach(({ x, y }, at) => (at ? brush.lineTo(x, y) : brush.moveTo(x, y)));
+  } else if (drawing.shape === "points") {
+    for (const { x, y } of points) {
+      brush.moveTo(x - 6, y);
+      brush.lineTo(x + 6, y);
+      brush.moveTo(x, y - 6);
+      brush.lineTo(x, y + 6);
+    }
+  }
+  brush.stroke();
+  const right = points.reduce((far, each) => (each.x > far.x ? each : far), first);
+  write(pane, brush, drawing.text, drawing.shape === "text" ? first : { x: right.x + 10, y: right.y - 8 }, OTHERS_INK);
+}
+
 export function newPane(canvas: HTMLCanvasElement, stack: Stack, say: Pane["say"], watermark: string[]): Pane {
   return {
-    canvas, stack, say, watermark, at: 0, view: WHOLE, window: null, inverted: false, marks: new Map(), picture: null, drawn: null,
+    canvas, stack, say, watermark, at: 0, view: WHOLE, window: null, inverted: false, marks: new Map(), picture: null, tile: () => undefined, drawings: [], plain: false, drawn: null,
   };
 }

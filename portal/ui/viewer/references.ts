@@ -1,0 +1,251 @@
+// What other objects say of images: key object selections (KO), presentation states (PR), structured reports (SR)
+// and FHIR reports. Pure functions from their DICOM JSON or FHIR JSON.
+//
+// PS3.3 A.35.4 (KO), C.10.5 and A.33 (PR), C.17.3 and C.18 (SR); coordinates of PR and SR run as the viewer's own:
+// the upper left corner of the first pixel is 0, 0.
+
+import { alongNormal, type Point } from "./geometry";
+import type { DataSet, Frame } from "./frame";
+
+export type Source = "KO" | "PR" | "SR" | "report";
+
+/** An image that somebody points to. */
+export interface Key {
+  source: Source;
+  label: string;
+  instance: string;
+  frame: number; // 0: the object as a whole
+  window?: { center: number; width: number };
+  quarters?: number;
+  flipped?: boolean;
+}
+
+export type Shape = "points" | "polyline" | "circle" | "ellipse" | "text";
+
+/** Something drawn on an image by another object. */
+export interface Drawing {
+  source: Source;
+  instance: string; // empty: `space` says where
+  frames: number[]; // none: all of them
+  shape: Shape;
+  points: Point[];
+  /** SCOORD3D: the points in the patient's coordinates of this frame of reference. */
+  space?: { frameOfReference: string; points: number[][] };
+  /** Points are parts of the displayed area, not pixels (PS3.3 C.10.5.1.1). */
+  ofArea?: { left: number; top: number; right: number; bottom: number } | "whole";
+  text: string;
+}
+
+export interface Said {
+  keys: Key[];
+  drawings: Drawing[];
+}
+
+const NOTHING: Said = { keys: [], drawings: [] };
+const SHAPES: Readonly<Record<string, Shape>> = {
+  POINT: "points", MULTIPOINT: "points", POLYLINE: "polyline", INTERPOLATED: "polyline", POLYGON: "polyline",
+  CIRCLE: "circle", ELLIPSE: "ellipse",
+};
+
+const items = (set: DataSet | undefined, tag: string): DataSet[] => (set?.[tag]?.Value ?? []) as DataSet[];
+const text = (set: DataSet | undefined, tag: string): string => String(set?.[tag]?.Value?.[0] ?? "").trim();
+const numbers = (set: DataSet | undefined, tag: string): number[] =>
+  (set?.[tag]?.Value ?? []).map(Number).filter((each) => Number.isFinite(each));
+const meaning = (set: DataSet | undefined, tag: string): string => text(items(set, tag)[0], "00080104");
+const code = (set: DataSet | undefined, tag: string): string => text(items(set, tag)[0], "00080100");
+
+/** What an object says, by its modality. */
+export function saidBy(set: DataSet): Said {
+  const read = { KO: keyObject, PR: presentationState, SR: structuredReport }[text(set, "00080060")];
+  return read ? read(set) : NOTHING;
+}
+
+interface Reference {
+  instance: string;
+  frames: number[];
+}
+
+const referenceIn = (item: DataSet): Reference => ({
+  instance: text(item, "00081155"),
+  frames: numbers(item, "00081160"),
+});
+
+function keysOf(source: Source, label: string, { instance, frames }: Reference, more: Partial<Key> = {}): Key[] {
+  if (!instance) return [];
+  return (frames.length ? frames : [0]).map((frame) => ({ source, label, instance, frame, ...more }));
+}
+
+function contents(set: DataSet): DataSet[] {
+  return items(set, "0040A730");
+}
+
+function keyObject(set: DataSet): Said {
+  const title = meaning(set, "0040A043");
+  const described = contents(set).find((each) => code(each, "0040A043") === "113012"); // Key Object Description
+  const label = [title, text(described, "0040A160")].filter(Boolean).join(": ");
+  const keys = contents(set)
+    .filter((each) => text(each, "0040A040") === "IMAGE")
+    .flatMap((each) => items(each, "00081199").flatMap((one) => keysOf("KO", label, referenceIn(one))));
+  return { keys, drawings: [] };
+}
+
+function pairs(values: readonly number[]): Point[] {
+  return Array.from({ length: Math.floor(values.length / 2) }, (_, at) => ({
+    x: values[at * 2] ?? 0, y: values[at * 2 + 1] ?? 0,
+  }));
+}
+
+function presentationState(set: DataSet): Said {
+  const label = [text(set, "00700080"), text(set, "00700081")].filter(Boolean).join(": ");
+  const all = items(set, "00081115").flatMap((series) => items(series, "00081140").map(referenceIn));
+  const named = (item: DataSet): Reference[] => {
+    const own = items(item, "00081140").map(referenceIn);
+    return own.length ? own : all;
+  };
+  const windowOf = (wanted: string): Partial<Key> => {
+    for (const item of items(set, "00283110")) {
+      if (!named(item).some(({ instance }) => instance === wanted)) continue;
+      const [center] = numbers(item, "00281050"), [width] = numbers(item, "00281051");
+      if (center !== undefined && width) return { window: { center, width } };
+    }
+    return {};
+  };
+  const areaOf = (wanted: string): Drawing["ofArea"] => {
+    for (const item of items(set, "0070005A")) {
+      if (!named(item).some(({ instance }) => instance === wanted)) continue;
+      const [left, top] = numbers(item, "00700052"), [right, bottom] = numbers(item, "00700053");
+      if (left !== undefined && top !== undefined && right !== undefined && bottom !== undefined) {
+        return { left: left - 1, top: top - 1, right, bottom }; // PS3.3 C.10.4: they count pixels from 1
+      }
+    }
+    return "whole";
+  };
+  const turn = { quarters: Math.round((numbers(set, "00700042")[0] ?? 0) / 90) % 4, flipped: text(set, "00700041") === "Y" };
+  const keys = all.flatMap((each) => keysOf("PR", label, each, { ...turn, ...windowOf(each.instance) }));
+  const drawings = items(set, "00700001").flatMap((annotation) =>
+    named(annotation).flatMap(({ instance, frames }) => {
+      const on = (units: string): Partial<Drawing> => (units === "DISPLAY" ? { ofArea: areaOf(instance) ?? "whole" } : {});
+      const graphics = items(annotation, "00700009").flatMap((each): Drawing[] => {
+        const shape = SHAPES[text(each, "00700023")];
+        const points = pairs(numbers(each, "00700022"));
+        return shape ? [{ source: "PR", instance, frames, shape, points, text: "", ...on(text(each, "00700005")) }] : [];
+      });
+      const texts = items(annotation, "00700008").map((each): Drawing => {
+        const box = numbers(each, "00700010"), anchor = numbers(each, "00700014");
+        const units = text(each, box.length ? "00700003" : "00700004");
+        return {
+          source: "PR", instance, frames, shape: "text", points: pairs(box.length ? box.slice(0, 2) : anchor.slice(0, 2)),
+          text: text(each, "00700006"), ...on(units),
+        };
+      });
+      return [...graphics, ...texts];
+    }),
+  );
+  return { keys, drawings };
+}
+
+/** A value as people write it: name, number, unit. */
+function measurement(item: DataSet): string {
+  const value = items(item, "0040A300")[0];
+  const unit = code(value, "004008EA");
+  const number = text(value, "0040A30A");
+  if (!number) return "";
+  return `${meaning(item, "0040A043")} ${number}${unit && unit !== "1" ? ` ${unit}` : ""}`;
+}
+
+function structuredReport(set: DataSet): Said {
+  const keys: Key[] = [], drawings: Drawing[] = [];
+  const title = meaning(set, "0040A043");
+  const numbersIn = (within: DataSet): string[] =>
+    contents(within).filter((each) => text(each, "0040A040") === "NUM").map(measurement).filter(Boolean);
+
+  function walk(item: DataSet, parent: DataSet, label: string): void {
+    const kind = text(item, "0040A040");
+    if (kind === "IMAGE") {
+      for (const each of items(item, "00081199")) keys.push(...keysOf("SR", label || title, referenceIn(each)));
+    }
+    if (kind === "SCOORD" || kind === "SCOORD3D") {
+      const said = label || numbersIn(parent).join("; ");
+      const shape = SHAPES[text(item, "00700023")];
+      const values = numbers(item, "00700022");
+      if (shape && kind === "SCOORD3D") {
+        const points = Array.from({ length: Math.floor(values.length / 3) }, (_, at) => values.slice(at * 3, at * 3 + 3));
+        drawings.push({
+          source: "SR", instance: "", frames: [], shape, points: [], text: said,
+          space: { frameOfReference: text(item, "30060024"), points },
+        });
+      }
+      for (const image of contents(item).filter((each) => text(each, "0040A040") === "IMAGE")) {
+        for (const each of items(image, "00081199")) {
+          const reference = referenceIn(each);
+          keys.push(...keysOf("SR", said || title, reference));
+          if (shape && kind === "SCOORD") drawings.push({ source: "SR", ...reference, shape, points: pairs(values), text: said });
+        }
+      }
+      return;
+    }
+    const own = kind === "NUM" ? measurement(item) : kind === "TEXT" ? text(item, "0040A160") : "";
+    for (const each of contents(item)) walk(each, item, own || (kind === "CONTAINER" ? "" : label));
+  }
+  for (const each of contents(set)) walk(each, set, "");
+  return { keys, drawings };
+}
+
+const onlyUid = (value: unknown): string => String(value ?? "").replace(/^urn:oid:/, "");
+type Json = Readonly<Record<string, unknown>>;
+const list = (of: Json | undefined, name: string): Json[] => (Array.isArray(of?.[name]) ? (of[name] as Json[]) : []);
+
+/** The images that a DiagnosticReport points to by `media` (FHIR R4): with its text, or the Media still to be read. */
+export function linkedBy(report: Json): { keys: Key[]; unread: { path: string; label: string }[] } {
+  const keys: Key[] = [], unread: { path: string; label: string }[] = [];
+  for (const each of list(report, "media")) {
+    const link = (each.link ?? {}) as Json;
+    const label = String(each.comment ?? link.display ?? "");
+    const own = onlyUid(((link.identifier ?? {}) as Json).value);
+    const reference = String(link.reference ?? "");
+    const contained = list(report, "contained").find(({ id }) => reference === `#${String(id)}`);
+    if (own) keys.push({ source: "report", label, instance: own, frame: 0 });
+    else if (contained) keys.push(...mediaKeys(contained, label));
+    else if (/^Media\/[A-Za-z0-9.-]{1,64}$/.test(reference)) unread.push({ path: reference, label });
+  }
+  return { keys, unread };
+}
+
+/** A Media that stands for a DICOM image names it by its identifier (FHIR R4 Media, mapping to DICOM). */
+export function mediaKeys(media: Json, label: string): Key[] {
+  return list(media, "identifier")
+    .filter(({ system, value }) => system === "urn:dicom:uid" || String(value ?? "").startsWith("urn:oid:"))
+    .slice(0, 1)
+    .map(({ value }) => ({ source: "report", label, instance: onlyUid(value), frame: 0 }));
+}
+
+/** What is drawn on one frame, in its own image coordinates. */
+export function drawingsOn(frame: Frame, drawings: readonly Drawing[]): Drawing[] {
+  return drawings.flatMap((each) => {
+    if (each.space) {
+      const points = projected(frame, each.space);
+      return points ? [{ ...each, points }] : [];
+    }
+    if (each.instance !== frame.instance || (each.frames.length && !each.frames.includes(frame.number))) return [];
+    if (!each.ofArea) return [each];
+    const { left, top, right, bottom } =
+      each.ofArea === "whole" ? { left: 0, top: 0, right: frame.columns, bottom: frame.rows } : each.ofArea;
+    return [{ ...each, points: each.points.map(({ x, y }) => ({ x: left + x * (right - left), y: top + y * (bottom - top) })) }];
+  });
+}
+
+/** Points of the patient's space in a slice's pixels, when they all lie within its thickness (PS3.3 C.7.6.2.1.1). */
+function projected(frame: Frame, { frameOfReference, points }: NonNullable<Drawing["space"]>): Point[] | null {
+  const { position, orientation, spacing } = frame;
+  if (!frameOfReference || frameOfReference !== frame.frameOfReference) return null;
+  if (position.length !== 3 || orientation.length !== 6) return null;
+  const half = Math.max(frame.thickness, 0.5) / 2 + 1e-3;
+  const place = alongNormal(position, orientation);
+  if (!points.every((point) => Math.abs(alongNormal(point, orientation) - place) <= half)) return null;
+  return points.map((point) => {
+    const from = point.map((each, axis) => each - (position[axis] ?? 0));
+    const along = (first: number): number =>
+      from.reduce((sum, each, axis) => sum + each * (orientation[first + axis] ?? 0), 0);
+    return { x: along(0) / spacing.x + 0.5, y: along(3) / spacing.y + 0.5 }; // positions are those of pixel centres
+  });
+}
