@@ -18,6 +18,9 @@ FLAGS = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist",
+    "--disable-gpu-rasterization",  # the emulated graphics card is for WebGL: pages draw faster without
+    "--disable-gpu-compositing",
+    "--disable-accelerated-2d-canvas",
     "--disable-quic",
     "--disable-background-networking",
     "--disable-component-update",

@@ -671,3 +671,20 @@ def test_the_end_of_a_share_closes_the_viewer(shared: Shared, viewing: Viewing) 
     revoke_grant(shared.rooms.access, operator(), grant_id)
     page.locator("[data-open-series]", has_text="填充").click()
     page.locator("h1", has_text="链接已过期").wait_for()
+
+
+def test_a_physician_opens_the_diagnostic_viewer_on_what_is_shared_and_nothing_else(
+    shared: Shared, viewing: Viewing
+) -> None:
+    page = viewing("desktop", "zh-CN")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(shared.server.url)))
+    page.locator("[data-tool=diagnostic]").click()
+    page.locator("canvas.cornerstone-canvas").first.wait_for()
+    data = [path for path in asked if "/dicomweb/" in path]
+    assert data
+    assert all(path.startswith("/share/") for path in data)
+    mark = page.locator('img[src$="/watermark.svg"]')
+    assert mark.evaluate("image => image.naturalWidth > 0")
+    page.go_back()
+    shows(page, 17)
