@@ -38,6 +38,9 @@ export function followPointers(canvas: HTMLCanvasElement, hand: Hand, signal: Ab
     pane.marks.set(pane.at, marksOf(pane).filter((each) => each !== which));
   };
 
+  canvas.addEventListener("mousedown", (event) => {
+    if (event.button === 1) event.preventDefault(); // no automatic scrolling of the browser
+  }, { signal });
   canvas.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
   canvas.addEventListener("wheel", (event) => {
     const pane = hand.pane();
@@ -51,7 +54,6 @@ export function followPointers(canvas: HTMLCanvasElement, hand: Hand, signal: Ab
 
   canvas.addEventListener("pointerdown", (event) => {
     event.stopPropagation();
-    if (event.button === 1) event.preventDefault(); // no automatic scrolling of the browser
     const pane = hand.pane();
     if (!pane) return;
     hand.touched();
