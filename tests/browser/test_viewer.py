@@ -200,14 +200,25 @@ def place(
     size: tuple[int, int] = (256, 256),
 ) -> tuple[float, float]:
     """Where a point of the whole, unturned image is on the page."""
+    return places(page, [(column, row)], tall, size)[0]
+
+
+def places(
+    page: Page, points: list[tuple[float, float]], tall: float = ROW_MM / COLUMN_MM,
+    size: tuple[int, int] = (256, 256),
+) -> list[tuple[float, float]]:  # fmt: skip
+    """Where some points of the whole, unturned image are on the page."""
     box = canvas_of(page).bounding_box()
     assert box
     columns, rows = size
     scale = min(box["width"] / columns, box["height"] / (rows * tall))
-    return (
-        box["x"] + box["width"] / 2 + (column - columns / 2) * scale,
-        box["y"] + box["height"] / 2 + (row - rows / 2) * scale * tall,
-    )
+    return [
+        (
+            box["x"] + box["width"] / 2 + (column - columns / 2) * scale,
+            box["y"] + box["height"] / 2 + (row - rows / 2) * scale * tall,
+        )
+        for column, row in points
+    ]
 
 
 def drag(page: Page, first: tuple[float, float], last: tuple[float, float], button: Any = "left") -> None:
@@ -251,7 +262,8 @@ def colours_at(page: Page, places: list[tuple[float, float]]) -> Any:
 
 def grey_at(page: Page, points: list[tuple[int, int]], **shape: Any) -> Any:
     """The grey levels of the canvas at the middle of some pixels."""
-    return colours_at(page, [place(page, column + 0.5, row + 0.5, **shape) for column, row in points])[:, 0]
+    middles = [(column + 0.5, row + 0.5) for column, row in points]
+    return colours_at(page, places(page, middles, **shape))[:, 0]
 
 
 def is_inked(page: Page, at: tuple[float, float]) -> bool:
