@@ -34,6 +34,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
+from kernel.prepared import Prepared
 
 T = TypeVar("T")
 
@@ -47,6 +48,9 @@ SQLITE_PRAGMAS = (
     "PRAGMA temp_store=MEMORY",
     "PRAGMA wal_autocheckpoint=4000",
 )
+
+
+MOST_PREPARED = 4096  # reads of one row that a process keeps in the form that the driver takes
 
 
 class DatabaseUnavailable(CloudfilmError):
@@ -129,6 +133,9 @@ class Database:
             )
             self._writer_queue = None
         self._here = threading.local()  # the transaction that this thread is in
+        self._prepared: dict[Executable, Prepared] = {}
+        driver = self.engine.dialect.loaded_dbapi
+        self._driver_failures = (driver.OperationalError, driver.InterfaceError)
         self._write_engine: Engine = self.engine.execution_options(cloudfilm_write=True)
 
     @contextmanager
@@ -160,14 +167,30 @@ class Database:
     def row(self, statement: Executable, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """The first row of one reading statement, without the cost of a session.
 
-        Raises DatabaseUnavailable when the database does not answer.
+        statement: built once and kept by who asks, for what is prepared of it is kept by it; parameters:
+        single values. Raises DatabaseUnavailable when the database does not answer.
         """
+        prepared = self._prepared.get(statement)
+        if prepared is None:
+            prepared = Prepared.of(statement, self.engine.dialect, parameters)
+            if len(self._prepared) >= MOST_PREPARED:
+                self._prepared.clear()
+            self._prepared[statement] = prepared
         try:
-            with self.engine.connect() as connection:
-                found = connection.execute(statement, parameters).first()
-                return tuple(found) if found is not None else None
-        except OperationalError as failure:
+            connection = self.engine.raw_connection()
+            try:
+                cursor = connection.cursor()
+                cursor.execute(prepared.text, prepared.bound(parameters))
+                found = cursor.fetchone()
+                cursor.close()
+            except self._driver_failures:
+                connection.invalidate()
+                raise
+            finally:
+                connection.close()  # back to the pool, which ends the transaction
+        except (OperationalError, *self._driver_failures) as failure:
             raise DatabaseUnavailable("The database does not answer; try again.") from failure
+        return None if found is None else prepared.read(found)
 
     @contextmanager
     def _session(self, engine: Engine) -> Iterator[Session]:
