@@ -1,10 +1,12 @@
-"""DICOMweb reads: cloudfilm, Orthanc, and nginx that sends the same bytes as static files, in one run:
+"""DICOMweb: cloudfilm, Orthanc, and nginx that sends the same bytes as static files, in one run:
 
-    python -m benchmarks.dicomweb [--seconds 5] [--slices 300] [--connections 1,16,64,500] [--folder DIR]
+    python -m benchmarks.dicomweb [--seconds 5] [--slices 300] [--tiny 1000] [--connections 1,16,64,500]
+                                  [--folder DIR]
 
 Needs wrk, nginx and Orthanc with its DICOMweb plugin (apt-get install wrk nginx orthanc orthanc-dicomweb).
 nginx serves the frames and the metadata as files, without authorization, decryption or audit: the most that
-the machine can do. Prints a table in Markdown.
+the machine can do. Takes
+about five minutes. Prints a table in Markdown.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import requests
 from pydicom import dcmread
 
 from benchmarks.servers import SERVERS, Server, free_port, wait_for
-from benchmarks.spine import FRAMES, JSON, Figures, milliseconds, print_table, stow, wrk
+from benchmarks.spine import FRAMES, JSON, Figures, fill, milliseconds, print_table, stow, wrk
 from benchmarks.studies import ROOT, write_series
 
 NGINX = which("nginx") or "/usr/sbin/nginx"
@@ -36,21 +38,38 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--slices", type=int, default=300)
+    parser.add_argument("--tiny", type=int, default=1000, help="tiny studies to store; 0: none")
     parser.add_argument("--connections", default="1,16,64,500")
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="cloudfilm-bench-"))
-    files = sorted(write_series(folder / "data", 1).iterdir())[: asked.slices]
+    files, more, still_more = (
+        sorted(write_series(folder / "data", study, asked.slices).iterdir()) for study in (1, 2, 3)
+    )
     connections = [int(each) for each in asked.connections.split(",")]
     results: dict[str, Figures] = {}
     for name, start in SERVERS.items():
         with start(folder / f"{name}-{int(time.time())}") as server:
-            stow(server, [files])
-            time.sleep(25)  # the study comes to rest and gets its renditions
-            results[server.name] = measure(server, len(files), connections, asked.seconds)
+            figures = store(server, files, more, still_more, asked.tiny)
+            time.sleep(30)  # the studies come to rest and get their renditions
+            results[server.name] = figures | measure(server, len(files), connections, asked.seconds)
     with nginx(folder / "nginx", files) as server:
         results[server.name] = measure(server, len(files), connections, asked.seconds, static=True)
     print_table(results)
+
+
+def store(server: Server, files: list[Path], more: list[Path], still_more: list[Path], tiny: int) -> Figures:
+    """STOW-RS: of series, ten instances a request, and of studies of one small instance each."""
+    figures: Figures = {}
+    stow(server, [still_more])  # what every process does once is not counted
+    figures["STOW-RS, 1 client"] = f"{len(files) / stow(server, [files]):.0f}/s"
+    shares = [more[at::4] for at in range(4)]
+    figures["STOW-RS, 4 clients"] = f"{len(more) / stow(server, shares):.0f}/s"
+    if tiny:
+        began = time.monotonic()
+        fill(server, tiny)
+        figures[f"STOW-RS, {tiny} tiny studies, 4 clients"] = f"{tiny / (time.monotonic() - began):.0f}/s"
+    return figures
 
 
 def measure(
@@ -60,6 +79,30 @@ def measure(
     series = f"{server.dicomweb}/{SERIES}"
     instances = [f"{series}/instances/{ROOT}.1.1.{number}" for number in range(1, slices + 1)]
     figures: Figures = {}
+    with requests.Session() as client:
+        client.trust_env = False
+        client.headers.update(server.headers)
+
+        def metadata() -> None:
+            answer = client.get(f"{series}/metadata", headers={"Accept": JSON}, stream=True)
+            assert answer.status_code == 200, answer.status_code
+            answer.raw.read(decode_content=False)
+
+        def first_image() -> None:
+            with requests.Session() as visitor:
+                visitor.trust_env = False
+                visitor.headers.update(server.headers)
+                if not static:
+                    visitor.get(
+                        f"{server.dicomweb}/studies?StudyInstanceUID={ROOT}.1", headers={"Accept": JSON}
+                    )
+                    visitor.get(f"{server.dicomweb}/studies/{ROOT}.1/series", headers={"Accept": JSON})
+                visitor.get(f"{series}/metadata", headers={"Accept": JSON})
+                answer = visitor.get(f"{instances[0]}/frames/1", headers={"Accept": FRAMES})
+                assert answer.status_code == 200, answer.status_code
+
+        figures[f"series metadata of {slices} instances, p50"] = milliseconds(metadata)
+        figures["first image from nothing, p50"] = milliseconds(first_image)
     figures["series metadata, 16 connections"] = wrk(
         server, [f"{series}/metadata"], 16, seconds, JSON, gzip=not static
     )
@@ -108,7 +151,7 @@ def nginx(folder: Path, files: list[Path]) -> Iterator[Server]:
         target = root / "dicomweb" / SERIES / "instances" / str(ds.SOPInstanceUID) / "frames"
         target.mkdir(parents=True, exist_ok=True)
         (target / "1").write_bytes(ds.PixelData)
-    (root / "dicomweb" / SERIES / "metadata").write_bytes(b"x" * 30_000)  # about what gzip leaves of it
+    (root / "dicomweb" / SERIES / "metadata").write_bytes(b"x" * 24_000)  # about what gzip leaves of 300
     configuration = folder / "nginx.conf"
     configuration.write_text(
         f"worker_processes 2; pid {folder}/pid; error_log {folder}/error.log; daemon off;\n"
