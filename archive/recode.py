@@ -27,12 +27,14 @@ from archive.transcode import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
+    JPEG_BASELINE,
     UNCOMPRESSED,
     CannotDecode,
     CannotEncode,
     DecodedFrame,
     can_encode,
     decode_frame,
+    encode_baseline,
     encode_frame,
 )
 from archive.video import is_video
@@ -223,11 +225,16 @@ def _element_head(tag: int, vr: bytes, length: int, target: str) -> bytes:
 def frame_in(
     archive: Archive, stored: StoredInstance, number: int, target: str, pixel: ImagePixel | None = None
 ) -> bytes:
-    """One frame in another transfer syntax. Raises CannotDecode, CannotEncode or NotAnImage."""
+    """One frame in another transfer syntax; without loss, but in JPEG baseline, which knows no other way.
+
+    Raises CannotDecode, CannotEncode or NotAnImage.
+    """
     if is_video(stored.transfer_syntax_uid):
         raise CannotDecode(stored.transfer_syntax_uid)
     pixel = pixel or image_pixel_of(parse_marked(instance_document(archive, stored)))
     frame = _decoded(archive, stored, number, pixel)
+    if target == JPEG_BASELINE:
+        return encode_baseline(frame)
     if target in UNCOMPRESSED and frame.pixel.photometric != pixel.photometric:
         frame = replace(frame, pixel=frame.pixel.as_decoded(frame.pixel.photometric))
     return encode_frame(frame, target).data

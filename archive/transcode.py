@@ -285,6 +285,29 @@ def _encode_jpeg_lossless(samples: Samples, pixel: ImagePixel) -> tuple[bytes, s
     return bytes(data), pixel.photometric
 
 
+BASELINE_QUALITY = 95
+
+
+def encode_baseline(frame: DecodedFrame) -> bytes:
+    """One frame as JPEG baseline, which loses something: never for an object under its own UID, only for a
+    frame that is asked for just so. Raises CannotEncode for more than 8 bits."""
+    pixel = frame.pixel
+    if not can_be_baseline(pixel) or frame.samples.dtype != np.uint8:
+        raise CannotEncode(JPEG_BASELINE)
+    colors = ("RGB", "YCBCR") if pixel.is_color else ("GRAYSCALE", "GRAYSCALE")
+    samples = np.ascontiguousarray(frame.samples)
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            samples, level=BASELINE_QUALITY, colorspace=colors[0], outcolorspace=colors[1]
+        )
+    )
+
+
+def can_be_baseline(pixel: ImagePixel) -> bool:
+    """Whether a frame can be had as JPEG baseline, which holds 8 bits (PS3.5 A.4.1)."""
+    return pixel.bits_allocated == 8 and not pixel.signed
+
+
 # -- JPEG-LS, JPEG 2000, HTJ2K, JPEG XL ---------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ from archive.retrieve import (
     instance_document,
 )
 from archive.room import Archive
-from archive.transcode import EXPLICIT_LITTLE, UNCOMPRESSED, can_encode
+from archive.transcode import EXPLICIT_LITTLE, JPEG_BASELINE, UNCOMPRESSED, can_be_baseline, can_encode
 from archive.video import is_video
 from dicomweb.answers import (
     Part,
@@ -141,7 +141,7 @@ def choose_form(
                 pixel = image_pixel_of(parse_marked(instance_document(archive, stored)))
             except NotAnImage:
                 continue
-        if can_encode(pixel, asked):
+        if can_encode(pixel, asked) or (asked == JPEG_BASELINE and can_be_baseline(pixel)):
             return form, asked
     raise NotAcceptable(
         (

@@ -119,8 +119,13 @@ def live_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveServer]:
     """A real server in processes of its own, shared by the tests of one module."""
+    yield from live_server_on(request.param, tmp_path_factory)
+
+
+def live_server_on(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A real server on one of the databases, until the iterator goes on."""
     data_dir = tmp_path_factory.mktemp("live")
-    if request.param == "sqlite":
+    if backend == "sqlite":
         with live_server_in(data_dir) as server:
             yield server
     else:

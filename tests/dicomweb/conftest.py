@@ -19,6 +19,8 @@ from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.web import create_app
 from kernel.clock import FixedClock
 from kernel.settings import BlobsSettings, DatabaseSettings, Settings, WebSettings
+from tests.conftest import BACKENDS, live_server_on
+from tests.live import LiveServer
 
 
 class Service:
@@ -86,6 +88,14 @@ def parts_of(answer: TestResponse) -> list[tuple[dict[str, str], bytes]]:
         payload: Any = part.get_payload(decode=True)  # type: ignore[union-attr]
         found.append(({name.lower(): str(value) for name, value in part.items()}, payload))  # type: ignore[union-attr]
     return found
+
+
+@pytest.fixture(scope="package", params=BACKENDS)
+def live_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveServer]:
+    """A real server, shared by the modules of this package; each stores under UIDs and names of its own."""
+    yield from live_server_on(request.param, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ console.log(JSON.stringify({
 
 
 def test_the_client_of_ohif_searches_and_retrieves(live_server: LiveServer) -> None:
-    data = ct_slice(61, PatientID="JS1")
+    data = ct_slice(61, PatientID="JS1", PatientName="Jie^San=张^伟")
     token = live_server.token()
     requests.post(
         f"{live_server.url}/dicomweb/studies", data=data, timeout=60,

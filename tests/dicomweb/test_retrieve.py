@@ -424,6 +424,29 @@ def test_what_is_not_there_is_404_everywhere(service: Service, image: Ingested) 
         assert service.get(nowhere + resource).status_code == 404
 
 
+@pytest.mark.parametrize("colors", [1, 3])
+def test_a_frame_of_eight_bits_comes_as_jpeg_baseline_when_that_is_asked_for(
+    service: Service, colors: int
+) -> None:
+    ramp = np.linspace(20, 220, 64 * 64).astype(np.uint8).reshape(64, 64)
+    samples = ramp if colors == 1 else np.stack((ramp, ramp[::-1], ramp.T), axis=2)
+    stored = service.store(
+        ct_slice(
+            70 + colors, Rows=64, Columns=64, SamplesPerPixel=colors, PlanarConfiguration=0,
+            PhotometricInterpretation="MONOCHROME2" if colors == 1 else "RGB", PixelData=samples.tobytes(),
+            BitsAllocated=8, BitsStored=8, HighBit=7,
+        )
+    )  # fmt: skip
+    accept = "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50"
+    answer = service.get(f"{path_of(stored)}/frames/1", accept)
+
+    assert answer.headers["Content-Type"] == accept
+    drawn = np.asarray(picture_of(answer.data).convert("RGB" if colors == 3 else "L"), dtype=int)
+    assert np.abs(drawn - samples).mean() < 3
+    whole = service.get(path_of(stored), f"application/dicom; {accept.partition('; ')[2]}")
+    assert whole.status_code == 406  # an object would need another UID
+
+
 def test_the_service_says_what_it_can(service: Service) -> None:
     answer = service.client.open("/dicomweb/", method="OPTIONS", headers={"Accept": "application/json"})
     in_xml = service.client.open("/dicomweb/", method="OPTIONS")
