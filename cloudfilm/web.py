@@ -45,6 +45,7 @@ import portal.ui_files
 import portal.wechat
 from access.bearer import settle_who_asks
 from access.share_door import ShareDoor
+from access.signed_urls import PARAMETER
 from cloudfilm import dicom_conformance, health
 from cloudfilm.rooms import Rooms
 from kernel.errors import CloudfilmError, Kind
@@ -159,8 +160,10 @@ def _refuse_nul() -> None:
 
 
 def _with_headers(answer: Response) -> Response:
+    is_signed = PARAMETER in request.args and request.path.startswith("/dicomweb/")
     for name, value in HEADERS.items():
-        answer.headers.setdefault(name, value)
+        if name != "X-Frame-Options" or not is_signed:  # what is signed is for others' pages
+            answer.headers.setdefault(name, value)
     if PREFIX in request.environ:  # what a visitor saw stays nowhere but on the screen
         answer.headers["Cache-Control"] = "no-store"
     if request.is_secure:  # RFC 6797: only ever said over TLS

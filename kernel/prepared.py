@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import Dialect, Executable, Select
-from sqlalchemy.sql.compiler import SQLCompiler
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class Prepared:
     @classmethod
     def of(cls, statement: Executable, dialect: Dialect, parameters: Mapping[str, Any]) -> "Prepared":
         """Prepare a statement whose lists are its own; parameters: single values, of its first use."""
-        compiled = cast(SQLCompiler, cast(Select[Any], statement).compile(dialect=dialect))
+        compiled = cast(Select[Any], statement).compile(dialect=dialect)
         expanded = compiled.construct_expanded_state(parameters)  # its lists, written out
         writers = {
             name: processor

@@ -39,8 +39,11 @@ def test_a_signed_url_opens_what_it_names_without_any_header(service: Service, i
 
     assert urls[5].startswith("https://hub.example/dicomweb/")
     for url in urls:
-        assert service.client.get(url.removeprefix("https://hub.example")).status_code == 200, url
+        answer = service.client.get(url.removeprefix("https://hub.example"))
+        assert answer.status_code == 200, url
+        assert "X-Frame-Options" not in answer.headers  # an object of another site's page is a frame
     assert service.client.get(f"{path}/thumbnail").status_code == 401
+    assert service.client.get("/sign-in?signature=x").headers["X-Frame-Options"] == "SAMEORIGIN"
 
 
 def test_a_signature_is_for_one_path_one_query_and_reading_alone(service: Service, image: Ingested) -> None:

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime
 
 import pytest
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import Dialect, Executable, String, bindparam, insert, select
 
 from access.caller import Clause, Reach
 from archive.model import Hold, Instance, Series, Study
@@ -15,7 +15,7 @@ from kernel.prepared import Prepared
 from tests.archive.test_ingest import store
 from tests.builders import ROOT, ct_slice
 
-OPEN = bindparam("uid")
+OPEN = bindparam("uid", type_=String())
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,14 @@ def test_moments_and_bytes_go_in_and_come_out_as_they_are(rooms: Rooms) -> None:
 
 
 def test_what_is_prepared_is_prepared_once(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+    made: list[Executable] = []
     prepare = Prepared.of
-    monkeypatch.setattr(Prepared, "of", lambda *given: made.append(given) or prepare(*given))
+
+    def remember(statement: Executable, dialect: Dialect, parameters: dict[str, str]) -> Prepared:
+        made.append(statement)
+        return prepare(statement, dialect, parameters)
+
+    monkeypatch.setattr(Prepared, "of", remember)
     statement = select(Study.id).where(Study.study_instance_uid == OPEN)
     for uid in ("1", "2", "3"):
         assert rooms.database.row(statement, {"uid": uid}) is None
