@@ -209,8 +209,11 @@ def is_passcode(access: Access, grant: ShareGrant, passcode: str) -> bool:
     return bool(grant.passcode) and grant.passcode == _passcode(access, grant.id, passcode)
 
 
-def add_items(session: Session, grant_id: str, named: Named) -> None:
-    """Let a grant open more, within the caller's transaction; what it names already is left alone."""
+def add_items(session: Session, grant_id: str, named: Named) -> bool:
+    """Let a grant open more, within the caller's transaction; what it names already is left alone.
+
+    Returns whether there was more.
+    """
     known = {
         (row.kind, row.identifier)
         for row in session.scalars(select(ShareItem).where(ShareItem.grant_id == grant_id))
@@ -227,6 +230,7 @@ def add_items(session: Session, grant_id: str, named: Named) -> None:
     ]
     if rows:
         session.execute(insert(ShareItem), rows)
+    return bool(rows)
 
 
 def readdress_grants(session: Session, before: str, after: str) -> list[str]:

@@ -46,6 +46,7 @@ def follow_merges(archive: Archive, session: Session, change: Change) -> None:
         _move_document(archive, session, type_, logical_id, source.patient_id, target.patient_id, cause)
     for name in readdress_grants(session, source.patient_id, target.patient_id):
         _write_down(archive, session, f"{SHARE}{name}", source.patient_id, target.patient_id, cause)
+        record_change(session, archive.clock, "share-changed", name.partition("/")[0])
 
 
 def move_study(archive: Archive, session: Session, study: Study, target: PatientRecord, cause: str) -> None:
@@ -75,6 +76,7 @@ def undo_moves(archive: Archive, session: Session, cause: str) -> None:
         if move.subject.startswith(SHARE):
             name = move.subject.removeprefix(SHARE)
             readdress_grant(session, name, move.to_patient, move.from_patient)
+            record_change(session, archive.clock, "share-changed", name.partition("/")[0])
             continue
         if "/" in move.subject:
             type_, _, logical_id = move.subject.partition("/")
@@ -101,6 +103,7 @@ def _documents_of(session: Session, patient_id: str) -> list[tuple[str, str]]:
         .where(
             IndexReference.c.target == hash_of(f"Patient/{patient_id}"),
             Resource.type.not_in(NOT_MOVED),
+            Resource.body != "",  # what is drawn follows its home
             ~Resource.deleted,
         )
         .distinct()

@@ -35,7 +35,7 @@ from archive.model import Study
 from archive.reach import within
 from archive.retrieve import NotFound
 from archive.room import Archive
-from kernel.changes import Change
+from kernel.changes import Change, record_change
 from kernel.errors import Forbidden
 from mpi.by_phone import patients_of_person, phone_belongs
 from mpi.model import PatientRecord
@@ -203,14 +203,17 @@ def refresh(archive: Archive, session: Session, grant: ShareGrant) -> None:
         named = _named_by_number(
             archive.mpi, session, grant.institution, grant.accession_number, grant.patient
         )
-        if named.patient and not grant.patient:
+        is_known_now = bool(named.patient and not grant.patient)
+        if is_known_now:
             grant.patient = named.patient
-        add_items(session, grant.id, named)
+        if add_items(session, grant.id, named) or is_known_now:
+            record_change(session, archive.clock, "share-changed", grant.id)
         return
     uids = select(ShareItem.identifier).where(ShareItem.grant_id == grant.id, ShareItem.kind == "study")
     for study in session.scalars(select(Study).where(Study.study_instance_uid.in_(uids))).all():
         reports, results = _split(_reports(archive.mpi, session, study))
-        add_items(session, grant.id, Named(grant.institution, reports=reports, results=results))
+        if add_items(session, grant.id, Named(grant.institution, reports=reports, results=results)):
+            record_change(session, archive.clock, "share-changed", grant.id)
 
 
 def relation_of(

@@ -36,6 +36,7 @@ from kernel.jobs import Job, declared
 from messaging.send import deliver_message
 from records.audit_events import index_audit
 from records.custom_parameters import drop_rows, index_documents
+from records.share_consents import index_shares
 
 FUNCTIONS = (
     rest_study,
@@ -55,6 +56,7 @@ FUNCTIONS = (
     index_documents,
     drop_rows,
     index_audit,
+    index_shares,
     publish_site,
     copy_study,
     copy_non_patient,

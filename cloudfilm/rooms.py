@@ -28,6 +28,7 @@ from mpi.room import Mpi
 from portal.catalogue import texts
 from records.audit_events import AuditEventProjection
 from records.room import Records
+from records.share_consents import ShareConsentProjection
 from records.subscriptions import keep_subscription
 from records.validate import Validation
 from terminology.cache import Cache
@@ -91,7 +92,11 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         clock,
         keys,
         settings.access.institution,
-        {"ImagingStudy": ImagingStudyProjection(), "AuditEvent": AuditEventProjection()},
+        {
+            "ImagingStudy": ImagingStudyProjection(),
+            "AuditEvent": AuditEventProjection(),
+            "Consent": ShareConsentProjection(),
+        },
         CatalogueConcepts(definitions),
         Validation(StoredDefinitions(definitions)),
         keep_subscription,

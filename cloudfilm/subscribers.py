@@ -22,6 +22,7 @@ from hl7_listener.provenance import follow_messages
 from hl7_listener.share_codes import ShareCodes, follow_for_share_codes
 from kernel.changes import Subscriber
 from mpi.patient_documents import follow_documents, follow_patients
+from records.share_consents import follow_shares
 from records.words import follow_words
 
 
@@ -104,6 +105,11 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             "words",
             frozenset({"resource-created", "resource-updated", "resource-deleted"}),
             lambda session, change: follow_words(session, change),
+        ),
+        Subscriber(
+            "share-consents",
+            frozenset({"share-made", "share-changed", "share-revoked"}),
+            lambda session, change: follow_shares(rooms.records, session, change),
         ),
         Subscriber(
             "renditions",

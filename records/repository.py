@@ -62,11 +62,15 @@ class DrawnElsewhere(CloudfilmError):
     kind = Kind.NOT_ALLOWED
 
     def __init__(self, resource_type: str) -> None:
-        super().__init__(
-            f"{resource_type} is drawn from the audit trail; what is done writes it."
-            if resource_type == "AuditEvent"
-            else f"{resource_type} is drawn from the stored objects; store those (DICOMweb, C-STORE)."
-        )
+        super().__init__(f"{resource_type} is drawn from {HOMES[resource_type]}")
+
+
+HOMES = {
+    "AuditEvent": "the audit trail; what is done writes it.",
+    "ImagingStudy": "the stored objects; store those (DICOMweb, C-STORE).",
+    "Consent": "a share; make and end shares ($share, the pages).",
+}
+"""Where the facts of what is drawn have their home, and how they change there."""
 
 
 class VersionConflict(CloudfilmError):
