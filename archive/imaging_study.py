@@ -18,7 +18,9 @@ from archive.model import Instance, Series, Study
 from archive.reconcile_model import StudyComparison
 from kernel.changes import Change
 from kernel.clock import Clock
-from records.model import Resource
+from records.hashing import hash_of
+from records.model import IndexReference, Resource
+from records.parameters import parameter_number
 from records.repository import forget_projected, index_projected
 from records.room import Drawn, Records
 
@@ -149,8 +151,11 @@ def _study(
 
 def _complete(document: dict[str, Any], order: dict[str, Any]) -> None:
     """What the order says and the images do not: who asked for it, why, and what for."""
+    requester = order.get("requester") or {}
+    if "reference" in requester and "reference" not in document.get("referrer", {}):
+        document["referrer"] = requester  # images have but a name
     for name, value in (
-        ("referrer", order.get("requester")),
+        ("referrer", requester),
         ("procedureCode", [order["code"]] if "code" in order else None),
         ("reasonCode", order.get("reasonCode")),
         ("reasonReference", order.get("reasonReference")),
@@ -241,6 +246,30 @@ def follow_studies(records: Records, clock: Clock, session: Session, change: Cha
     if study is None:
         forget_projected(session, "ImagingStudy", str(change.data.get("logical_id", "")))
         return
+    _index(records, session, study, keeps_version=change.kind == "study-rested")
+
+
+def follow_orders_of_studies(records: Records, clock: Clock, session: Session, change: Change) -> None:
+    """A study says what its order says: subscribed to documents that change, of which orders count."""
+    if not change.subject.startswith("ServiceRequest/"):
+        return
+    bound = (
+        select(Resource.logical_id)
+        .join(IndexReference, IndexReference.c.resource_id == Resource.id)
+        .where(
+            Resource.type == "ImagingStudy",
+            IndexReference.c.parameter == parameter_number("ImagingStudy", "basedon"),
+            IndexReference.c.target == hash_of(change.subject),
+        )
+    )
+    for study in session.scalars(select(Study).where(Study.logical_id.in_(bound))).all():
+        study.revision += 1
+        study.changed_at = clock.now()
+        session.flush()
+        _index(records, session, study, keeps_version=True)
+
+
+def _index(records: Records, session: Session, study: Study, *, keeps_version: bool) -> None:
     (document,) = draw(session, [study])
     index_projected(
         records,
@@ -250,5 +279,5 @@ def follow_studies(records: Records, clock: Clock, session: Session, change: Cha
         department=study.department,
         version=study.revision,
         updated_at=study.changed_at,
-        keeps_version=change.kind == "study-rested",
+        keeps_version=keeps_version,
     )

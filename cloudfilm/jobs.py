@@ -36,6 +36,7 @@ from kernel.jobs import Job, declared
 from messaging.send import deliver_message
 from records.audit_events import index_audit
 from records.custom_parameters import drop_rows, index_documents
+from records.report_documents import index_report_documents
 from records.share_consents import index_shares
 
 FUNCTIONS = (
@@ -57,6 +58,7 @@ FUNCTIONS = (
     drop_rows,
     index_audit,
     index_shares,
+    index_report_documents,
     publish_site,
     copy_study,
     copy_non_patient,

@@ -27,6 +27,7 @@ from messaging.room import Messaging
 from mpi.room import Mpi
 from portal.catalogue import texts
 from records.audit_events import AuditEventProjection
+from records.report_documents import ReportDocumentProjection
 from records.room import Records
 from records.share_consents import ShareConsentProjection
 from records.subscriptions import keep_subscription
@@ -96,6 +97,7 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
             "ImagingStudy": ImagingStudyProjection(),
             "AuditEvent": AuditEventProjection(),
             "Consent": ShareConsentProjection(),
+            "DocumentReference": ReportDocumentProjection(),
         },
         CatalogueConcepts(definitions),
         Validation(StoredDefinitions(definitions)),

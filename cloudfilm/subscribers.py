@@ -3,7 +3,7 @@
 import dimse.availability
 import dimse.ups
 from archive.copies import follow_for_copies
-from archive.imaging_study import follow_studies
+from archive.imaging_study import follow_orders_of_studies, follow_studies
 from archive.non_patient import STORED_CHANGE
 from archive.notices import Notifying, follow_for_notices
 from archive.patient_moves import follow_merges
@@ -22,6 +22,7 @@ from hl7_listener.provenance import follow_messages
 from hl7_listener.share_codes import ShareCodes, follow_for_share_codes
 from kernel.changes import Subscriber
 from mpi.patient_documents import follow_documents, follow_patients
+from records.report_documents import follow_report_documents
 from records.share_consents import follow_shares
 from records.words import follow_words
 
@@ -105,6 +106,16 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
             "words",
             frozenset({"resource-created", "resource-updated", "resource-deleted"}),
             lambda session, change: follow_words(session, change),
+        ),
+        Subscriber(
+            "report-documents",
+            frozenset({"resource-created", "resource-updated", "resource-deleted"}),
+            lambda session, change: follow_report_documents(rooms.records, session, change),
+        ),
+        Subscriber(
+            "orders-of-studies",
+            frozenset({"resource-updated"}),
+            lambda session, change: follow_orders_of_studies(rooms.records, rooms.clock, session, change),
         ),
         Subscriber(
             "share-consents",

@@ -68,6 +68,7 @@ class DrawnElsewhere(CloudfilmError):
 HOMES = {
     "AuditEvent": "the audit trail; what is done writes it.",
     "ImagingStudy": "the stored objects; store those (DICOMweb, C-STORE).",
+    "DocumentReference": "a report; write the DiagnosticReport.",
     "Consent": "a share; make and end shares ($share, the pages).",
 }
 """Where the facts of what is drawn have their home, and how they change there."""

@@ -1,8 +1,8 @@
 """Consent as a view of shares: what a patient, or staff for a patient, lets others see, and until when.
 
-A share (`access.grants`) is the home, and is made and ended there; the Consent is drawn when it is read, under
-the id `share-` and the share's. Consents that are written over REST are documents of their own, and what the
-access decision goes by. R4 Consent.
+A share (`access.grants`) is the home, and is made and ended there; the Consent is drawn when it is read,
+under the id `share-` and the share's. Consents that are written over REST are documents of their own, and
+what the access decision goes by. R4 Consent.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,6 +2,7 @@
 
 import json
 from io import BytesIO
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -25,6 +26,7 @@ from mpi.model import MergeEvent, PatientRecord
 from records.model import Resource
 from tests.builders import ROOT, ct_slice
 from tests.builders_hl7 import PID, adt_a04, message, omi_o23, oru_r01
+from tests.fhir_server.test_record_operations import Client
 from tests.settling import settle
 
 HEADER = {"PatientID": "1001", "PatientBirthDate": "19850612", "IssuerOfPatientID": "HIS"}
@@ -82,6 +84,41 @@ def test_a_header_that_agrees_with_its_order_is_bound_to_it(
         study = session.scalars(select(Study)).one()
         drawn = rooms.records.projections["ImagingStudy"].draw(session, [study.logical_id])
     assert json.loads(drawn[study.logical_id].body)["basedOn"][0]["reference"].startswith("ServiceRequest/")
+
+
+def test_a_study_says_what_its_order_says_and_is_found_by_it(rooms: Rooms, operator: Caller) -> None:
+    send(rooms, operator, omi_o23())
+    store(rooms, operator, AccessionNumber="A0001", PerformingPhysicianName="He^Jing=贺^静")
+    settle(rooms)
+    client = Client(rooms)  # which brings Practitioner/d1 and Encounter/e1
+
+    def studies(query: str) -> list[dict[str, Any]]:
+        found = client.get(f"ImagingStudy?{query}")
+        return [each["resource"] for each in found.get("entry", ()) if each["search"]["mode"] == "match"]
+
+    order = json.loads(json.dumps(document(rooms, "ServiceRequest")))
+    (study,) = studies(f"basedon=ServiceRequest/{order['id']}")
+    assert study["procedureCode"][0]["coding"][0]["code"] == "CT01"
+    assert study["series"][0]["performer"][0]["actor"] == {"display": "贺静"}
+    assert study["endpoint"] == [{"reference": "Endpoint/wado-rs"}]
+    order |= {
+        "requester": {"reference": "Practitioner/d1"}, "encounter": {"reference": "Encounter/e1"},
+        "reasonCode": [{"coding": [{"system": "urn:why", "code": "C"}], "text": "咳嗽"}],
+    }  # fmt: skip
+    client.put("Practitioner", "d1", name=[{"family": "吴"}])
+    answer = client.flask.put(f"/fhir/ServiceRequest/{order['id']}", json=order, headers=client.headers)
+    assert answer.status_code == 200, answer.data
+    settle(rooms)
+    for query in (
+        "referrer=Practitioner/d1", "referrer.name=吴", "reason=urn:why|C", "encounter=Encounter/e1",
+        f"basedon.identifier={order['identifier'][0]['value']}", "endpoint=Endpoint/wado-rs",
+        "basedon:ServiceRequest.requester:Practitioner.family=吴",
+    ):  # fmt: skip
+        (changed,) = studies(query)
+        assert changed["reasonCode"] == order["reasonCode"]
+        assert changed["meta"]["versionId"] > study["meta"]["versionId"]
+    versions = client.get(f"ImagingStudy/{study['id']}/_history")["entry"]
+    assert versions[0]["resource"]["referrer"] == {"reference": "Practitioner/d1"}
 
 
 def test_a_small_difference_is_noted_and_bound(rooms: Rooms, operator: Caller) -> None:

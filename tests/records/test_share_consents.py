@@ -29,7 +29,10 @@ def test_a_share_is_a_consent_until_it_ends(rooms: Rooms) -> None:
     assert consent["identifier"] == [{"system": "urn:cloudfilm:share", "value": made.id}]
     assert consent["provision"]["actor"][0]["reference"] == {"display": "Dr. Li"}
     named = [each["reference"] for each in consent["provision"]["data"]]
-    assert {"type": "ImagingStudy", "identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{study}"}} in named
+    assert {
+        "type": "ImagingStudy",
+        "identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{study}"},
+    } in named
     assert any(each.get("reference", "").startswith("DiagnosticReport/") for each in named)
     assert findings(consent) == []
     assert consents(client, f"data:identifier=urn:dicom:uid|urn:oid:{study}") == [consent]
