@@ -6,13 +6,13 @@ Nobody else may associate. In the embedded default this machine itself (loopback
 import ipaddress
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, literal, select
 
 from access.caller import Caller, Door, Permissions, Principal, PrincipalKind
 from access.model import Node
 from access.policy import decide
 from access.roles import Role, Span
-from access.tokens import Access, site_of, site_revision
+from access.tokens import SITE_REVISION, Access, site_of, site_revision
 from kernel.errors import Unauthenticated
 
 NODE_PERMISSIONS = {
@@ -52,9 +52,17 @@ class NodePeer:
         return ((self.host, self.port), *found) if self.host and self.port else tuple(found)
 
 
-_DECIDING = select(  # all of a row that its caller is made of
-    Node.id, Node.addresses, Node.host, Node.certificate, Node.institution, Node.department, Node.permissions
-)
+_ALWAYS = select(literal(1).label("one")).subquery()  # a row even for a node that has none
+_STATE = (  # built once: it is asked before every message
+    select(
+        *SITE_REVISION,
+        # all of a row that its caller is made of
+        Node.id, Node.addresses, Node.host, Node.certificate, Node.institution, Node.department,
+        Node.permissions,
+    )
+    .select_from(_ALWAYS)
+    .outerjoin(Node, Node.ae_title == bindparam("ae_title"))
+)  # fmt: skip
 
 
 class UnknownNode(Unauthenticated):
@@ -92,9 +100,7 @@ def identify_node(
 
 def node_state(access: Access, ae_title: str) -> tuple[object, ...]:
     """What decides about a node: its row, and the rules in force. Equal as long as nothing has changed."""
-    with access.database.snapshot() as session:
-        row = session.execute(_DECIDING.where(Node.ae_title == ae_title)).first()
-        return (tuple(row) if row is not None else None, *site_revision(session))
+    return access.database.row(_STATE, {"ae_title": ae_title}) or ()
 
 
 def find_node(access: Access, ae_title: str) -> NodePeer | None:

@@ -116,6 +116,10 @@ def issue(
     return secret
 
 
+SITE_REVISION = (  # which rules and consents are in force, as columns of a statement that asks for more
+    select(func.max(SiteDocument.version)).where(SiteDocument.name == RULES.name).scalar_subquery(),
+    select(func.max(ConsentVersion.id)).scalar_subquery(),
+)
 _SESSION = aliased(Token)
 _TOKENS = (
     select(
@@ -125,8 +129,7 @@ _TOKENS = (
         Account.id, Account.name, Account.role, Account.institution, Account.department,
         Account.fhir_user, Account.patients, Account.must_change, Token.factors,
         Client.name, Client.institution,
-        select(func.max(SiteDocument.version)).where(SiteDocument.name == RULES.name).scalar_subquery(),
-        select(func.max(ConsentVersion.id)).scalar_subquery(),
+        *SITE_REVISION,
         select(func.max(BreakGlass.id)).scalar_subquery(),
     )
     .outerjoin(Account, Account.id == Token.account_id)
@@ -245,8 +248,8 @@ def _unproven(settings: AccessSettings, kind: str, role: str, must_change: bool,
 
 def site_revision(session: Session) -> tuple[int | None, int | None]:
     """Which rules and consents are in force, for `site_of`."""
-    rules = select(func.max(SiteDocument.version)).where(SiteDocument.name == RULES.name)
-    return session.scalar(rules), session.scalar(select(func.max(ConsentVersion.id)))
+    rules, consents = session.execute(select(*SITE_REVISION)).one()
+    return rules, consents
 
 
 def site_of(access: Access, revision: tuple[Any, ...] | None = None) -> Site:
