@@ -22,8 +22,7 @@ from conformance.dicom_statement import (
 from dimse.associate import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dimse.command import Operation
 from dimse.negotiation import REJECTIONS
-from dimse.peers import ASKED_SERVICES
-from dimse.server import services
+from dimse.server import asked_services, services
 from dimse.service import AskedService, Service
 from dimse.statuses import BY_OPERATION, NORMALIZED
 from kernel.errors import Kind
@@ -53,7 +52,7 @@ def dicom_facts(settings: Settings) -> DicomFacts:
         idle_timeout_s=dimse.idle_timeout_s,
         services=(
             *(_provided(service) for service in services(dimse)),
-            *(_asked(service) for service in ASKED_SERVICES),
+            *(_asked(service) for service in asked_services(dimse)),
         ),
         keys=tuple(
             KeyFacts(key.keyword, key.tag, Level(key.level).name, key.vr, key.matching.value)
@@ -87,10 +86,11 @@ def _asked(service: AskedService) -> ServiceFacts:
     return ServiceFacts(
         service.name,
         service.standard,
-        "SCU",
+        "SCP" if service.as_scp else "SCU",
         _all_named(service.sop_classes),
         _all_named(service.transfer_syntaxes),
         _operations(service.operations),
+        is_initiated=True,
     )
 
 

@@ -30,6 +30,7 @@ class ServiceFacts:
     both_roles: bool = False  # the requestor may also be the SCP
     extended: str = ""  # what extended negotiation may agree on, in hexadecimal
     statuses: tuple[tuple[str, str], ...] = ()  # status, when it is given
+    is_initiated: bool = False  # over associations that this side opens, with role selection where it is SCP
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,8 @@ class Section:
 
 def dicom_statement(facts: DicomFacts) -> tuple[Section, ...]:
     """The sections of the statement, in the order of PS3.2 A."""
-    scp = [service for service in facts.services if service.role == "SCP"]
-    scu = [service for service in facts.services if service.role == "SCU"]
+    accepted = [service for service in facts.services if not service.is_initiated]
+    initiated = [service for service in facts.services if service.is_initiated]
     ports = f"{facts.port}" + (f", {facts.tls_port} (TLS)" if facts.tls_port else "")
     return (
         Section("1", "概述", "Overview", (
@@ -105,7 +106,7 @@ def dicom_statement(facts: DicomFacts) -> tuple[Section, ...]:
             "from other archives open associations of their own.",
         )),
         Section("3.2", "应用实体规范", "AE Specification"),
-        Section("3.2.1", "SOP 类", "SOP Classes", (), tuple(map(_sop_classes, facts.services))),
+        Section("3.2.1", "SOP 类", "SOP Classes", (), _sop_classes(facts.services)),
         Section("3.2.2", "关联策略", "Association Policies", (
             f"The application context is 1.2.840.10008.3.1.1.1. Up to {facts.max_associations} associations "
             f"for each of {facts.processes} processes, and fewer for a node where it is set so. PDUs of up "
@@ -118,20 +119,23 @@ def dicom_statement(facts: DicomFacts) -> tuple[Section, ...]:
             (facts.implementation_class_uid, facts.implementation_version_name),)),)),
         Section("3.2.3", "关联发起", "Association Initiation Policy", (
             "Associations are opened to known nodes only: for the sub-operations of C-MOVE, for forwarding, "
-            "for pulls of history, and by commands.",
-        ), tuple(_contexts(service) for service in scu)),
+            "for pulls of history, for notices and results that nodes wait for, and by commands. Where this "
+            "entity is the SCP of what it tells, it proposes that role by role selection, as it does of the "
+            "storage SOP classes that a C-GET brings in. To a node with preferred transfer syntaxes "
+            "instances are offered in those only; to others as they are stored, and uncompressed beside it.",
+        ), tuple(_contexts(service) for service in initiated)),
         Section("3.2.4", "关联接受", "Association Acceptance Policy", (
             "Known nodes only, by AE title, network address and, under TLS, certificate.",
             "Of the transfer syntaxes of a context, the first of the node's preferred ones that was proposed "
             "is chosen, and otherwise the first that was proposed.",
         ), (Table(("Result", "Source", "Reason", "When"), facts.rejections),
-            *(_contexts(service) for service in scp))),
+            *(_contexts(service) for service in accepted))),
         Section("3.2.5", "扩展协商", "Extended Negotiation", (
             "Byte by byte the lower of what is proposed and of what is offered is agreed on. For Query: "
             "relational, date-time, fuzzy, timezone, enhanced multi-frame, empty value, multiple value "
             "matching. For Storage: level of support, level of digital signatures, element coercion.",
         ), (Table(("Service", "Offered (hexadecimal)"), tuple(
-            (service.name, service.extended) for service in scp if service.extended)),)),
+            (service.name, service.extended) for service in accepted if service.extended)),)),
         Section("3.2.6", "查询键", "Query Keys", (
             "One table for C-FIND and QIDO-RS. Single value, list of UID, universal, wildcard, range, "
             "sequence, empty value and multiple value matching. Names match on any component group, without "
@@ -140,7 +144,7 @@ def dicom_statement(facts: DicomFacts) -> tuple[Section, ...]:
             (key.keyword, f"({key.tag[:4]},{key.tag[4:]})", key.level, key.vr, key.matching)
             for key in facts.keys)),)),
         Section("3.2.7", "状态码", "Statuses", (), tuple(
-            Table((service.name, "Given for"), service.statuses) for service in scp if service.statuses)),
+            Table((each.name, "Given for"), each.statuses) for each in accepted if each.statuses)),
         Section("3.3", "网络接口", "Network Interfaces", (f"TCP/IP, IPv4 and IPv6; port {ports}.",)),
         Section("3.4", "配置", "Configuration", (
             "AE title, ports, limits and certificates are settings of the host; nodes are data of the site.",
@@ -179,13 +183,22 @@ def _overview(services: Iterable[ServiceFacts]) -> Table:
     )
 
 
-def _sop_classes(service: ServiceFacts) -> Table:
-    return Table(
-        (f"{service.name} ({service.standard})", "SOP Class UID", "SCU", "SCP"),
-        tuple(
-            (sop_class.name, sop_class.uid, *(("Yes", "No") if service.role == "SCU" else ("No", "Yes")))
-            for sop_class in service.sop_classes
-        ),
+def _sop_classes(services: Iterable[ServiceFacts]) -> tuple[Table, ...]:
+    """A table for each service, with both roles of its SOP classes."""
+    by_service: dict[tuple[str, str], dict[SopClass, set[str]]] = {}
+    for service in services:
+        roles = by_service.setdefault((service.name, service.standard), {})
+        for sop_class in service.sop_classes:
+            roles.setdefault(sop_class, set()).add(service.role)
+    return tuple(
+        Table(
+            (f"{name} ({standard})", "SOP Class UID", "SCU", "SCP"),
+            tuple(
+                (each.name, each.uid, "Yes" if "SCU" in roles else "No", "Yes" if "SCP" in roles else "No")
+                for each, roles in sop_classes.items()
+            ),
+        )
+        for (name, standard), sop_classes in by_service.items()
     )
 
 

@@ -24,7 +24,7 @@ from archive.workitem_model import PerformedStep, PerformedStepStudy
 from dimse.command import Operation
 from dimse.data_sets import encode_document
 from dimse.peers import PeerRefused, acting_for, associated, known_peer
-from dimse.service import PLAIN_SYNTAXES, Dimse
+from dimse.service import AskedService, Dimse
 from dimse.statuses import SUCCESS
 from kernel.changes import Change
 from kernel.clock import new_uid
@@ -33,6 +33,7 @@ from kernel.jobs import enqueue, job
 
 SOP_CLASS = str(InstanceAvailabilityNotification)
 MPPS = "1.2.840.10008.3.1.2.3.3"
+NOTIFYING = AskedService("Instance Availability Notification", "PS3.4 R", (SOP_CLASS,), (Operation.N_CREATE,))
 
 
 class InvalidAvailability(CloudfilmError):
@@ -113,7 +114,7 @@ def notify(dimse: Dimse, ae_title: str, study_instance_uid: str) -> None:
     if said is None:
         return
     node = known_peer(dimse, ae_title)
-    with associated(dimse, node, [(SOP_CLASS, PLAIN_SYNTAXES)]) as association:
+    with associated(dimse, node, NOTIFYING.proposals()) as association:
         (context,) = association.contexts.values()
         answer = association.invoke(
             context,

@@ -25,7 +25,7 @@ from archive.commitments import (
 from dimse.association import Association, Message
 from dimse.command import Operation
 from dimse.data_sets import data_of, encode_document
-from dimse.service import Dimse, Service
+from dimse.service import AskedService, Dimse, Service
 from dimse.statuses import NO_SUCH_ACTION, NO_SUCH_SOP_INSTANCE, SUCCESS, Refusal
 from dimse.ups import send_event
 from kernel.errors import CloudfilmError
@@ -99,7 +99,7 @@ def deliver_result(dimse: Dimse, ae_title: str, transaction_uid: str) -> None:
     if result is None:
         return
     try:
-        send_event(dimse, ae_title, SOP_CLASS, INSTANCE, _event(result), _report(dimse, result), SOP_CLASS)
+        send_event(dimse, ae_title, REPORTING, INSTANCE, _event(result), _report(dimse, result), SOP_CLASS)
     except CloudfilmError as failure:
         not_delivered(dimse.archive, ae_title, transaction_uid, str(failure))
         raise
@@ -129,4 +129,7 @@ def _item(reference: Reference) -> Document:
 
 COMMITMENT = Service(
     "Storage Commitment Push Model", "PS3.4 J", (SOP_CLASS,), {Operation.N_ACTION: on_action}
+)
+REPORTING = AskedService(
+    COMMITMENT.name, COMMITMENT.standard, (SOP_CLASS,), (Operation.N_EVENT_REPORT,), as_scp=True
 )

@@ -287,7 +287,7 @@ def echo(dimse: Dimse, node: NodePeer) -> float:
     """C-ECHO; returns how many seconds association and answer took. Raises PeerRefused and what
     `associated` raises."""
     began = time.monotonic()
-    with associated(dimse, node, [(str(Verification), PLAIN)]) as association:
+    with associated(dimse, node, VERIFYING.proposals()) as association:
         (context,) = association.contexts.values()
         answer = association.invoke(
             context, {"CommandField": Operation.C_ECHO, "AffectedSOPClassUID": str(Verification)}
@@ -312,7 +312,7 @@ def find(
     dimse: Dimse, node: NodePeer, identifier: Dataset, sop_class: str = FIND
 ) -> Generator[Dataset, None, None]:
     """C-FIND: every match as it comes in. Raises PeerRefused and what `associated` raises."""
-    with associated(dimse, node, [(sop_class, PLAIN)]) as association:
+    with associated(dimse, node, QUERYING.proposals(sop_class)) as association:
         yield from find_over(association, identifier, sop_class)
 
 
@@ -356,7 +356,7 @@ def move(
 ) -> Retrieved:
     """C-MOVE: ask a node to send to another one, or to us. Raises PeerRefused for a refusal, and what
     `associated` raises."""
-    with associated(dimse, node, [(sop_class, PLAIN)]) as association:
+    with associated(dimse, node, MOVING.proposals(sop_class)) as association:
         return move_over(association, identifier, destination, sop_class)
 
 
@@ -402,7 +402,7 @@ def get_proposals(sop_classes: Sequence[str]) -> list[Proposal]:
         for sop_class in sop_classes
     ]
     plain = [(sop_class, PLAIN) for sop_class in sop_classes]
-    return [(GET, PLAIN), *plain, *compressed][:MOST_CONTEXTS]
+    return [*GETTING.proposals(), *plain, *compressed][:MOST_CONTEXTS]
 
 
 def get(
@@ -559,11 +559,18 @@ def note_sent(dimse: Dimse, caller: Caller, studies: Iterable[str], counts: Coun
             )  # fmt: skip
 
 
-ASKED_SERVICES = (
-    AskedService("Verification", "PS3.4 A", (str(Verification),), (Operation.C_ECHO,)),
-    AskedService("Storage", "PS3.4 B", STORAGE_SOP_CLASSES, (Operation.C_STORE,), STORAGE_SYNTAXES),
-    AskedService("Query", "PS3.4 C", (FIND,), (Operation.C_FIND,)),
-    AskedService("Retrieve", "PS3.4 C", (GET,), (Operation.C_GET,)),
-    AskedService("Retrieve (move)", "PS3.4 C", (MOVE,), (Operation.C_MOVE,)),
-)
-"""What we ask of others; the conformance statement reads this."""
+VERIFYING = AskedService("Verification", "PS3.4 A", (str(Verification),), (Operation.C_ECHO,))
+QUERYING = AskedService("Query", "PS3.4 C", (FIND,), (Operation.C_FIND,))
+GETTING = AskedService("Retrieve", "PS3.4 C", (GET,), (Operation.C_GET,))
+MOVING = AskedService("Retrieve (move)", "PS3.4 C", (MOVE,), (Operation.C_MOVE,))
+
+
+def storing(private_sop_classes: tuple[str, ...] = ()) -> AskedService:
+    """Storage, of whatever is kept here: also of the classes that a site accepts beyond the standard."""
+    return AskedService(
+        "Storage",
+        "PS3.4 B",
+        (*STORAGE_SOP_CLASSES, *private_sop_classes),
+        (Operation.C_STORE,),
+        STORAGE_SYNTAXES,
+    )

@@ -32,14 +32,15 @@ from dimse.negotiation import (
     too_many,
     unknown_calling,
 )
+from dimse.peers import GETTING, MOVING, QUERYING, VERIFYING, storing
 from dimse.retrieve import RETRIEVE_SERVICES
-from dimse.service import Dimse, Handler, Service, perform
+from dimse.service import AskedService, Dimse, Handler, Service, perform
 from dimse.slots import Slot
 from dimse.statuses import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from dimse.store import storage
 from dimse.upper_layer import AbortReason, AssociationEnded, PduType, ProtocolViolation, UpperLayer
 from dimse.verification import VERIFICATION
-from dimse.workflow import WORKFLOW_SERVICES
+from dimse.workflow import ASKED_WORKFLOW, WORKFLOW_SERVICES
 from kernel.database import DatabaseUnavailable
 from kernel.metrics import ASSOCIATIONS, DIMSE_REQUESTS
 from kernel.settings import DimseSettings, Settings
@@ -65,6 +66,13 @@ class Rooms(Protocol):
 def services(settings: DimseSettings) -> tuple[Service, ...]:
     """Every service class that is offered; the conformance statement reads this too."""
     return (*FIXED_SERVICES, storage(settings.private_sop_classes))
+
+
+def asked_services(settings: DimseSettings) -> tuple[AskedService, ...]:
+    """Every service for which we open associations; the conformance statement reads this too."""
+    return (
+        VERIFYING, storing(settings.private_sop_classes), QUERYING, GETTING, MOVING, *ASKED_WORKFLOW,
+    )  # fmt: skip
 
 
 def run(rooms: Rooms, stop: threading.Event) -> None:

@@ -56,13 +56,18 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class AskedService:
-    """A service class in the role of SCU."""
+    """A service class over associations that we open, mostly in the role of SCU."""
 
     name: str
     standard: str
     sop_classes: tuple[str, ...]
     operations: tuple[Operation, ...]
     transfer_syntaxes: tuple[str, ...] = PLAIN_SYNTAXES
+    as_scp: bool = False  # what we are the SCP of and tell by N-EVENT-REPORT: the SCP role is proposed
+
+    def proposals(self, *sop_classes: str) -> list[tuple[str, tuple[str, ...]]]:
+        """Contexts for some of the SOP classes, or for all."""
+        return [(sop_class, self.transfer_syntaxes) for sop_class in sop_classes or self.sop_classes]
 
 
 def perform(dimse: Dimse, association: Association, request: Message, handler: Handler) -> None:

@@ -45,7 +45,7 @@ from dimse.association import Association, Message
 from dimse.command import Operation
 from dimse.data_sets import data_of, encode_document, read_document
 from dimse.peers import PeerRefused, associated, known_peer
-from dimse.service import PLAIN_SYNTAXES, Dimse, Handler, Service
+from dimse.service import AskedService, Dimse, Handler, Service
 from dimse.statuses import MISSING_ATTRIBUTE, NO_SUCH_ACTION, SUCCESS, Refusal
 from dimse.worklist import answer_all
 from kernel.changes import Change
@@ -229,6 +229,9 @@ UPS_SERVICES = (
     Service("Unified Procedure Step - Event", "PS3.4 CC", (EVENT,), {}),
     Service("Unified Procedure Step - Query", "PS3.4 CC", (QUERY,), {Operation.C_FIND: on_find}),
 )
+REPORTING = AskedService(
+    "Unified Procedure Step - Event", "PS3.4 CC", (EVENT,), (Operation.N_EVENT_REPORT,), as_scp=True
+)
 
 
 def follow_events(dimse: Dimse, session: Session, change: Change) -> None:
@@ -245,17 +248,16 @@ def follow_events(dimse: Dimse, session: Session, change: Change) -> None:
 @job(queue="dimse", retries=20)
 def report_event(dimse: Dimse, ae_title: str, uid: str, event: int, report: Document) -> None:
     """Tell one receiver of one event (CC.2.4)."""
-    send_event(dimse, ae_title, EVENT, uid, event, report, PUSH)
+    send_event(dimse, ae_title, REPORTING, uid, event, report, PUSH)
 
 
 def send_event(
-    dimse: Dimse, ae_title: str, abstract_syntax: str, uid: str, event: int, report: Document, sop_class: str
+    dimse: Dimse, ae_title: str, service: AskedService, uid: str, event: int, report: Document, sop_class: str
 ) -> None:
     """Send an N-EVENT-REPORT over an association of ours, as SCP of the class. Raises PeerRefused and what
     `associated` raises."""
     node = known_peer(dimse, ae_title)
-    proposal = (abstract_syntax, PLAIN_SYNTAXES)
-    with associated(dimse, node, [proposal], roles=[abstract_syntax]) as association:
+    with associated(dimse, node, service.proposals(), roles=service.sop_classes) as association:
         (context,) = association.contexts.values()
         answer = association.invoke(
             context,

@@ -24,11 +24,10 @@ from access.nodes import NodePeer
 from archive.model import Hold, Series, Study
 from archive.zones import offset_minutes
 from dimse.association import Association
-from dimse.conversion import PLAIN
 from dimse.peers import (
     COMMON_SOP_CLASSES,
-    FIND,
-    MOVE,
+    MOVING,
+    QUERYING,
     PeerRefused,
     Throttle,
     acting_for,
@@ -194,7 +193,7 @@ def _say(dimse: Dimse, number: int, error: str) -> None:
 def _work(dimse: Dimse, pull: Pull, node: NodePeer, until: float) -> bool:
     """Slices and studies over one association for queries. Returns whether all is done."""
     throttle = Throttle(node.max_bytes_per_s)
-    with associated(dimse, node, [(FIND, PLAIN)]) as questions:
+    with associated(dimse, node, QUERYING.proposals()) as questions:
         while time.monotonic() < until:
             study = _next_study(dimse, pull.id)
             if study is not None:
@@ -299,7 +298,7 @@ def _retrieve(
     dimse: Dimse, method: str, node: NodePeer, identifier: Dataset, sop_classes: tuple[str, ...]
 ) -> None:
     if method == "move":
-        with associated(dimse, node, [(MOVE, PLAIN)]) as association:
+        with associated(dimse, node, MOVING.proposals()) as association:
             move_over(association, identifier, dimse.settings.ae_title)
         return
     proposals = get_proposals(sop_classes or COMMON_SOP_CLASSES)
