@@ -8,6 +8,7 @@ so a response follows its request, and only a cancellation may come in between.
 """
 
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from dimse.command import (
     encode_command,
 )
 from dimse.slots import Slot
+from dimse.statuses import is_pending
 from dimse.upper_layer import (
     COMMAND,
     PDU_HEADER,
@@ -137,6 +139,10 @@ class Association:
     kept: dict[str, Any] = field(default_factory=dict)  # what a service keeps for as long as it lasts
     decided_on: tuple[object, ...] = ()  # what `caller` was decided on: `access.nodes.node_state`
     slot: Slot | None = None  # given back when the association ends
+    when_closed: "Callable[[Association], None] | None" = None  # called once
+    answered: Counter[tuple[str, int]] = field(default_factory=Counter)  # by operation and final status
+    asked: Counter[str] = field(default_factory=Counter)  # requests of ours, by operation
+    ending: str = ""  # how it came to its end
     _open: Context | None = None  # the context of a data set that has not been read to its end
     _cancelled: list[int] = field(default_factory=list)
     _awaited: dict[int, Callable[[Message], None]] = field(default_factory=dict)
@@ -232,6 +238,8 @@ class Association:
         instance = request.text("AffectedSOPInstanceUID") or request.text("RequestedSOPInstanceUID")
         if instance:
             command["AffectedSOPInstanceUID"] = instance
+        if not is_pending(status):
+            self.answered[_name(request.operation), status] += 1
         comment = elements.get("ErrorComment")
         if isinstance(comment, str):
             elements["ErrorComment"] = comment[:64]  # LO
@@ -249,6 +257,7 @@ class Association:
     ) -> int:
         """Send a request and return its message id."""
         self._last_message_id = self._last_message_id % 0xFFFF + 1
+        self.asked[_name(command["CommandField"])] += 1
         self.send(context, {**command, "MessageID": self._last_message_id}, data)
         return self._last_message_id
 
@@ -307,6 +316,7 @@ class Association:
 
     def release(self) -> None:
         """End in good order, as the requestor."""
+        self.ending = self.ending or "released"
         try:
             self.layer.write(PDU_HEADER.pack(PduType.RELEASE_RQ, 4) + bytes(4))
             while self.layer.read_pdu()[0] == PduType.DATA:
@@ -318,6 +328,7 @@ class Association:
 
     def abort(self, source: int = 0, reason: int = 0) -> None:
         """End at once. source: 0 the service user, 2 the service provider (PS3.8 9.3.8)."""
+        self.ending = self.ending or "aborted by us"
         try:
             self.layer.write(encode_abort(source, reason))
         except AssociationEnded:
@@ -330,3 +341,24 @@ class Association:
         self.layer.close()
         if self.slot is not None:
             self.slot.free()
+        then, self.when_closed = self.when_closed, None
+        if then is not None:
+            then(self)
+
+    def account(self) -> str:
+        """What was done over it, for the audit trail: operations by status, bytes, and how it ended."""
+        done = [
+            f"{name} {count}" + (f" ({status:04X})" if status else "")
+            for (name, status), count in sorted(self.answered.items())
+        ]
+        done += [f"asked {name} {count}" for name, count in sorted(self.asked.items())]
+        moved = f"{self.layer.bytes_received} bytes in, {self.layer.bytes_sent} out"
+        return "; ".join((", ".join(done) or "nothing", moved, self.ending or "ended"))
+
+
+def _name(operation: Value) -> str:
+    """The operation in the words of PS3.7."""
+    try:
+        return Operation(operation).name.replace("_", "-")  # type: ignore[arg-type]
+    except ValueError:
+        return "unknown"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from pydicom.dataset import Dataset
 from pynetdicom.presentation import StoragePresentationContexts
@@ -42,7 +43,7 @@ from dimse.command import Operation, Value
 from dimse.conversion import PLAIN
 from dimse.identifier import encode_identifier, read_identifier
 from dimse.sending import Counts, Outgoing, as_stored, choose_context, send_instance
-from dimse.service import AskedService, Dimse, perform
+from dimse.service import AskedService, Dimse, note_association, perform
 from dimse.statuses import CANCELLED, PROCESSING_FAILURE, SOP_CLASS_NOT_SUPPORTED, SUCCESS, is_pending
 from dimse.store import STORAGE_SOP_CLASSES, STORAGE_SYNTAXES, on_store
 from dimse.upper_layer import AssociationEnded, BrokenOff, PduType, UpperLayer
@@ -187,6 +188,7 @@ def open_association(
         slot.free()
         raise
     association.slot = slot
+    association.when_closed = partial(note_association, dimse)
     return association
 
 

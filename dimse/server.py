@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol, cast
 
 from access.audit import REFUSED, note, note_once
@@ -34,7 +35,7 @@ from dimse.negotiation import (
 )
 from dimse.peers import GETTING, MOVING, QUERYING, VERIFYING, storing
 from dimse.retrieve import RETRIEVE_SERVICES
-from dimse.service import AskedService, Dimse, Handler, Service, perform
+from dimse.service import AskedService, Dimse, Handler, Service, note_association, perform
 from dimse.slots import Slot
 from dimse.statuses import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from dimse.store import storage
@@ -196,6 +197,7 @@ class Server:
                 with self._lock:
                     self._threads[thread] = association
                 layer.set_timeout(self.dimse.settings.idle_timeout_s)
+                association.when_closed = partial(note_association, self.dimse)
                 try:
                     self._serve(association)
                 finally:
@@ -310,9 +312,11 @@ class Server:
                 association.is_busy = False
         except ProtocolViolation as violation:
             log.warning("%s %s", association.calling, violation.how)
+            association.ending = f"aborted: {violation.how}"
             association.abort(2, violation.reason)
         except AssociationEnded as end:
             log.info("association with %s ended: %s", association.calling, end.how)
+            association.ending = end.how
             if end.how == "timed out":
                 association.abort(2)
         else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from access.audit import note
 from access.tokens import Access
 from archive.room import Archive
 from dimse.association import Association, Message
@@ -68,6 +69,23 @@ class AskedService:
     def proposals(self, *sop_classes: str) -> list[tuple[str, tuple[str, ...]]]:
         """Contexts for some of the SOP classes, or for all."""
         return [(sop_class, self.transfer_syntaxes) for sop_class in sop_classes or self.sop_classes]
+
+
+def note_association(dimse: Dimse, association: Association) -> None:
+    """Say in the audit trail what was done over an association that has ended, in a shared transaction.
+
+    What was stored, found or sent is there already, once for each study; this counts every operation.
+    """
+    with_whom = association.node.ae_title or association.calling
+    try:
+        dimse.archive.commits.run(
+            lambda session: note(
+                session, dimse.clock, association.caller, "end association", with_whom,
+                detail=association.account(),
+            )
+        )  # fmt: skip
+    except CloudfilmError as failure:
+        log.warning("the end of an association with %s is not in the trail: %s", with_whom, failure)
 
 
 def perform(dimse: Dimse, association: Association, request: Message, handler: Handler) -> None:

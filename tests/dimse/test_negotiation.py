@@ -1,5 +1,6 @@
 """Who may associate, and what is agreed on: rejections, limits, extended negotiation, identity, TLS."""
 
+import re
 import shutil
 import socket
 import ssl
@@ -158,6 +159,37 @@ def test_a_user_is_accepted_and_stands_in_the_audit_trail(server: Door) -> None:
     with server.rooms.database.snapshot() as session:
         names = session.scalars(select(AuditEntry.principal_name).where(AuditEntry.principal_id == "STATION"))
         assert "STATION (dr.wang)" in set(names)
+
+
+def test_every_association_stands_in_the_audit_trail_with_every_operation(server: Door) -> None:
+    for _ in range(2):  # the second as well, however soon it comes
+        entity = AE("AUDITED")
+        entity.add_requested_context(Verification)
+        entity.add_requested_context(FIND)
+        association = entity.associate("127.0.0.1", server.dicom_port, ae_title="CLOUDFILM")
+        for _ in range(3):
+            association.send_c_echo()
+        without_level = Dataset()
+        without_level.PatientID = "1"
+        list(association.send_c_find(without_level, FIND))
+        association.release()
+
+    def ended() -> list[str]:
+        with server.rooms.database.snapshot() as session:
+            return list(
+                session.scalars(
+                    select(AuditEntry.detail).where(
+                        AuditEntry.principal_id == "AUDITED", AuditEntry.action == "end association"
+                    )
+                )
+            )
+
+    deadline = time.monotonic() + 60
+    while len(ended()) < 2:  # it is written once the peer has gone
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for entry in ended():
+        assert re.fullmatch(r"C-ECHO 3, C-FIND 1 \(A900\); \d+ bytes in, \d+ out; released", entry)
 
 
 def test_a_private_storage_class_of_the_settings_is_accepted_and_another_is_not(server: Door) -> None:
