@@ -68,6 +68,9 @@ SEARCH_KEYS: tuple[SearchKey, ...] = (
     SearchKey("PatientSex", "00100040", P, "CS", M.TEXT, (Study.patient_sex,)),
     SearchKey("PatientBirthTime", "00100032", P, "TM"),
     SearchKey("OtherPatientIDsSequence", "00101002", P, "SQ", answered=False),
+    SearchKey("NumberOfPatientRelatedStudies", "00201200", P, "IS", answered=False),
+    SearchKey("NumberOfPatientRelatedSeries", "00201202", P, "IS", answered=False),
+    SearchKey("NumberOfPatientRelatedInstances", "00201204", P, "IS", answered=False),
     SearchKey("SpecificCharacterSet", "00080005", S, "CS"),
     SearchKey("StudyDate", "00080020", S, "DA", M.DATE, (Study.study_date,)),
     SearchKey("StudyTime", "00080030", S, "TM", M.TIME, (Study.study_time,)),
@@ -163,6 +166,9 @@ STUDY_MOMENT = SearchKey("StudyDateTime", "", S, "DT", M.DATE_TIME, (Study.study
 
 KEY_BY_TAG = {key.tag: key for key in SEARCH_KEYS}
 TAG_BY_KEYWORD = {key.keyword: key.tag for key in SEARCH_KEYS}
+
+PATIENT_COUNTS = ("00201200", "00201202", "00201204")
+"""Studies, series and instances of a patient that the asker may know of, counted on demand (PS3.4 C.3.4)."""
 
 RETRIEVE_URL = "00081190"
 """Answered at every level (PS3.18 10.6.3.3), with the base URL of the request."""

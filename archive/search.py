@@ -20,7 +20,7 @@ from access.caller import SEARCH_IMAGES, Caller
 from archive.documents import dump_marked, open_document, parse_marked
 from archive.folding import fold, fold_name, pinyin
 from archive.indexed_values import IndexedValue
-from archive.keys import KEY_BY_TAG, Level, Matching, SearchKey
+from archive.keys import KEY_BY_TAG, PATIENT_COUNTS, Level, Matching, SearchKey
 from archive.model import Instance, Series, Study
 from archive.query import (
     Match,
@@ -35,6 +35,7 @@ from archive.query import (
 from archive.reach import within
 from archive.room import Archive
 
+COUNTED = frozenset(PATIENT_COUNTS)
 AFTER_ALL = "\U0010ffff"  # after every text with the same beginning
 
 
@@ -61,10 +62,15 @@ def search(archive: Archive, caller: Caller, query: Query) -> Found:
         rows = session.execute(statement).all()
         has_more = len(rows) > limit
         rows = rows[:limit]
-        if query.include_all or query.include:
+        if query.include_all or query.include - COUNTED:
             answers = tuple(_with_more(archive, session, query, found[0], found[1]) for found in rows)
         else:
             answers = tuple(_joined(found[2:], found[1]) if len(found) > 2 else found[1] for found in rows)
+        if query.level <= Level.STUDY and query.include & COUNTED:
+            counts = _patient_counts(session, caller, [found[0] for found in rows])
+            answers = tuple(
+                _joined((answer,), counts[found[0]]) for found, answer in zip(rows, answers, strict=True)
+            )
     note_once(archive.database, archive.recently, archive.clock, caller, "search ImagingStudy", "")
     return Found(answers, has_more)
 
@@ -313,6 +319,31 @@ def _with_more(archive: Archive, session: Session, query: Query, row_id: int, at
         if tag not in own and (tag in query.include or (query.include_all and not below)):
             own[tag] = value
     return dump_marked(dict(sorted(own.items())))
+
+
+def _patient_counts(session: Session, caller: Caller, study_ids: Sequence[int]) -> dict[int, bytes]:
+    """What there is of the patients of these studies, as far as the caller may know, as DICOM JSON."""
+    asked = aliased(Study)
+    counted = (
+        select(
+            asked.id,
+            func.count(Study.id),
+            func.sum(Study.number_of_series),
+            func.sum(Study.number_of_instances),
+        )
+        .join(Study, Study.patient_record_id == asked.patient_record_id)
+        .where(asked.id.in_(study_ids))
+        .group_by(asked.id)
+    )
+    return {
+        row[0]: dump_marked(
+            {
+                tag: {"vr": "IS", "Value": [int(number)]}
+                for tag, number in zip(PATIENT_COUNTS, row[1:], strict=True)
+            }
+        )
+        for row in session.execute(within(counted, caller.reach))
+    }
 
 
 def count(archive: Archive, caller: Caller, query: Query) -> int:

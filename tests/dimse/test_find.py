@@ -82,6 +82,18 @@ def test_patients_are_found_once_each(kept: Door) -> None:
     assert all(answer.RetrieveAETitle == "CLOUDFILM" for answer in found)
 
 
+def test_what_there_is_of_a_patient_is_counted(kept: Door) -> None:
+    counted: dict[str, Any] = {"NumberOfPatientRelatedStudies": "", "NumberOfPatientRelatedInstances": ""}
+    patients, last = ask(kept, PATIENT, QueryRetrieveLevel="PATIENT", PatientID="P1", **counted)
+    of_study, _ = ask(kept, STUDY, QueryRetrieveLevel="STUDY", StudyInstanceUID=f"{ROOT}.7", **counted)
+
+    assert [
+        (each.NumberOfPatientRelatedStudies, each.NumberOfPatientRelatedInstances) for each in patients
+    ] == [(20, 20)]
+    assert of_study[0].NumberOfPatientRelatedStudies == 20
+    assert last.Status == 0
+
+
 def test_keys_of_levels_above_may_be_left_out(kept: Door) -> None:
     """Relational: series of all studies, by a key of the series alone."""
     found, _ = ask(kept, STUDY, QueryRetrieveLevel="SERIES", SeriesInstanceUID="", Modality="CT")
