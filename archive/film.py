@@ -7,6 +7,7 @@ Standards: PS3.3 C.13.3 (film box), C.13.5 (image box), PS3.4 H.4.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,14 @@ MM_PER_INCH = 25.4
 SLIDE_MM = {"SLIDE": (36, 24, 50), "SUPERSLIDE": (40, 40, 50)}  # width, height, and pitch of the mounts
 GAP_MM, LETTERS_MM = 1.5, 6.0
 DENSITIES = (20, 320)  # of our film's lightest and darkest, in hundredths of optical density
-RESAMPLING = {
+RESAMPLING = {  # by Magnification Type
     "REPLICATE": Image.Resampling.NEAREST,
     "BILINEAR": Image.Resampling.BILINEAR,
     "CUBIC": Image.Resampling.BICUBIC,
+}
+SMOOTHING = {  # by Smoothing Type, of CUBIC magnification (PS3.3 C.13.5)
+    "SHARP": Image.Resampling.LANCZOS,
+    "SMOOTH": Image.Resampling.HAMMING,
 }
 
 
@@ -139,6 +144,16 @@ class PlacedImage:
     magnification: str = ""  # REPLICATE, BILINEAR, CUBIC or NONE
     width_mm: float = 0.0  # Requested Image Size; 0: as large as there is room
     behavior: str = "DECIMATE"  # of an image that is too large: DECIMATE, CROP or FAIL
+    smoothing: str = ""  # SHARP or SMOOTH, of CUBIC magnification
+
+
+class Fit(Enum):
+    """How an image comes to its place (PS3.4 H.4.3.1.2.2)."""
+
+    WHOLE = "whole"
+    DEMAGNIFIED = "demagnified"  # it has more pixels than its place
+    DECIMATED = "decimated"  # the size that was asked for is larger than its place
+    CROPPED = "cropped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +197,8 @@ def draw_film(film: Film, font: str = "") -> Image.Image:
     mode = "RGB" if film.is_color else "L"
     picture = Image.new(mode, (film.sheet.width, film.sheet.height), _tone(film.border, mode))
     letters = _pixels(LETTERS_MM, film.sheet) * len(film.annotations)
-    gap, room = _pixels(GAP_MM, film.sheet), film.sheet.height - letters
     for position, cell in enumerate(film.cells, 1):
-        box = (
-            round(cell.left * film.sheet.width) + gap // 2,
-            round(cell.top * room) + gap // 2,
-            max(1, round(cell.width * film.sheet.width) - gap),
-            max(1, round(cell.height * room) - gap),
-        )
+        box = _place(cell, film.sheet, letters)
         image = film.images.get(position)
         if image is None:
             picture.paste(_tone(film.empty, mode), (box[0], box[1], box[0] + box[2], box[1] + box[3]))
@@ -204,32 +213,62 @@ def draw_film(film: Film, font: str = "") -> Image.Image:
     return picture
 
 
-def _fit(image: PlacedImage, width: int, height: int, sheet: Sheet) -> Image.Image:
-    drawn = Image.fromarray(image.pixels)
-    natural = drawn.width, max(1, round(drawn.height * image.aspect))
+def _place(cell: Cell, sheet: Sheet, letters: int) -> tuple[int, int, int, int]:
+    """Left, top, width and height of a cell in pixels, above what is written."""
+    gap, room = _pixels(GAP_MM, sheet), sheet.height - letters
+    return (
+        round(cell.left * sheet.width) + gap // 2,
+        round(cell.top * room) + gap // 2,
+        max(1, round(cell.width * sheet.width) - gap),
+        max(1, round(cell.height * room) - gap),
+    )
+
+
+def fit_of(image: PlacedImage, cell: Cell, sheet: Sheet) -> Fit:
+    """How an image will come to its place. Raises DoesNotFit."""
+    _, _, width, height = _place(cell, sheet, 0)
+    return _fitted(image, width, height, sheet)[0]
+
+
+def _fitted(image: PlacedImage, width: int, height: int, sheet: Sheet) -> tuple[Fit, tuple[int, int]]:
+    """How it comes to a place of this size, and the size that it is drawn in before any of it is cropped."""
+    natural = image.pixels.shape[1], max(1, round(image.pixels.shape[0] * image.aspect))
+    scale = min(width / natural[0], height / natural[1])
+    if not image.width_mm and image.magnification != "NONE":
+        return Fit.DEMAGNIFIED if scale < 1 else Fit.WHOLE, _scaled(natural, scale)
     if image.width_mm:
         wanted = max(1, _pixels(image.width_mm, sheet))
         natural = wanted, max(1, round(natural[1] * wanted / natural[0]))
-    elif image.magnification != "NONE":
-        scale = min(width / natural[0], height / natural[1])
-        natural = max(1, round(natural[0] * scale)), max(1, round(natural[1] * scale))
-    if natural[0] > width or natural[1] > height:
-        if image.behavior == "FAIL":
-            raise DoesNotFit
-        if image.behavior == "CROP":
-            drawn = _resized(drawn, natural, image.magnification)
-            left, top = max(0, (natural[0] - width) // 2), max(0, (natural[1] - height) // 2)
-            return drawn.crop((left, top, left + min(width, natural[0]), top + min(height, natural[1])))
-        scale = min(width / natural[0], height / natural[1])
-        natural = max(1, round(natural[0] * scale)), max(1, round(natural[1] * scale))
-    return _resized(drawn, natural, image.magnification)
+    if natural[0] <= width and natural[1] <= height:
+        return Fit.WHOLE, natural
+    if image.behavior == "FAIL":
+        raise DoesNotFit
+    if image.behavior == "CROP":
+        return Fit.CROPPED, natural
+    return Fit.DECIMATED, _scaled(natural, min(width / natural[0], height / natural[1]))
 
 
-def _resized(drawn: Image.Image, size: tuple[int, int], magnification: str) -> Image.Image:
+def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _fit(image: PlacedImage, width: int, height: int, sheet: Sheet) -> Image.Image:
+    fit, size = _fitted(image, width, height, sheet)
+    drawn = _resized(Image.fromarray(image.pixels), size, image)
+    if fit is not Fit.CROPPED:
+        return drawn
+    left, top = max(0, (size[0] - width) // 2), max(0, (size[1] - height) // 2)
+    return drawn.crop((left, top, left + min(width, size[0]), top + min(height, size[1])))
+
+
+def _resized(drawn: Image.Image, size: tuple[int, int], image: PlacedImage) -> Image.Image:
     if size == drawn.size:
         return drawn
-    smaller = size[0] < drawn.width
-    how = Image.Resampling.LANCZOS if smaller else RESAMPLING.get(magnification, Image.Resampling.BICUBIC)
+    how = RESAMPLING.get(image.magnification, Image.Resampling.BICUBIC)
+    if size[0] < drawn.width:
+        how = Image.Resampling.LANCZOS
+    elif how is Image.Resampling.BICUBIC:
+        how = SMOOTHING.get(image.smoothing, how)
     return drawn.resize(size, how)
 
 

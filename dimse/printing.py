@@ -32,12 +32,16 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from access.caller import STORE_IMAGES
 from archive.film import (
+    DENSITIES,
+    Cell,
     DoesNotFit,
     Film,
+    Fit,
     InvalidFilm,
     PlacedImage,
     Sheet,
     draw_film,
+    fit_of,
     gray_of_density,
     layout,
     sheet_of,
@@ -69,8 +73,13 @@ LUT, ANNOTATION, PRINTER, CONFIGURATION, JOB = (
     for uid in (PresentationLUT, BasicAnnotationBox, Printer, PrinterConfigurationRetrieval, PrintJob)
 )
 COLOR_META = str(BasicColorPrintManagementMeta)
+WITH_PRINTER = frozenset({str(BasicGrayscalePrintManagementMeta), COLOR_META, PRINTER})
 
 NO_FILM, EMPTY_FILM_SESSION, EMPTY_FILM, TOO_LARGE, NO_MEMORY = 0xC600, 0xB602, 0xB603, 0xC603, 0xC605
+DENSITY_OUT_OF_RANGE = 0xB605
+STATUS_OF_FIT = {Fit.WHOLE: SUCCESS, Fit.DEMAGNIFIED: 0xB604, Fit.CROPPED: 0xB609, Fit.DECIMATED: 0xB60A}
+JOB_DONE = 3  # Event Type ID (H.4.5.2.1)
+PRINTER_EVENTS = {"NORMAL": 1, "WARNING": 2, "FAILURE": 3}  # Event Type ID (PS3.4 H.4.8.2.1)
 PRINT = 1  # Action Type ID
 MOST_IMAGE_BYTES = 1 << 27  # of one image box's data set
 MOST_SESSION_BYTES = 1 << 28  # of the images that a session holds
@@ -94,7 +103,7 @@ class Box:
     uid: str
     said: Dataset
     sheet: Sheet
-    cells: int
+    cells: tuple[Cell, ...]
     images: dict[str, ImageBox] = field(default_factory=dict)
     annotations: dict[str, Dataset] = field(default_factory=dict)
 
@@ -108,6 +117,7 @@ class Printing:
     films: dict[str, Box] = field(default_factory=dict)
     luts: dict[str, Dataset] = field(default_factory=dict)
     jobs: dict[str, Dataset] = field(default_factory=dict)
+    printer_status: str = "NORMAL"  # that the client knows of
 
     def size_bytes(self) -> int:
         """Of the images that are held."""
@@ -205,14 +215,14 @@ def create_film(_dimse: Dimse, association: Association, request: Message, print
         sheet = sheet_of(
             _text(said, "FilmSizeID"), _text(said, "FilmOrientation"), _text(said, "RequestedResolutionID")
         )
-        cells = len(layout(_text(said, "ImageDisplayFormat"), sheet))
+        cells = layout(_text(said, "ImageDisplayFormat"), sheet)
         for keyword in ("BorderDensity", "EmptyImageDensity"):
             gray_of_density(_text(said, keyword))
     except InvalidFilm as refusal:
         raise Refusal(INVALID_ATTRIBUTE_VALUE, str(refusal)) from refusal
     box_class = COLOR if request.context.sop_class == COLOR_META else GRAYSCALE
     film = Box(uid, said, sheet, cells)
-    film.images = {new_uid(): ImageBox(position) for position in range(1, cells + 1)}
+    film.images = {new_uid(): ImageBox(position) for position in range(1, len(cells) + 1)}
     format_id = _text(said, "AnnotationDisplayFormatID")
     if format_id:
         count = min(MOST_ANNOTATIONS, int(format_id)) if format_id.isdigit() and int(format_id) else 1
@@ -253,25 +263,49 @@ def delete_film(_dimse: Dimse, association: Association, request: Message, print
 
 
 def set_image(_dimse: Dimse, association: Association, request: Message, printing: Printing) -> None:
-    """Basic Grayscale or Color Image Box, N-SET (H.4.3.1.2.1): an image comes to its place or leaves it."""
+    """Basic Grayscale or Color Image Box, N-SET (H.4.3.1.2.1): an image comes to its place or leaves it.
+
+    The status says how it fits there; one that may neither be cropped nor decimated does not come.
+    """
     said = _said(request)
     uid = request.text("RequestedSOPInstanceUID")
-    box = next((film.images[uid] for film in printing.films.values() if uid in film.images), None)
-    if box is None:
+    film = next((film for film in printing.films.values() if uid in film.images), None)
+    if film is None:
         raise _missing("image box")
+    box = film.images[uid]
     sequence = said.get("BasicGrayscaleImageSequence", said.get("BasicColorImageSequence"))
+    for keyword in ("BasicGrayscaleImageSequence", "BasicColorImageSequence"):
+        if keyword in said:
+            delattr(said, keyword)
+    changed = ImageBox(box.position, Dataset(), box.image)
+    changed.said.update(box.said)
+    changed.said.update(said)
     if sequence is not None:
-        box.image = None
+        box.image = changed.image = None
         if len(sequence):
             _require_image(sequence[0])
             if printing.size_bytes() + len(sequence[0].PixelData) > MOST_SESSION_BYTES:
                 raise Refusal(NO_MEMORY, "The session holds as many images as there is memory for.")
-            box.image = sequence[0]
-    box.said.update(said)
-    for keyword in ("BasicGrayscaleImageSequence", "BasicColorImageSequence"):
-        if keyword in box.said:
-            delattr(box.said, keyword)
-    association.respond(request, SUCCESS)
+            changed.image = sequence[0]
+    status = _fit_status(film, changed)
+    film.images[uid] = changed
+    association.respond(request, status)
+
+
+def _fit_status(film: Box, box: ImageBox) -> int:
+    """The status of an image in its place. Raises Refusal when it has none there."""
+    if box.image is None:
+        return SUCCESS
+    unseen: NDArray[np.uint8] = np.empty((int(box.image.Rows), int(box.image.Columns)), np.uint8)
+    try:
+        fit = fit_of(_placement(film, box, unseen), film.cells[box.position - 1], film.sheet)
+    except DoesNotFit as refusal:
+        raise Refusal(TOO_LARGE, str(refusal)) from refusal
+    least, most = DENSITIES
+    densities = (box.said.get("MinDensity"), box.said.get("MaxDensity"))
+    if any(density is not None and not least <= int(density) <= most for density in densities):
+        return DENSITY_OUT_OF_RANGE
+    return STATUS_OF_FIT[fit]
 
 
 def _require_image(image: Dataset) -> None:
@@ -376,7 +410,7 @@ def _drawn(printing: Printing, film: Box) -> Film:
     }
     return Film(
         film.sheet,
-        layout(_text(said, "ImageDisplayFormat"), film.sheet),
+        film.cells,
         images,
         any(image.pixels.ndim == 3 for image in images.values()),
         gray_of_density(_text(said, "BorderDensity")),
@@ -398,15 +432,23 @@ def _placed(printing: Printing, film: Box, box: ImageBox) -> PlacedImage:
         pixels = np.uint8(255) - pixels
     densities = [box.said.get(keyword) or film.said.get(keyword) for keyword in ("MinDensity", "MaxDensity")]
     least, most = (None if density is None else int(density) for density in densities)
+    return _placement(film, box, within_densities(pixels, least, most))
+
+
+def _placement(film: Box, box: ImageBox, pixels: NDArray[np.uint8]) -> PlacedImage:
+    """Pixels in the place and the size that were asked for."""
+    image = box.image or Dataset()
     magnification = _text(box.said, "MagnificationType") or _text(film.said, "MagnificationType")
     ratio = image.get("PixelAspectRatio")
     aspect = float(ratio[0]) / float(ratio[1]) if ratio and len(ratio) == 2 and float(ratio[1]) else 1.0
+    smoothing = _text(box.said, "SmoothingType") or _text(film.said, "SmoothingType")
     return PlacedImage(
-        within_densities(pixels, least, most),
+        pixels,
         min(100.0, max(0.01, aspect)),
         magnification.upper(),
         min(600.0, max(0.0, float(box.said.get("RequestedImageSize") or 0))),
         _text(box.said, "RequestedDecimateCropBehavior").upper() or "DECIMATE",
+        smoothing.upper(),
     )
 
 
@@ -503,13 +545,19 @@ def _tell_job(association: Association, context: Context, uid: str, job: Dataset
     """Print Job, N-EVENT-REPORT: done."""
     told = Dataset()
     told.ExecutionStatusInfo, told.PrinterName = job.ExecutionStatusInfo, job.PrinterName
+    _tell(association, context, JOB, uid, JOB_DONE, told)
+
+
+def _tell(
+    association: Association, context: Context, sop_class: str, uid: str, event: int, told: Dataset
+) -> None:
     association.tell(
         context,
         {
             "CommandField": Operation.N_EVENT_REPORT,
-            "AffectedSOPClassUID": JOB,
+            "AffectedSOPClassUID": sop_class,
             "AffectedSOPInstanceUID": uid,
-            "EventTypeID": 3,
+            "EventTypeID": event,
         },
         (encode_identifier(told, context.transfer_syntax),),
         lambda _answer: None,
@@ -528,14 +576,31 @@ def get_printer(dimse: Dimse, association: Association, request: Message, _print
     """Printer, N-GET (H.4.8): its status is whether films can be stored."""
     if request.text("RequestedSOPInstanceUID") != str(PrinterInstance):
         raise _missing("printer")
-    free = dimse.archive.blobs.store.free_bytes()
-    is_full = free is not None and free < dimse.archive.blobs.settings.free_bytes
     printer = Dataset()
-    printer.PrinterStatus = "FAILURE" if is_full else "NORMAL"
-    printer.PrinterStatusInfo = "SUPPLY EMPTY" if is_full else "NORMAL"
+    printer.PrinterStatus, printer.PrinterStatusInfo = _printer_status(dimse)
     printer.PrinterName = dimse.settings.ae_title
     printer.Manufacturer, printer.ManufacturerModelName = "cloudfilm", "cloudfilm"
     _respond(association, request, _chosen(printer, request))
+
+
+def _printer_status(dimse: Dimse) -> tuple[str, str]:
+    """Printer Status and Printer Status Info: whether films can be stored."""
+    free = dimse.archive.blobs.store.free_bytes()
+    is_full = free is not None and free < dimse.archive.blobs.settings.free_bytes
+    return ("FAILURE", "SUPPLY EMPTY") if is_full else ("NORMAL", "NORMAL")
+
+
+def _tell_printer(dimse: Dimse, association: Association, context: Context, printing: Printing) -> None:
+    """Printer, N-EVENT-REPORT (H.4.8.2.1): a status that is another one than the client knows of."""
+    status, reason = _printer_status(dimse)
+    if status == printing.printer_status or context.sop_class not in WITH_PRINTER:
+        return
+    printing.printer_status = status
+    told = Dataset()
+    told.PrinterName = dimse.settings.ae_title
+    if status != "NORMAL":
+        told.PrinterStatusInfo = reason
+    _tell(association, context, PRINTER, str(PrinterInstance), PRINTER_EVENTS[status], told)
 
 
 def get_configuration(dimse: Dimse, association: Association, request: Message, _kept: Printing) -> None:
@@ -595,7 +660,11 @@ def on_request(dimse: Dimse, association: Association, request: Message) -> None
     act = ACTS.get((Operation(request.operation), sop_class))
     if act is None:
         raise Refusal(NO_SUCH_SOP_CLASS, "This is not done with this SOP class.")
-    act(dimse, association, request, _printing(association))
+    printing = _printing(association)
+    try:
+        act(dimse, association, request, printing)
+    finally:
+        _tell_printer(dimse, association, request.context, printing)
 
 
 def _service(name: str, standard: str, sop_classes: tuple[str, ...], *operations: Operation) -> Service:

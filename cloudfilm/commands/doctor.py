@@ -3,17 +3,23 @@
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import click
+from cryptography import x509
 from sqlalchemy import func, select
 
 from archive.blobs.store import BlobNotFound
 from archive.model import Hold, Instance
 from cloudfilm.migrate import expected_revision, schema_revision
 from cloudfilm.rooms import Rooms
+from kernel.errors import InvalidSetting
 from kernel.jobs import JobRow
+from kernel.tls import server_context
 from portal.ohif_dist import FOLDER, STAMP
+
+EXPIRES_SOON = timedelta(days=30)
 
 
 @click.command()
@@ -87,6 +93,28 @@ def _holds(rooms: Rooms) -> Iterator[str]:
         yield f"{held} objects are held for review."
 
 
+def _dicom_tls(rooms: Rooms) -> Iterator[str]:
+    settings = rooms.settings.dimse
+    if settings.tls_port and not settings.tls_certificate:
+        yield "dimse.tls_port is set and dimse.tls_certificate is not: name a certificate and its key."
+    if not settings.tls_certificate:
+        return
+    try:
+        server_context("dimse.tls_certificate", settings.tls_certificate, settings.tls_key, settings.tls_ca)
+        certificate = x509.load_pem_x509_certificate(Path(settings.tls_certificate).read_bytes())
+    except (InvalidSetting, OSError, ValueError) as failure:
+        yield f"DICOM under TLS cannot begin: {failure}"
+        return
+    left = certificate.not_valid_after_utc - rooms.clock.now()
+    if left < EXPIRES_SOON:
+        yield (
+            f"The certificate of DICOM under TLS ends on {certificate.not_valid_after_utc:%Y-%m-%d}: put a "
+            "new one in its place and start the server again."
+        )
+    if settings.tls_port and not settings.tls_ca:
+        yield "dimse.tls_ca is not set: no certificate is demanded of nodes that call."
+
+
 def _viewer(_rooms: Rooms) -> Iterator[str]:
     if not (FOLDER / STAMP).exists():
         yield "The OHIF viewer is not installed; run: make viewer."
@@ -99,5 +127,6 @@ CHECKS: tuple[tuple[str, Callable[[Rooms], Iterator[str]]], ...] = (
     ("newest objects", _newest_objects),
     ("jobs", _queue),
     ("held objects", _holds),
+    ("DICOM under TLS", _dicom_tls),
     ("viewer", _viewer),
 )

@@ -1,5 +1,6 @@
 """The command line, as an operator uses it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from access.tokens import ACCESS, caller_of
 from cloudfilm.cli import Context, cli
 from cloudfilm.rooms import Rooms
 from tests.builders import ROOT, ct_slice
+from tests.certificates import Authority
 
 
 @pytest.fixture
@@ -157,3 +159,21 @@ def test_the_doctor_says_what_is_wrong(run, rooms: Rooms) -> None:  # type: igno
     done = run("doctor")
     assert done.exit_code == 1
     assert "chmod 600" in done.output
+
+
+def test_the_doctor_looks_at_dicom_under_tls(  # type: ignore[no-untyped-def]
+    run, rooms: Rooms, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    ours = authority.issue("server")
+
+    def said(**settings: object) -> str:
+        dimse = replace(rooms.settings.dimse, tls_port=2762, **settings)
+        monkeypatch.setattr(Context, "rooms", replace(rooms, settings=replace(rooms.settings, dimse=dimse)))
+        return run("doctor").output
+
+    right = {"tls_certificate": str(ours.certificate), "tls_key": str(ours.key)}
+    assert "name a certificate" in said()
+    assert "cannot begin" in said(**right | {"tls_key": str(authority.certificate)})
+    assert "no certificate is demanded" in said(**right)
+    assert "no certificate is demanded" not in said(**right, tls_ca=str(authority.certificate))

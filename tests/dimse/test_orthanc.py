@@ -1,8 +1,11 @@
 """Orthanc as a peer, in both directions: each stores in, asks and retrieves from the other."""
 
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from pydicom.uid import CTImageStorage
 
 from tests.builders import ROOT, ct_slice
 from tests.dimse.orthanc import Orthanc, orthanc_beside
@@ -83,6 +86,32 @@ def test_studies_are_sent_to_it(live_server: LiveServer, orthanc: Orthanc) -> No
 
     assert "1 sent, 0 failed" in live_server.command("node", "send", "ORTHANC", f"{ROOT}.8").stdout
     assert f"{ROOT}.8.1.1" in orthanc.instances()
+
+
+def test_it_is_told_what_is_committed(live_server: LiveServer, orthanc: Orthanc) -> None:
+    """It asks by N-ACTION and hears the result by N-EVENT-REPORT over an association of ours."""
+    live_server.session().post(
+        f"{live_server.url}/dicomweb/studies",
+        data=ct_slice(9, 1, 1),
+        headers={"Content-Type": "application/dicom"},
+    ).raise_for_status()
+
+    def asked(*uids: str) -> dict[str, Any]:
+        references = [{"SOPClassUID": CTImageStorage, "SOPInstanceUID": uid} for uid in uids]
+        begun = orthanc.rest(
+            "POST", "/modalities/cloudfilm/storage-commitment", json={"DicomInstances": references}
+        )
+        deadline = time.monotonic() + 120
+        while (report := orthanc.rest("GET", begun["Path"]))["Status"] == "Pending":
+            assert time.monotonic() < deadline, report
+            time.sleep(0.1)
+        found: dict[str, Any] = report
+        return found
+
+    assert asked(f"{ROOT}.9.1.1")["Status"] == "Success"
+    partly = asked(f"{ROOT}.9.1.1", f"{ROOT}.9.1.77")
+    assert partly["Status"] == "Failure"
+    assert [each["SOPInstanceUID"] for each in partly["Failures"]] == [f"{ROOT}.9.1.77"]
 
 
 def test_a_node_that_is_not_known_is_said(live_server: LiveServer) -> None:

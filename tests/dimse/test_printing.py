@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
@@ -27,8 +28,11 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     PrintJob,
 )
 
+from access.caller import operator
+from archive.ingest import ingest
+from archive.retrieve import find_instances, instance_bytes
 from tests.builders import ct_slice, dataset
-from tests.live import LiveServer
+from tests.dimse.door import Door
 
 GRAY, COLOR = BasicGrayscalePrintManagementMeta, BasicColorPrintManagementMeta
 
@@ -36,7 +40,7 @@ GRAY, COLOR = BasicGrayscalePrintManagementMeta, BasicColorPrintManagementMeta
 class Client:
     """A print client with one film session."""
 
-    def __init__(self, server: LiveServer, meta: Any = GRAY, job: bool = False, **session: Any) -> None:
+    def __init__(self, server: Door, meta: Any = GRAY, job: bool = False, **session: Any) -> None:
         ae = AE("PRINTSCU")
         others = (
             PresentationLUT,
@@ -115,34 +119,27 @@ def gray(level: int = 3000, rows: int = 40, **more: Any) -> Dataset:
     )  # fmt: skip
 
 
-def films(server: LiveServer, study_uid: str) -> list[Dataset]:
+def films(door: Door, study_uid: str) -> list[Dataset]:
     """The films of a study, then its documents."""
-    http = server.session()
-    rows = http.get(f"{server.url}/dicomweb/studies/{study_uid}/instances", timeout=60).json()
-    found = []
-    for row in rows:
-        series, uid = row["0020000E"]["Value"][0], row["00080018"]["Value"][0]
-        path = f"{server.url}/dicomweb/studies/{study_uid}/series/{series}/instances/{uid}"
-        answer = http.get(path, headers={"Accept": "application/dicom"}, timeout=60)
-        found.append(dcmread(io.BytesIO(answer.content)))
+    archive = door.rooms.archive
+    found = [
+        dcmread(io.BytesIO(b"".join(instance_bytes(archive, stored))))
+        for stored in find_instances(archive, operator(), study_uid)
+    ]
     return sorted(
         (each for each in found if each.get("Modality") in ("HC", "DOC")),
         key=lambda each: (each.SeriesNumber, each.InstanceNumber),
     )
 
 
-def stored(server: LiveServer, study: int) -> str:
-    http = server.session()
-    http.post(
-        f"{server.url}/dicomweb/studies", data=ct_slice(study=study),
-        headers={"Content-Type": "application/dicom"}, timeout=60,
-    ).raise_for_status()  # fmt: skip
+def stored(door: Door, study: int) -> str:
+    ingest(door.rooms.archive, operator(), io.BytesIO(ct_slice(study=study)))
     return str(dataset(study=study).StudyInstanceUID)
 
 
-def test_a_session_becomes_images_and_a_pdf_of_the_study_that_it_speaks_of(live_server: LiveServer) -> None:
-    study_uid = stored(live_server, 81)
-    with Client(live_server, job=True, FilmSessionLabel="CT chest", NumberOfCopies=1) as client:
+def test_a_session_becomes_images_and_a_pdf_of_the_study_that_it_speaks_of(door: Door) -> None:
+    study_uid = stored(door, 81)
+    with Client(door, job=True, FilmSessionLabel="CT chest", NumberOfCopies=1) as client:
         _, boxes, _ = client.film("STANDARD\\2,1", BorderDensity="WHITE", EmptyImageDensity="BLACK")
         image = gray(StudyInstanceUID=study_uid)
         assert client.set(BasicGrayscaleImageBox, boxes[0], ImageBoxPosition=1,
@@ -159,7 +156,7 @@ def test_a_session_becomes_images_and_a_pdf_of_the_study_that_it_speaks_of(live_
         assert (status.Status, told.ExecutionStatus) == (0, "DONE")
     assert client.events == [(3, PrintJob)]
 
-    first, other, document = films(live_server, study_uid)
+    first, other, document = films(door, study_uid)
     assert (first.PatientID, first.SeriesDescription, first.Rows, first.Columns) == (
         "P1",
         "CT chest",
@@ -175,10 +172,10 @@ def test_a_session_becomes_images_and_a_pdf_of_the_study_that_it_speaks_of(live_
 
 
 def test_annotation_and_presentation_lut_are_drawn_and_bind_by_accession_number(
-    live_server: LiveServer,
+    door: Door,
 ) -> None:
-    study_uid = stored(live_server, 82)
-    with Client(live_server) as client:
+    study_uid = stored(door, 82)
+    with Client(door) as client:
         lut = generate_uid()
         assert client.create(PresentationLUT, lut, PresentationLUT, PresentationLUTShape="LIN OD")[0] == 0
         film, boxes, answer = client.film(AnnotationDisplayFormatID="1")
@@ -192,16 +189,16 @@ def test_annotation_and_presentation_lut_are_drawn_and_bind_by_accession_number(
         ) == 0  # fmt: skip
         assert client.print(BasicFilmBox, film)[0] == 0
 
-    image, _ = films(live_server, study_uid)
+    image, _ = films(door, study_uid)
     assert image.pixel_array[700, 600] == 0  # the highest value is the highest density
     assert image.pixel_array[-30:].max() > 200  # the text
 
 
-def test_color_films_are_kept_in_color(live_server: LiveServer) -> None:
-    study_uid = stored(live_server, 83)
+def test_color_films_are_kept_in_color(door: Door) -> None:
+    study_uid = stored(door, 83)
     red = np.zeros((20, 20, 3), np.uint8)
     red[:, :, 0] = 240
-    with Client(live_server, COLOR) as client:
+    with Client(door, COLOR) as client:
         film, boxes, _ = client.film()
         image = gray(
             SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, Rows=20, Columns=20,
@@ -212,12 +209,12 @@ def test_color_films_are_kept_in_color(live_server: LiveServer) -> None:
         )
         assert client.print(BasicFilmBox, film)[0] == 0
 
-    picture, _ = films(live_server, study_uid)
+    picture, _ = films(door, study_uid)
     assert (picture.PhotometricInterpretation, picture.pixel_array[750, 600].tolist()) == ("RGB", [240, 0, 0])
 
 
-def test_what_makes_no_film_is_refused_with_its_status(live_server: LiveServer) -> None:
-    with Client(live_server) as client:
+def test_what_makes_no_film_is_refused_with_its_status(door: Door) -> None:
+    with Client(door) as client:
         assert client.create(BasicFilmSession, generate_uid())[0] == 0x0110
         assert client.print(BasicFilmSession, client.session)[0] == 0xC600
         assert client.create(BasicFilmBox, generate_uid(), FilmSizeID="A4")[0] == 0x0120
@@ -229,16 +226,49 @@ def test_what_makes_no_film_is_refused_with_its_status(live_server: LiveServer) 
         assert client.set(BasicGrayscaleImageBox, boxes[0], BasicGrayscaleImageSequence=[short]) == 0x0106
         assert client.set(BasicGrayscaleImageBox, generate_uid(), ImageBoxPosition=1) == 0x0112
         large = gray(rows=2000)
-        assert client.set(BasicGrayscaleImageBox, boxes[0], BasicGrayscaleImageSequence=[large],
-                          MagnificationType="NONE", RequestedDecimateCropBehavior="FAIL") == 0  # fmt: skip
-        assert client.print(BasicFilmBox, film)[0] == 0xC603
+        whole = {"MagnificationType": "NONE", "RequestedDecimateCropBehavior": "FAIL"}
+        status = client.set(BasicGrayscaleImageBox, boxes[0], BasicGrayscaleImageSequence=[large], **whole)
+        assert status == 0xC603
+        assert client.print(BasicFilmBox, film)[0] == 0xB603
         status = client.association.send_n_delete(BasicFilmBox, film, meta_uid=GRAY)
         assert status.Status == 0
         assert client.create(PresentationLUT, generate_uid(), PresentationLUT)[0] == 0x0106
 
 
-def test_the_printer_tells_its_status_and_configuration(live_server: LiveServer) -> None:
-    with Client(live_server) as client:
+def test_an_image_is_told_how_it_comes_to_its_place(door: Door) -> None:
+    with Client(door) as client:
+        _, (box,), _ = client.film()  # of 1200 x 1500 pixels
+
+        def place(rows: int, **terms: Any) -> int:
+            return client.set(
+                BasicGrayscaleImageBox, box, BasicGrayscaleImageSequence=[gray(rows=rows)], **terms
+            )
+
+        assert place(1000) == 0
+        assert place(2000) == 0xB604
+        assert place(1000, MagnificationType="NONE") == 0
+        assert place(2000, RequestedDecimateCropBehavior="CROP") == 0xB609
+        assert place(2000, RequestedDecimateCropBehavior="DECIMATE") == 0xB60A
+        assert place(1000, MagnificationType="CUBIC", RequestedImageSize="500") == 0xB60A
+        assert place(1000, RequestedImageSize="100", MaxDensity=400) == 0xB605
+
+
+def test_the_printer_tells_when_it_cannot_print_and_when_it_can_again(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Client(door) as client:
+        store = type(door.rooms.archive.blobs.store)
+        with monkeypatch.context() as full:
+            full.setattr(store, "free_bytes", lambda _store: 0)
+            client.film()
+            client.film()
+        client.film()
+
+    assert client.events == [(3, Printer), (1, Printer)]
+
+
+def test_the_printer_tells_its_status_and_configuration(door: Door) -> None:
+    with Client(door) as client:
         status, printer = client.association.send_n_get([], Printer, PrinterInstance, meta_uid=GRAY)
         assert (status.Status, printer.PrinterStatus, printer.PrinterName) == (0, "NORMAL", "CLOUDFILM")
         status, found = client.association.send_n_get(
@@ -249,7 +279,7 @@ def test_the_printer_tells_its_status_and_configuration(live_server: LiveServer)
         assert status.Status == 0x0112
 
 
-def test_dcmtk_prints_an_image_with_its_own_tools(live_server: LiveServer, tmp_path: Path) -> None:
+def test_dcmtk_prints_an_image_with_its_own_tools(door: Door, tmp_path: Path) -> None:
     """dcmpsprt renders the job and its images, dcmprscu sends them as a print client."""
     for folder in ("database", "spool", "log"):
         (tmp_path / folder).mkdir()
@@ -259,7 +289,7 @@ def test_dcmtk_prints_an_image_with_its_own_tools(live_server: LiveServer, tmp_p
 Aetitle = CLOUDFILM
 Description = archive
 Hostname = 127.0.0.1
-Port = {live_server.dicom_port}
+Port = {door.dicom_port}
 Type = PRINTER
 DisplayFormat = 1,1\\2,2
 FilmSizeID = 8INX10IN
@@ -289,7 +319,7 @@ DumpDIMSE = true
     path = tmp_path / "image.dcm"
     path.write_bytes(ct_slice(study=84, Rows=64, Columns=64, PixelData=ramp.tobytes(), WindowCenter="2000",
                               WindowWidth="4000"))  # fmt: skip
-    stored(live_server, 84)
+    stored(door, 84)
 
     def run(tool: str, *arguments: str) -> str:
         done = subprocess.run(
@@ -302,7 +332,7 @@ DumpDIMSE = true
     run("dcmpsprt", "--layout", "1", "1", "--filmsize", "8INX10IN", str(path))
     jobs = list((tmp_path / "database").glob("SP_*.dcm"))
     said = run("dcmprscu", "--label", "A0084", *map(str, jobs))
-    found = films(live_server, str(dataset(study=84).StudyInstanceUID))
+    found = films(door, str(dataset(study=84).StudyInstanceUID))
 
     assert len(found) == 2, said
     pixels = found[0].pixel_array
