@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -167,12 +168,12 @@ def test_the_doctor_looks_at_dicom_under_tls(  # type: ignore[no-untyped-def]
     authority = Authority(tmp_path / "authority")
     ours = authority.issue("server")
 
-    def said(**settings: object) -> str:
+    def said(**settings: Any) -> str:
         dimse = replace(rooms.settings.dimse, tls_port=2762, **settings)
         monkeypatch.setattr(Context, "rooms", replace(rooms, settings=replace(rooms.settings, dimse=dimse)))
-        return run("doctor").output
+        return str(run("doctor").output)
 
-    right = {"tls_certificate": str(ours.certificate), "tls_key": str(ours.key)}
+    right: dict[str, Any] = {"tls_certificate": str(ours.certificate), "tls_key": str(ours.key)}
     assert "name a certificate" in said()
     assert "cannot begin" in said(**right | {"tls_key": str(authority.certificate)})
     assert "no certificate is demanded" in said(**right)

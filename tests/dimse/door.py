@@ -7,13 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from access.model import Node
+from cloudfilm.cli import Context, cli
+from cloudfilm.jobs import JOBS, bundle_for
 from cloudfilm.rooms import Rooms, build_rooms
 from dimse.server import Server
+from kernel.jobs import Worker
 from kernel.settings import BlobsSettings, DatabaseSettings, DimseSettings, Settings
 from tests.live import free_ports
+from tests.settling import settle
 
 LISTENERS = 2
 
@@ -34,6 +40,21 @@ class Door:
                 session.add(node)
             for name, value in ({"host": "127.0.0.1", "port": port} | values).items():
                 setattr(node, name, value)
+
+    def command(self, *arguments: str) -> Result:
+        """Run a `cloudfilm` command with these rooms, and let what follows from it happen."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Context, "rooms", self.rooms)
+            done = CliRunner().invoke(cli, arguments)
+        settle(self.rooms)
+        return done
+
+    def work(self) -> None:
+        """Do every job that is due, as the worker does."""
+        settle(self.rooms)
+        worker = Worker(self.rooms.database, self.rooms.clock, JOBS, lambda job: bundle_for(self.rooms, job))
+        while worker.run_one():
+            continue
 
 
 @contextmanager

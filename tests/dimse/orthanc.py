@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 
+from tests.dimse.door import Door
 from tests.dimse.peers import add_node
 from tests.live import LiveServer, free_ports
 
@@ -44,7 +45,7 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc_beside(server: LiveServer, folder: Path) -> Iterator[Orthanc]:
+def orthanc_beside(server: LiveServer | Door, folder: Path) -> Iterator[Orthanc]:
     """Orthanc until the block ends, known to the server as the node ORTHANC."""
     http_port, dicom_port = free_ports(2)
     peer = Orthanc(http_port, dicom_port)
@@ -75,7 +76,10 @@ def orthanc_beside(server: LiveServer, folder: Path) -> Iterator[Orthanc]:
                 assert process.poll() is None, (folder / "orthanc.log").read_text()
                 assert time.monotonic() < deadline, "Orthanc does not answer"
                 time.sleep(0.1)
-        add_node(server, peer.ae_title, dicom_port)
+        if isinstance(server, Door):
+            server.add_node(peer.ae_title, dicom_port)
+        else:
+            add_node(server, peer.ae_title, dicom_port)
         yield peer
     finally:
         process.terminate()

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.builders import ROOT, ct_slice
-from tests.live import LiveServer
+from tests.dimse.door import Door
 
 DCMTK = "/usr/bin/"  # pynetdicom installs scripts of the same names elsewhere
 
 
 def run(
-    server: LiveServer, tool: str, *arguments: str, called: str = "CLOUDFILM"
+    server: Door, tool: str, *arguments: str, called: str = "CLOUDFILM"
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [DCMTK + tool, "-v", "-aec", called, "127.0.0.1", str(server.dicom_port), *arguments],
@@ -25,7 +25,7 @@ def run(
     )
 
 
-def find(server: LiveServer, level: str, *keys: str, model: str = "-S") -> list[str]:
+def find(server: Door, level: str, *keys: str, model: str = "-S") -> list[str]:
     """The answers of findscu, one text each."""
     options = [part for key in (f"QueryRetrieveLevel={level}", *keys) for part in ("-k", key)]
     done = subprocess.run(
@@ -40,7 +40,7 @@ def find(server: LiveServer, level: str, *keys: str, model: str = "-S") -> list[
 
 
 @pytest.fixture(scope="module")
-def stored(live_server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> LiveServer:
+def stored(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Door:
     """A server with two studies, sent by storescu."""
     folder = tmp_path_factory.mktemp("slices")
     objects = [
@@ -49,23 +49,23 @@ def stored(live_server: LiveServer, tmp_path_factory: pytest.TempPathFactory) ->
     ]  # fmt: skip
     for number, data in enumerate(objects):
         (folder / f"{number}.dcm").write_bytes(data)
-    done = run(live_server, "storescu", *map(str, sorted(folder.iterdir())))
+    done = run(door, "storescu", *map(str, sorted(folder.iterdir())))
     assert done.returncode == 0, done.stderr
-    return live_server
+    return door
 
 
-def test_echo(live_server: LiveServer) -> None:
-    assert run(live_server, "echoscu").returncode == 0
+def test_echo(door: Door) -> None:
+    assert run(door, "echoscu").returncode == 0
 
 
-def test_a_wrong_called_title_is_rejected_with_its_reason(live_server: LiveServer) -> None:
-    done = run(live_server, "echoscu", called="SOMEBODY")
+def test_a_wrong_called_title_is_rejected_with_its_reason(door: Door) -> None:
+    done = run(door, "echoscu", called="SOMEBODY")
 
     assert done.returncode != 0
     assert "Called AE Title Not Recognized" in done.stderr + done.stdout
 
 
-def test_studies_are_found_by_every_kind_of_match(stored: LiveServer) -> None:
+def test_studies_are_found_by_every_kind_of_match(stored: Door) -> None:
     for key, count in (
         ("PatientName=zhang*", 1),
         ("PatientName=*", 2),
@@ -81,7 +81,7 @@ def test_studies_are_found_by_every_kind_of_match(stored: LiveServer) -> None:
         assert len(find(stored, "STUDY", key, "StudyInstanceUID")) == count, key
 
 
-def test_an_answer_has_the_keys_that_were_asked_for(stored: LiveServer) -> None:
+def test_an_answer_has_the_keys_that_were_asked_for(stored: Door) -> None:
     keys = (
         "PatientID=P1",
         "PatientName",
@@ -98,22 +98,20 @@ def test_an_answer_has_the_keys_that_were_asked_for(stored: LiveServer) -> None:
     assert "AccessionNumber" not in answer
 
 
-def test_every_level_is_searched(stored: LiveServer) -> None:
+def test_every_level_is_searched(stored: Door) -> None:
     assert len(find(stored, "SERIES", f"StudyInstanceUID={ROOT}.1", "SeriesInstanceUID", "Modality")) == 2
     assert len(find(stored, "IMAGE", f"SeriesInstanceUID={ROOT}.1.1", "SOPInstanceUID")) == 2
     assert len(find(stored, "PATIENT", "PatientID", "PatientName=Li*", model="-P")) == 1
 
 
-def test_a_refused_object_gets_a_status_and_the_association_goes_on(
-    live_server: LiveServer, tmp_path: Path
-) -> None:
+def test_a_refused_object_gets_a_status_and_the_association_goes_on(door: Door, tmp_path: Path) -> None:
     (tmp_path / "1.dcm").write_bytes(ct_slice(9, 1, 1, StudyInstanceUID="not.a.uid"))
     (tmp_path / "2.dcm").write_bytes(ct_slice(9, 1, 2))
     done = subprocess.run(
-        [DCMTK + "storescu", "-v", "-nh", "-aec", "CLOUDFILM", "127.0.0.1", str(live_server.dicom_port),
+        [DCMTK + "storescu", "-v", "-nh", "-aec", "CLOUDFILM", "127.0.0.1", str(door.dicom_port),
          str(tmp_path / "1.dcm"), str(tmp_path / "2.dcm")],
         capture_output=True, text=True, errors="replace", timeout=120, check=False,
     )  # fmt: skip
 
     assert "CannotUnderstand" in done.stdout + done.stderr
-    assert len(find(live_server, "STUDY", f"StudyInstanceUID={ROOT}.9")) == 1
+    assert len(find(door, "STUDY", f"StudyInstanceUID={ROOT}.9")) == 1

@@ -1,49 +1,53 @@
 """Orthanc as a peer, in both directions: each stores in, asks and retrieves from the other."""
 
-import time
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import pytest
 from pydicom.uid import CTImageStorage
 
+from access.caller import operator
+from archive.ingest import ingest
+from archive.retrieve import find_instances
 from tests.builders import ROOT, ct_slice
+from tests.dimse.door import Door
 from tests.dimse.orthanc import Orthanc, orthanc_beside
-from tests.live import LiveServer
 
 
 @pytest.fixture(scope="module")
-def orthanc(live_server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    """Orthanc with the study 1, beside a server that begins without it."""
-    with orthanc_beside(live_server, tmp_path_factory.mktemp("orthanc")) as peer:
+def orthanc(door: Door, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """Orthanc with the study 1, beside a door that begins without it."""
+    with orthanc_beside(door, tmp_path_factory.mktemp("orthanc")) as peer:
         peer.upload(
             *(ct_slice(1, 1, instance) for instance in (1, 2, 3)), ct_slice(2, 1, 1), ct_slice(3, 1, 1)
         )
         yield peer
 
 
-def test_it_answers_and_is_asked(live_server: LiveServer, orthanc: Orthanc) -> None:
-    assert "ORTHANC answers" in live_server.command("node", "echo", "ORTHANC").stdout
+def keep(door: Door, data: bytes) -> None:
+    ingest(door.rooms.archive, operator(), BytesIO(data))
 
-    found = live_server.command("node", "find", "ORTHANC", "PatientName=Zhang*", "StudyDate=20260101-").stdout
+
+def test_it_answers_and_is_asked(door: Door, orthanc: Orthanc) -> None:
+    assert "ORTHANC answers" in door.command("node", "echo", "ORTHANC").output
+
+    found = door.command("node", "find", "ORTHANC", "PatientName=Zhang*", "StudyDate=20260101-").output
     assert f"{ROOT}.1" in found
     assert "Zhang^Wei=张^伟" in found
-    series = live_server.command(
-        "node", "find", "ORTHANC", f"StudyInstanceUID={ROOT}.1", "--level", "SERIES"
-    ).stdout
+    series = door.command("node", "find", "ORTHANC", f"StudyInstanceUID={ROOT}.1", "--level", "SERIES").output
     assert f"{ROOT}.1.1  CT  1  3" in series
 
 
-def test_studies_are_moved_and_gotten_from_it(live_server: LiveServer, orthanc: Orthanc) -> None:
-    assert "3 came" in live_server.command("node", "move", "ORTHANC", f"{ROOT}.1").stdout
-    assert "1 came" in live_server.command("node", "get", "ORTHANC", f"{ROOT}.2").stdout
+def test_studies_are_moved_and_gotten_from_it(door: Door, orthanc: Orthanc) -> None:
+    assert "3 came" in door.command("node", "move", "ORTHANC", f"{ROOT}.1").output
+    assert "1 came" in door.command("node", "get", "ORTHANC", f"{ROOT}.2").output
 
     for study, count in ((1, 3), (2, 1)):
-        listed = live_server.session().get(f"{live_server.url}/dicomweb/studies/{ROOT}.{study}/instances")
-        assert len(listed.json()) == count
+        assert len(list(find_instances(door.rooms.archive, operator(), f"{ROOT}.{study}"))) == count
 
 
-def test_it_stores_here_and_finds_here(live_server: LiveServer, orthanc: Orthanc) -> None:
+def test_it_stores_here_and_finds_here(door: Door, orthanc: Orthanc) -> None:
     orthanc.rest("POST", "/modalities/cloudfilm/echo", json={})
     (study,) = orthanc.rest(
         "POST", "/tools/find", json={"Level": "Study", "Query": {"StudyInstanceUID": f"{ROOT}.3"}}
@@ -59,13 +63,9 @@ def test_it_stores_here_and_finds_here(live_server: LiveServer, orthanc: Orthanc
     assert answer["PatientName"] == "Zhang^Wei=张^伟"
 
 
-def test_it_retrieves_from_here(live_server: LiveServer, orthanc: Orthanc) -> None:
+def test_it_retrieves_from_here(door: Door, orthanc: Orthanc) -> None:
     """By C-MOVE, to itself."""
-    live_server.session().post(
-        f"{live_server.url}/dicomweb/studies",
-        data=b"--b\r\nContent-Type: application/dicom\r\n\r\n" + ct_slice(7, 1, 1) + b"\r\n--b--\r\n",
-        headers={"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'},
-    ).raise_for_status()
+    keep(door, ct_slice(7, 1, 1))
     query = orthanc.rest(
         "POST", "/modalities/cloudfilm/query",
         json={"Level": "Study", "Query": {"StudyInstanceUID": f"{ROOT}.7"}},
@@ -77,36 +77,25 @@ def test_it_retrieves_from_here(live_server: LiveServer, orthanc: Orthanc) -> No
     assert f"{ROOT}.7.1.1" in orthanc.instances()
 
 
-def test_studies_are_sent_to_it(live_server: LiveServer, orthanc: Orthanc) -> None:
-    live_server.session().post(
-        f"{live_server.url}/dicomweb/studies",
-        data=b"--b\r\nContent-Type: application/dicom\r\n\r\n" + ct_slice(8, 1, 1) + b"\r\n--b--\r\n",
-        headers={"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'},
-    ).raise_for_status()
+def test_studies_are_sent_to_it(door: Door, orthanc: Orthanc) -> None:
+    keep(door, ct_slice(8, 1, 1))
 
-    assert "1 sent, 0 failed" in live_server.command("node", "send", "ORTHANC", f"{ROOT}.8").stdout
+    assert "1 sent, 0 failed" in door.command("node", "send", "ORTHANC", f"{ROOT}.8").output
     assert f"{ROOT}.8.1.1" in orthanc.instances()
 
 
-def test_it_is_told_what_is_committed(live_server: LiveServer, orthanc: Orthanc) -> None:
+def test_it_is_told_what_is_committed(door: Door, orthanc: Orthanc) -> None:
     """It asks by N-ACTION and hears the result by N-EVENT-REPORT over an association of ours."""
-    live_server.session().post(
-        f"{live_server.url}/dicomweb/studies",
-        data=ct_slice(9, 1, 1),
-        headers={"Content-Type": "application/dicom"},
-    ).raise_for_status()
+    keep(door, ct_slice(9, 1, 1))
 
     def asked(*uids: str) -> dict[str, Any]:
         references = [{"SOPClassUID": CTImageStorage, "SOPInstanceUID": uid} for uid in uids]
         begun = orthanc.rest(
             "POST", "/modalities/cloudfilm/storage-commitment", json={"DicomInstances": references}
         )
-        deadline = time.monotonic() + 120
-        while (report := orthanc.rest("GET", begun["Path"]))["Status"] == "Pending":
-            assert time.monotonic() < deadline, report
-            time.sleep(0.1)
-        found: dict[str, Any] = report
-        return found
+        door.work()
+        report: dict[str, Any] = orthanc.rest("GET", begun["Path"])
+        return report
 
     assert asked(f"{ROOT}.9.1.1")["Status"] == "Success"
     partly = asked(f"{ROOT}.9.1.1", f"{ROOT}.9.1.77")
@@ -114,8 +103,8 @@ def test_it_is_told_what_is_committed(live_server: LiveServer, orthanc: Orthanc)
     assert [each["SOPInstanceUID"] for each in partly["Failures"]] == [f"{ROOT}.9.1.77"]
 
 
-def test_a_node_that_is_not_known_is_said(live_server: LiveServer) -> None:
-    done = live_server.command("node", "echo", "NOWHERE", check=False)
+def test_a_node_that_is_not_known_is_said(door: Door) -> None:
+    done = door.command("node", "echo", "NOWHERE")
 
-    assert done.returncode == 1
-    assert "not a known node" in done.stderr
+    assert done.exit_code == 1
+    assert "not a known node" in str(done.exception)

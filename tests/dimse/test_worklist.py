@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import ModalityWorklistInformationFind  # type: ignore[attr-defined]
 
-from tests.live import LiveServer
+from tests.dimse.door import Door
 
 DCMTK = "/usr/bin/"
 STEP = "ScheduledProcedureStepSequence[0]"
@@ -33,15 +33,16 @@ ENTRIES = (
 
 
 @pytest.fixture(scope="module")
-def placed(live_server: LiveServer) -> LiveServer:
-    """A server with these entries on its worklist."""
+def placed(door: Door) -> Door:
+    """A door with these entries on its worklist."""
     for number, name, modality, at, stations, sex, born in ENTRIES:
-        live_server.command(
+        done = door.command(
             "worklist", "add", number, name, "--modality", modality, "--at", at, "--sex", sex, "--birth-date",
             born, "--accession-number", f"A{number}", "--procedure", f"{modality} of {number}",
             *(part for title in stations for part in ("--station", title)),
         )  # fmt: skip
-    return live_server
+        assert done.exit_code == 0, done.output
+    return door
 
 
 def answers(port: int, called: str, folder: Path, *keys: str) -> list[Dataset]:
@@ -73,7 +74,7 @@ def summary(found: list[Dataset]) -> set[tuple[str, ...]]:
 
 
 @pytest.fixture(scope="module")
-def wlmscpfs(placed: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def wlmscpfs(placed: Door, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """dcmtk's worklist server, with what ours answers as its files."""
     folder = tmp_path_factory.mktemp("worklist")
     (folder / "WLM").mkdir()
@@ -123,7 +124,7 @@ def wlmscpfs(placed: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> It
     ],
 )  # fmt: skip
 def test_answers_are_those_of_dcmtk(
-    placed: LiveServer, wlmscpfs: int, tmp_path: Path, keys: tuple[str, ...], count: int | None
+    placed: Door, wlmscpfs: int, tmp_path: Path, keys: tuple[str, ...], count: int | None
 ) -> None:
     ours = summary(answers(placed.dicom_port, "CLOUDFILM", tmp_path / "ours", *keys))
 
@@ -142,9 +143,7 @@ def test_answers_are_those_of_dcmtk(
         ("", "Zhang*", "ISO_IR 192"),
     ],
 )
-def test_the_askers_character_set_is_honoured(
-    placed: LiveServer, term: str, wanted: str, answered: str
-) -> None:
+def test_the_askers_character_set_is_honoured(placed: Door, term: str, wanted: str, answered: str) -> None:
     keys = Dataset()
     if term:
         keys.SpecificCharacterSet = term
@@ -157,7 +156,7 @@ def test_the_askers_character_set_is_honoured(
     ]
 
 
-def find(server: LiveServer, keys: Dataset, implicit: bool = True) -> list[Dataset]:
+def find(server: Door, keys: Dataset, implicit: bool = True) -> list[Dataset]:
     """What pynetdicom is answered."""
     ae = AE()
     ae.add_requested_context(ModalityWorklistInformationFind, None if implicit else [ExplicitVRLittleEndian])
@@ -173,7 +172,7 @@ def find(server: LiveServer, keys: Dataset, implicit: bool = True) -> list[Datas
     return found
 
 
-def test_only_what_was_asked_for_is_answered_down_into_the_step(placed: LiveServer) -> None:
+def test_only_what_was_asked_for_is_answered_down_into_the_step(placed: Door) -> None:
     keys = Dataset()
     keys.PatientID = "W3"
     keys.CurrentPatientLocation = ""
@@ -190,7 +189,7 @@ def test_only_what_was_asked_for_is_answered_down_into_the_step(placed: LiveServ
     assert (inner.Modality, inner.PreMedication, len(inner)) == ("CT", "", 2)
 
 
-def test_an_empty_step_sequence_is_answered_whole(placed: LiveServer) -> None:
+def test_an_empty_step_sequence_is_answered_whole(placed: Door) -> None:
     keys = Dataset()
     keys.PatientID = "W3"
     keys.ScheduledProcedureStepSequence = []
@@ -200,7 +199,7 @@ def test_an_empty_step_sequence_is_answered_whole(placed: LiveServer) -> None:
 
 
 @pytest.mark.parametrize("key", [f"{STEP}.ScheduledProcedureStepStartDate=soon", "StudyInstanceUID=abc"])
-def test_a_key_that_cannot_be_matched_is_refused(placed: LiveServer, key: str) -> None:
+def test_a_key_that_cannot_be_matched_is_refused(placed: Door, key: str) -> None:
     done = subprocess.run(
         [DCMTK + "findscu", "-v", "-W", "-aec", "CLOUDFILM", "127.0.0.1", str(placed.dicom_port), "-k", key],
         capture_output=True, text=True, errors="replace", timeout=60, check=False,
@@ -208,11 +207,11 @@ def test_a_key_that_cannot_be_matched_is_refused(placed: LiveServer, key: str) -
     assert "DataSetDoesNotMatchSOPClass" in done.stdout + done.stderr
 
 
-def test_the_command_lists_and_removes_entries(placed: LiveServer) -> None:
-    lines = placed.command("worklist", "list", "--day", "2026-03-05").stdout.splitlines()
+def test_the_command_lists_and_removes_entries(placed: Door) -> None:
+    lines = placed.command("worklist", "list", "--day", "2026-03-05").output.splitlines()
     assert len(lines) == 1
     assert "2026-03-05 16:45  US  US01  AW4  W4  Zhao^Yun=赵^云" in lines[0]
     placed.command("worklist", "remove", lines[0].split()[0])
 
-    assert placed.command("worklist", "list", "--day", "2026-03-05").stdout == ""
-    assert placed.command("worklist", "remove", "1.2.3", check=False).returncode == 1
+    assert placed.command("worklist", "list", "--day", "2026-03-05").output == ""
+    assert placed.command("worklist", "remove", "1.2.3").exit_code == 1
