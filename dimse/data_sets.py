@@ -5,26 +5,20 @@ transfer syntax. An answer is in the asker's own character set when that holds a
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import Any
 
-import pydicom.charset
-from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
-from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
 from archive.attributes import Document, values
 from archive.character_sets import TextDecoder
 from dimse.association import Message
+from dimse.identifier import CHARACTER_SET, TEXTS, encode_attributes
 from kernel.errors import CloudfilmError, Kind
 
-CHARACTER_SET = "00080005"
-UTF_8 = "ISO_IR 192"
-TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 UNREADABLE = (
     AttributeError, BytesLengthException, EOFError, LookupError, NotImplementedError, OSError, RecursionError,
     TypeError, ValueError,
@@ -69,7 +63,7 @@ def _redecoded(value: Any, vr: str = "") -> Any:
         } | ({"vr": value["vr"]} if "vr" in value else {})
     if isinstance(value, list):
         return [_redecoded(each, vr) for each in value]
-    if isinstance(value, str) and vr in TEXTS and not value.isascii():
+    if isinstance(value, str) and vr in (*TEXTS, "PN") and not value.isascii():
         try:
             return TextDecoder.of([]).decode(value.encode("latin_1"))
         except UnicodeEncodeError:
@@ -77,46 +71,15 @@ def _redecoded(value: Any, vr: str = "") -> Any:
     return value
 
 
-def encode_document(document: Mapping[str, Any], transfer_syntax: str, character_set: str = "") -> bytes:
-    """The bytes of a document. character_set: the term that the asker named, if any."""
+def encode_document(document: Mapping[str, Any], transfer_syntax: str, terms: tuple[str, ...] = ()) -> bytes:
+    """The bytes of a document. terms: the character set that the asker named, if any."""
     kept = {tag: value for tag, value in document.items() if tag != CHARACTER_SET}
-    data_set = Dataset.from_json(kept)
-    if not all(text.isascii() for text in _texts(kept)):
-        data_set.SpecificCharacterSet = _fitting(kept, character_set)
-    file = DicomBytesIO()
-    file.is_little_endian = True
-    file.is_implicit_VR = transfer_syntax == ImplicitVRLittleEndian
-    write_dataset(file, data_set)
-    return bytes(file.getvalue())
+    return encode_attributes(kept, terms, transfer_syntax)
 
 
-def character_set_of(document: Mapping[str, Any]) -> str:
-    """The character set that a data set names, when it names one alone."""
-    terms = values(document, "SpecificCharacterSet")
-    return str(terms[0]) if len(terms) == 1 and terms[0] else ""
-
-
-def _fitting(document: Mapping[str, Any], term: str) -> str:
-    codec = pydicom.charset.python_encoding.get(term)
-    if not term or codec is None:
-        return UTF_8
-    try:
-        for text in _texts(document):
-            text.encode(codec)
-    except (UnicodeEncodeError, LookupError):
-        return UTF_8
-    return term
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
+def character_set_of(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The terms of the character set that a data set names."""
+    return tuple(str(term or "") for term in values(document, "SpecificCharacterSet"))
 
 
 def answer(document: Mapping[str, Any], asked: Mapping[str, Any], always: Iterable[str] = ()) -> Document:

@@ -85,11 +85,22 @@ def encode_attributes(attributes: Attributes, terms: tuple[str, ...], transfer_s
             body = _data_set(attributes, implicit, encode)
         except (UnicodeEncodeError, LookupError):
             continue
-        if body.isascii() and b"\x1b" not in body:
+        if (body.isascii() and b"\x1b" not in body) or _is_ascii(
+            attributes
+        ):  # lengths and numbers may not be
             return body
         value = {"vr": "CS", "Value": list(declared)}  # no element of an identifier stands before it
         return _element(CHARACTER_SET, value, implicit, encode) + body
     raise InvalidIdentifier("cannot be answered in any character set")
+
+
+def _is_ascii(value: Any) -> bool:
+    """Whether every text within a value of the JSON model is."""
+    if isinstance(value, str):
+        return value.isascii()
+    if isinstance(value, Mapping):
+        return all(map(_is_ascii, value.values()))
+    return not isinstance(value, list) or all(map(_is_ascii, value))
 
 
 ESCAPED = {  # multi-byte sets in G1, by the escape sequence that begins each part of a text (PS3.5 6.1.2.5.3)
@@ -123,7 +134,11 @@ def _extended(terms: tuple[str, ...]) -> Encode:
 
 
 def _data_set(attributes: Attributes, implicit: bool, encode: Encode) -> bytes:
-    return b"".join(_element(tag, attributes[tag], implicit, encode) for tag in sorted(attributes))
+    return b"".join(
+        _element(tag, attributes[tag], implicit, encode)
+        for tag in sorted(attributes)
+        if not tag.endswith("0000")  # group lengths, which are retired and would be those of other bytes
+    )
 
 
 def _element(tag: str, attribute: Mapping[str, Any], implicit: bool, encode: Encode) -> bytes:

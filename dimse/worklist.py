@@ -30,12 +30,12 @@ def on_find(dimse: Dimse, association: Association, request: Message) -> None:
 
 def answer_all(association: Association, request: Message, keys: Document, found: Iterable[Document]) -> None:
     """Send what was found until there is no more, or the peer cancels."""
-    character_set = character_set_of(keys)
+    terms = character_set_of(keys)
     for each in found:
         if association.is_cancelled(request):
             association.respond(request, CANCELLED)
             return
-        data = encode_document(answer(each, keys), request.context.transfer_syntax, character_set)
+        data = encode_document(answer(each, keys), request.context.transfer_syntax, terms)
         association.respond(request, PENDING, data)
     association.respond(request, SUCCESS)
 
