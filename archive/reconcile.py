@@ -90,6 +90,7 @@ class Comparison:
     fields: tuple[Difference, ...]
     compared_at: datetime
     decided_by: str
+    decided_at: datetime | None
 
 
 def follow_reconciliation(archive: Archive, session: Session, change: Change) -> None:
@@ -233,7 +234,7 @@ def _state(
         return State.AGREES
     if is_one_record:
         return State.DIFFERS
-    if is_contradicted(other, header) or levels["name"] in ("family", "different"):
+    if is_contradicted(other, header) or levels["name"] in ("given", "family", "different"):
         return State.CONFLICT
     is_plainly_one = levels["name"] in ("same", "sound") and levels["birth_date"] == levels["sex"] == "same"
     return State.DIFFERS if is_one_person or is_plainly_one else State.CONFLICT
@@ -267,6 +268,21 @@ def comparisons(
         return [_as_value(archive, row, study) for row, study in rows], total
 
 
+def lately_decided(archive: Archive, caller: Caller, most: int = 10) -> list[Comparison]:
+    """What people decided, the latest first, of studies that the caller may know of. Raises Forbidden."""
+    caller.require(CORRECT_IMAGES)
+    decided = (
+        select(StudyComparison, Study)
+        .join(Study, Study.id == StudyComparison.study_id)
+        .where(StudyComparison.state.in_((State.CONFIRMED, State.REJECTED)))
+        .order_by(StudyComparison.decided_at.desc(), StudyComparison.id.desc())
+        .limit(most)
+    )
+    with archive.database.snapshot() as session:
+        rows = session.execute(within(decided, caller.reach)).all()
+        return [_as_value(archive, row, study) for row, study in rows]
+
+
 def _as_value(archive: Archive, row: StudyComparison, study: Study) -> Comparison:
     plain: list[list[Any]] = json.loads(archive.mpi.keys.open_bytes(row.sealed, SEALED))
     return Comparison(
@@ -279,6 +295,7 @@ def _as_value(archive: Archive, row: StudyComparison, study: Study) -> Compariso
         tuple(Difference(*each) for each in plain),
         row.compared_at,
         row.decided_by,
+        row.decided_at,
     )
 
 

@@ -1,6 +1,6 @@
 """How many HL7 v2 messages a second are kept durably and acknowledged.
 
-    python benchmarks/mllp.py --messages 2000 --connections 1 16
+    python -m benchmarks.mllp --messages 2000 --connections 1 16
 
 Starts a listener of its own (SQLite, waiting for the disk), and for comparison a bare asyncio server that
 only answers. Each connection sends the next message when the last one is acknowledged. `registration` is

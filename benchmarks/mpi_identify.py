@@ -1,11 +1,15 @@
 """How long `identify` takes in a large index.
 
-    python benchmarks/mpi_identify.py --persons 200000 --url sqlite:////tmp/mpi.db
-    python benchmarks/mpi_identify.py --persons 200000 --url postgresql://user@host/empty_database
+    python -m benchmarks.mpi_identify --persons 200000
+    python -m benchmarks.mpi_identify --persons 200000 --url postgresql://user@host/empty_database
+    python -m benchmarks.mpi_identify --persons 1000000 --keep FOLDER --fill-only
+    python -m benchmarks.mpi_identify --persons 1000000 --keep FOLDER
 
 Made-up people (names by frequency of surnames, phones, addresses, identity numbers) are put into an empty
 database in bulk, by the same keys and seals as `identify` uses; then records of known and of new people are
-identified, each in a transaction of its own, and the same again with nothing new to say.
+identified, each in a transaction of its own, and the same again with nothing new to say; then more are loaded
+with matching, a thousand in a transaction, as `cloudfilm mpi load` does. --keep keeps the keys (and the
+SQLite file) in a folder, so that a filled database serves for several runs; each of them adds records.
 """
 
 import argparse
@@ -13,26 +17,32 @@ import random
 import statistics
 import tempfile
 import time
+from array import array
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from io import StringIO
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from sqlalchemy import insert, text
 
 import cloudfilm.models
 from access.caller import operator
 from cloudfilm.rooms import Rooms, build_rooms
 from kernel.clock import new_id
-from kernel.database import Base
+from kernel.database import Base, table_of
 from kernel.settings import BlobsSettings, DatabaseSettings, Settings
-from mpi.blocking import block_keys
-from mpi.candidates import hash_of
+from mpi.bulk import identify_all
+from mpi.candidates import hashes_of
 from mpi.demographics import Authority, Demographics
 from mpi.features import features_of
 from mpi.identity_number import check_digit
-from mpi.model import BlockKey, PatientRecord, Person
-from mpi.resolve import identify
+from mpi.model import PatientRecord, Person
+from mpi.resolve import State, identify
 from mpi.sealing import seal
 
 SURNAMES = (
@@ -42,7 +52,9 @@ GIVEN = (
     "明伟军建华文国志海峰强永东晓杰勇林龙辉涛斌俊波鹏新刚飞成小金亮忠玉超德荣庆生宇光"
     "立云红祥洪振民丽艳燕芳英梅娟玲静秀敏春莉慧兰琴丹雪娜凤"
 )
-BATCH = 2000
+BATCH, MOST_KEYS = 2000, 500_000
+SEED = 1
+Keys = tuple["array[int]", "array[int]"]
 
 
 def people(count: int, seed: int) -> Iterator[Demographics]:
@@ -65,49 +77,55 @@ def people(count: int, seed: int) -> Iterator[Demographics]:
         )  # fmt: skip
 
 
-def fill(rooms: Rooms, count: int, seed: int) -> float:
-    """Put people into the index in bulk. Returns records a second."""
+def fill(rooms: Rooms, count: int) -> float:
+    """Put people into an empty index, without matching them. Returns records a second."""
     start = time.perf_counter()
-    batch: list[Demographics] = []
-    done = 0
-    for said in people(count, seed):
-        batch.append(said)
-        if len(batch) == BATCH:
-            done = _insert(rooms, batch, done)
-            batch = []
-    if batch:
-        _insert(rooms, batch, done)
+    keys: Keys = (array("q"), array("q"))  # hashes, and whose they are
+    said = people(count, SEED)
+    for first in range(1, count + 1, BATCH):
+        _insert(rooms, list(islice(said, BATCH)), first, keys)
+    hashes, owners = np.array(keys[0]), np.array(keys[1])
+    order = np.lexsort((owners, hashes))  # in the order of the index, which then grows at its end only
+    for part in np.array_split(order, len(order) // MOST_KEYS + 1):
+        _insert_keys(rooms, hashes[part].tolist(), owners[part].tolist())
     if not rooms.database.is_sqlite:
         with rooms.database.transaction() as session:
             for table in ("person", "patient_record"):
                 number = f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}"
                 session.execute(text(number))
+        with rooms.database.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))
     return count / (time.perf_counter() - start)
 
 
-def _insert(rooms: Rooms, batch: list[Demographics], done: int) -> int:
-    now = rooms.clock.now()
-    numbers = range(done + 1, done + len(batch) + 1)
-    records = [
-        {
-            "id": at, "issuer": said.issuer, "identifier": said.identifier, "institution": said.institution,
-            "patient_id": new_id(), "person_id": at, "authority": int(said.authority),
-            "sealed": seal(rooms.mpi, said), "created_at": now, "changed_at": now,
-        }
-        for at, said in zip(numbers, batch, strict=True)
-    ]  # fmt: skip
-    keys = [
-        {"hash": hash_of(rooms.mpi, key), "patient_record_id": at}
-        for at, said in zip(numbers, batch, strict=True)
-        for key in block_keys(features_of(said))
-    ]
+def _insert(rooms: Rooms, batch: list[Demographics], first: int, keys: Keys) -> None:
+    now, persons, records = rooms.clock.now(), [], []
+    for at, said in enumerate(batch, first):
+        persons.append({"id": at, "logical_id": new_id(), "created_at": now})
+        records.append(
+            {
+                "id": at, "issuer": said.issuer, "identifier": said.identifier,
+                "institution": said.institution, "patient_id": new_id(), "person_id": at,
+                "authority": int(said.authority), "sealed": seal(rooms.mpi, said), "created_at": now,
+                "changed_at": now, "replaced_by": None,
+            }
+        )  # fmt: skip
+        hashes = hashes_of(rooms.mpi, features_of(said))
+        keys[0].extend(hashes)
+        keys[1].extend([at] * len(hashes))
     with rooms.database.transaction() as session:
-        session.execute(
-            insert(Person), [{"id": at, "logical_id": new_id(), "created_at": now} for at in numbers]
-        )
-        session.execute(insert(PatientRecord), records)
-        session.execute(insert(BlockKey), keys)
-    return done + len(batch)
+        session.connection().execute(insert(table_of(Person)), persons)
+        session.connection().execute(insert(table_of(PatientRecord)), records)
+
+
+def _insert_keys(rooms: Rooms, hashes: list[int], owners: list[int]) -> None:
+    with rooms.database.transaction() as session:
+        cursor: Any = session.connection().connection.cursor()
+        if rooms.database.is_sqlite:
+            cursor.executemany("INSERT INTO block_key VALUES (?, ?)", zip(hashes, owners, strict=True))
+        else:
+            rows = "\n".join(f"{value}\t{owner}" for value, owner in zip(hashes, owners, strict=True))
+            cursor.copy_expert("COPY block_key (hash, patient_record_id) FROM STDIN", StringIO(rows))
 
 
 def measure(rooms: Rooms, asked: list[Demographics]) -> tuple[list[float], dict[str, int]]:
@@ -136,26 +154,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--persons", type=int, default=100_000)
     parser.add_argument("--asked", type=int, default=1000)
+    parser.add_argument("--loaded", type=int, default=10_000, help="records that are loaded with matching")
     parser.add_argument("--url", default="")
+    parser.add_argument("--keep", type=Path, help="folder for keys and the SQLite file, kept for other runs")
+    parser.add_argument("--fill-only", action="store_true")
     arguments = parser.parse_args()
     assert cloudfilm.models.MODULES
-    with tempfile.TemporaryDirectory() as folder:
-        url = arguments.url or f"sqlite:///{folder}/mpi.db"
-        blobs = BlobsSettings(url=f"file://{folder}/blobs")
-        settings = Settings(data_dir=Path(folder), database=DatabaseSettings(url=url), blobs=blobs)
-        rooms = build_rooms(settings)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        url = arguments.url or f"sqlite:///{folder.absolute()}/mpi.db"
+        blobs = BlobsSettings(url=f"file://{folder.absolute()}/blobs")
+        rooms = build_rooms(Settings(data_dir=folder, database=DatabaseSettings(url=url), blobs=blobs))
         Base.metadata.create_all(rooms.database.engine)
-        print(f"bulk load: {fill(rooms, arguments.persons, 1):.0f} records/s, {arguments.persons} in all")
-        known = list(people(arguments.asked, 1))
-        elsewhere = [
-            replace(said, issuer="EMR", phone="" if at % 3 else said.phone, address="")
-            for at, said in enumerate(known)
-        ]
-        unknown = [replace(said, issuer="EMR2") for said in people(arguments.asked, 2)]
-        report("known number, nothing new", *measure(rooms, known))
-        report("known person, new number", *measure(rooms, elsewhere))
-        report("new person", *measure(rooms, unknown))
+        with rooms.database.snapshot() as session:
+            there = session.scalar(text("SELECT coalesce(max(id), 0) FROM patient_record")) or 0
+        if not there:
+            rate = fill(rooms, arguments.persons)
+            print(f"filled without matching: {rate:.0f} records/s, {arguments.persons} in all", flush=True)
+        if not arguments.fill_only:
+            ask(rooms, arguments.asked)
+            load(rooms, arguments.loaded)
         rooms.close()
+
+
+def ask(rooms: Rooms, asked: int) -> None:
+    """The three cases."""
+    known = list(islice(people(asked, SEED), asked))
+    run = new_id()[:8]
+    elsewhere = [
+        replace(said, issuer=f"EMR {run}", phone="" if at % 3 else said.phone, address="")
+        for at, said in enumerate(known)
+    ]
+    unknown = [replace(said, issuer=f"EMR2 {run}") for said in people(asked, hash(run))]
+    report("known number, nothing new", *measure(rooms, known))
+    report("known person, new number", *measure(rooms, elsewhere))
+    report("new person", *measure(rooms, unknown))
+
+
+def load(rooms: Rooms, count: int) -> None:
+    """Half of them people who are known under another number, half new ones."""
+    run = new_id()[:8]
+    known = (replace(said, issuer=f"BULK {run}") for said in people(count // 2, SEED))
+    new = (replace(said, issuer=f"BULK2 {run}") for said in people(count // 2, hash(run)))
+    records = (said for pair in zip(known, new, strict=True) for said in pair)
+    start, states = time.perf_counter(), Counter[State]()
+    while part := list(islice(records, 1000)):
+        with rooms.database.transaction() as session:
+            states += identify_all(rooms.mpi, session, operator(), part)
+    rate = count / (time.perf_counter() - start)
+    print(f"loaded with matching: {rate:.0f} records/s, { {state.value: n for state, n in states.items()} }")
 
 
 if __name__ == "__main__":

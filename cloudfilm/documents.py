@@ -10,6 +10,7 @@ import archive.scheduling
 import archive.storage_policy
 import dimse.availability
 import dimse.forwarding
+import hl7_listener.mapping
 import messaging.gateways
 import records.accession_numbers
 import records.validate
@@ -22,6 +23,7 @@ DOCUMENTS: tuple[DocumentKind, ...] = (
     dimse.availability.AVAILABILITY,
     archive.storage_policy.STORAGE_POLICY,
     records.accession_numbers.ACCESSION_NUMBERS,
+    hl7_listener.mapping.MAPPING,
     records.validate.VALIDATION,
     archive.renditions.RENDITIONS,
     access.share_policy.SHARING,

@@ -1,8 +1,8 @@
 """Mapping: which field of a message becomes which element of a document, as data.
 
-After the HL7 v2-to-FHIR guide's segment maps. A site adds or replaces rows without code: a JSON list of the
-same columns in the file that the setting `mllp.mapping` names. A field that no row names is not lost: the
-message is kept, and Z segments with it.
+After the HL7 v2-to-FHIR guide's segment maps. A site adds or replaces rows without code: rows of the same
+columns are its document `hl7-mapping`, with history. A field that no row names is not lost: the message
+is kept, and Z segments with it.
 """
 
 import json
@@ -10,12 +10,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import timezone
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
+from sqlalchemy.orm import Session
+
+from access.document_kind import DocumentKind, current_document
 from hl7_listener.data_types import CONVERTERS
 from hl7_listener.er7 import Segment
-from kernel.errors import InvalidSetting
+from kernel.errors import CloudfilmError, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +105,20 @@ SOURCE = re.compile(r"([A-Z][A-Z0-9]{2})-(\d{1,3})(?:\.(\d{1,2}))?")
 def draw(
     rows: Sequence[Row], resource: str, segments: Iterable[Segment], zone: timezone, sender: str = ""
 ) -> dict[str, Any]:
-    """The elements of a document that its rows find in some segments."""
+    """The elements of a document that its rows find in some segments; of rows for one element, the first
+    that finds something."""
     by_name: dict[str, list[Segment]] = {}
     for segment in segments:
         by_name.setdefault(segment.name, []).append(segment)
     document: dict[str, Any] = {}
+    filled: set[str] = set()
     for row in rows:
-        if row.resource == resource and row.sender in ("", sender):
+        if row.resource == resource and row.sender in ("", sender) and row.element not in filled:
             values = next(
                 (found for source in row.source if (found := _find(row, source, by_name, zone))), []
             )
             if values:
+                filled.add(row.element)
                 _put(document, row.element, values)
     return document
 
@@ -140,25 +146,57 @@ def _put(document: dict[str, Any], element: str, values: list[Any]) -> None:
     document[last] = values if element.endswith("[]") else values[0]
 
 
-def load_rows(path: str) -> tuple[Row, ...]:
-    """The rows with the site's own in front. Raises InvalidSetting for a file that cannot be used."""
-    if not path:
-        return ROWS
-    known = {field.name for field in fields(Row)}
+class InvalidMapping(CloudfilmError):
+    """A site's mapping that cannot be gone by."""
+
+    kind = Kind.UNPROCESSABLE
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f'The mapping is {{"rows": [...]}}: {reason}.')
+
+
+def parse_rows(document: str) -> tuple[Row, ...]:
+    """The shipped rows with the site's own in front. Raises InvalidMapping."""
     try:
-        own = [
-            Row(**{**row, "source": tuple(row["source"])})
-            for row in json.loads(Path(path).read_text("utf-8"))
-            if set(row) <= known
-        ]
-        sources = [source for row in own for source in row.source]
-        if any(row.type not in CONVERTERS or row.table not in ("", *TABLES) for row in own):
-            raise ValueError("an unknown type or table")
-        if not all(SOURCE.fullmatch(source) for source in sources):
-            raise ValueError("a source is not SEG-1 or SEG-1.2")
-    except (OSError, ValueError, KeyError, TypeError) as refused:
-        raise InvalidSetting(
-            "mllp.mapping", path, f"it must be a JSON list of mapping rows ({refused})"
-        ) from None
+        rows = json.loads(document)["rows"]
+        own = tuple(_parse_row(plain) for plain in rows)
+    except (ValueError, TypeError, KeyError):
+        raise InvalidMapping("it cannot be read") from None
     replaced = {(row.resource, row.element, row.sender) for row in own}
     return (*own, *(row for row in ROWS if (row.resource, row.element, "") not in replaced))
+
+
+def _parse_row(plain: Any) -> Row:
+    names = {field.name for field in fields(Row)}
+    if not isinstance(plain, dict) or not {"resource", "element", "source", "type"} <= set(plain) <= names:
+        raise InvalidMapping("each has resource, element, source and type, and may have table and sender")
+    if not isinstance(plain["source"], list) or not all(
+        isinstance(source, str) and SOURCE.fullmatch(source) for source in plain["source"]
+    ):
+        raise InvalidMapping("source is a list of SEG-1 or SEG-1.2")
+    texts = {name: value for name, value in plain.items() if name != "source"}
+    if not all(isinstance(value, str) for value in texts.values()):
+        raise InvalidMapping("all but source are texts")
+    row = Row(source=tuple(plain["source"]), **texts)
+    if row.resource not in RESOURCES or not re.fullmatch(r"[A-Za-z]+(\.[A-Za-z]+)*(\[\])?", row.element):
+        raise InvalidMapping(f"{row.resource} {row.element} is no element that is drawn from a message")
+    if row.type not in CONVERTERS or row.table not in ("", *TABLES):
+        raise InvalidMapping("a type or table is not one of those that are known")
+    return row
+
+
+RESOURCES = frozenset(row.resource for row in ROWS)
+
+MAPPING = DocumentKind(
+    name="hl7-mapping",
+    about="Which field of an HL7 v2 message becomes which element, where this site differs",
+    check=parse_rows,
+    default='{"rows": []}',
+)
+
+_parsed = lru_cache(maxsize=8)(parse_rows)
+
+
+def rows_in_force(session: Session) -> tuple[Row, ...]:
+    """The rows that hold now, with the site's own."""
+    return _parsed(current_document(session, MAPPING))

@@ -12,7 +12,7 @@ from access.tokens import Access
 from archive.room import Archive
 from hl7_listener.data_types import parse_zone
 from hl7_listener.er7 import Message, Segment
-from hl7_listener.mapping import Row, draw, load_rows
+from hl7_listener.mapping import draw, rows_in_force
 from hl7_listener.staff import with_documents
 from kernel.clock import Clock
 from kernel.crypto import KeyRing
@@ -36,7 +36,6 @@ class Hl7:
     archive: Archive
     settings: MllpSettings
     commits: GroupCommit
-    rows: tuple[Row, ...]
     zone: timezone
 
 
@@ -58,7 +57,6 @@ def hl7_of(parts: Mapping[type[Any], Any]) -> Hl7:
         archive,
         settings,
         GroupCommit(archive.database),
-        load_rows(settings.mapping),
         zone,
     )
 
@@ -91,9 +89,8 @@ class Work:
 
     def draw(self, resource: str, *segments: Segment) -> dict[str, Any]:
         """The elements of a document that the mapping finds in some segments, and in MSH."""
-        drawn = draw(
-            self.hl7.rows, resource, (self.message.msh, *segments), self.hl7.zone, self.message.msh.get(3)
-        )
+        rows = rows_in_force(self.session)
+        drawn = draw(rows, resource, (self.message.msh, *segments), self.hl7.zone, self.message.msh.get(3))
         return dict(with_documents(self, drawn))
 
 

@@ -126,7 +126,6 @@ class MllpSettings:
     utc_offset: str = "+08:00"  # of times that name no offset
     sequence_numbers: tuple[str, ...] = ()  # senders (MSH-3) that keep the sequence number protocol (MSH-13)
     answer_batches_as_one: bool = False  # one batch of acknowledgements for a batch, not one by one
-    mapping: str = ""  # JSON file of the site's own mapping rows (see docs/hl7.md); empty: none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

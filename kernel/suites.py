@@ -107,7 +107,7 @@ def sm4_key_unwrap(wrapping_key: bytes, wrapped: bytes) -> bytes:
 
 def hmac_sha256(key: bytes, data: bytes) -> bytes:
     """HMAC over SHA-256."""
-    return hmac.new(key, data, hashlib.sha256).digest()
+    return hmac.digest(key, data, "sha256")
 
 
 def sha256(data: bytes) -> bytes:

@@ -11,6 +11,9 @@ from mpi.features import Features, Name
 
 MOST_IN_BLOCK = 150  # records under one key that are looked at; a fuller one is skipped
 LONG_WORD = 6  # letters of an address word that says something
+KINDS_OF_STREET = frozenset(  # words of that length that say nothing: half of all addresses have one
+    ("street", "avenue", "crescent", "circuit", "terrace", "parade", "square", "boulevard", "highway")
+)
 
 
 def block_keys(features: Features) -> tuple[str, ...]:
@@ -73,7 +76,7 @@ def _western_address_keys(features: Features, name: Name | None) -> Iterator[str
     starts = {part[:3] for part in name.words} if name else set()
     for start in starts:
         yield f"post|{postcode}|{start}"
-    for word in {word for word in words if len(word) >= LONG_WORD}:
+    for word in {word for word in words if len(word) >= LONG_WORD} - KINDS_OF_STREET:
         yield f"word|{word}|{postcode}"
         for start in starts:
             yield f"word|{word}|{start}"

@@ -20,12 +20,13 @@ from kernel.clock import new_id
 from kernel.database import table_of
 from mpi.blocking import MOST_IN_BLOCK, name_key
 from mpi.candidates import (
-    ENOUGH_RECORDS,
     Candidate,
     blocks_of,
+    features_of_row,
     hash_of,
     hashes_of,
     last_record,
+    name_frequency,
     nearest_of,
     rows_of,
 )
@@ -34,7 +35,7 @@ from mpi.features import Features, features_of
 from mpi.model import BlockKey, Link, PatientRecord, Person, ReviewItem
 from mpi.resolve import Placement, State, consider, identify
 from mpi.room import Mpi
-from mpi.sealing import demographics_of, seal
+from mpi.sealing import seal
 
 TOGETHER = 400  # hashes, numbers or rows that one statement asks for
 
@@ -110,7 +111,7 @@ def _prepared(mpi: Mpi, session: Session, fresh: list[Demographics]) -> _Batch:
     for part in _parts(list(wanted)):
         for row in rows_of(session, part):
             known[row.id] = row
-            known_features[row.id] = features_of(demographics_of(mpi, row))
+            known_features[row.id] = features_of_row(mpi, row)
     return _Batch(fresh, features, hashes, blocks, known, known_features, last_record(session))
 
 
@@ -119,9 +120,8 @@ def _place(mpi: Mpi, batch: _Batch, at: int) -> None:
     keys, features = batch.hashes[at], batch.features[at]
     shared = {key: members for key in keys if (members := batch.blocks.get(key))}
     records = batch.records + at
-    frequency = 0.0
-    if features.name is not None and records >= ENOUGH_RECORDS:
-        frequency = max(1, len(shared.get(hash_of(mpi, name_key(features.name)), ()))) / records
+    bearers = len(shared.get(hash_of(mpi, name_key(features.name)), ())) if features.name else 0
+    frequency = name_frequency(features, bearers, records)
     candidates = []
     for record_id in nearest_of(shared):
         other = batch.known_features.get(record_id) if record_id > 0 else batch.features[-record_id - 1]

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import TextClause, bindparam, delete, func, insert, select, text
+from sqlalchemy import bindparam, delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
+from kernel.crypto import KeyRing
 from kernel.database import table_of
 from mpi.blocking import MOST_IN_BLOCK, block_keys, name_key
 from mpi.features import Features, features_of
 from mpi.model import BlockKey, PatientRecord
 from mpi.room import Mpi
 from mpi.scoring import Scored
-from mpi.sealing import demographics_of
+from mpi.sealing import open_sealed
 
 MOST_COMPARED = 40  # candidates that are opened and compared: those that share the most keys
 MOST_BY_ONE_KEY = 12  # and of those that share a single key, so many
@@ -39,40 +40,60 @@ def find_candidates(
     """
     if not hashes:
         return []
-    blocks = blocks_of(session, hashes)
-    nearest = nearest_of(blocks, without)
-    if not nearest:
-        return []
-    rows = rows_of(session, nearest).all()
+    statement, parameters = _nearest(session.get_bind().dialect.name, hashes)
+    named = hash_of(mpi, name_key(features.name)) if features.name else 0
+    rows = (
+        session.connection()
+        .execute(statement, {**parameters, "without": list(without) or [0], "named": named})
+        .all()
+    )
     records = rows[0].newest if rows else 0
-    frequency = _name_frequency(mpi, features, blocks, records)
+    frequency = name_frequency(features, rows[0].bearers, records) if rows else 0.0
     candidates = [
         Candidate(
             row.id,
             row.person_id or 0,
             row.patient_id,
-            mpi.scorer.score(features, features_of(demographics_of(mpi, row)), frequency, records),
+            mpi.scorer.score(features, features_of_row(mpi, row), frequency, records),
         )
         for row in rows
     ]
     return sorted(candidates, key=lambda candidate: -candidate.scored.weight)
 
 
-def nearest_of(blocks: dict[int, list[int]], without: frozenset[int] = frozenset()) -> list[int]:
-    """The records that share the most keys; blocks that are too full say nothing."""
+def features_of_row(mpi: Mpi, row: Any) -> Features:
+    """What can be compared of a record; remembered, for those who share a common key are opened often."""
+    return _opened(mpi.keys, bytes(row.sealed))  # of a statement in text, psycopg2 gives a memoryview
+
+
+@lru_cache(maxsize=4096)
+def _opened(keys: KeyRing, sealed: bytes) -> Features:
+    return features_of(open_sealed(keys, sealed))
+
+
+def _nearest(dialect: str, hashes: list[int]) -> tuple[Any, dict[str, Any]]:
+    """The statement that finds and opens what `nearest_of` names, at once, and its parameters."""
+    if dialect == "postgresql":
+        return _NEAREST_POSTGRESQL, {"hashes": hashes}
+    return _nearest_sqlite(len(hashes)), {f"h{at}": value for at, value in enumerate(hashes)}
+
+
+def nearest_of(blocks: dict[int, list[int]]) -> list[int]:
+    """The records that share the most keys, of as many the oldest; blocks that are too full say nothing.
+
+    Numbers below 0 are of records that have none yet, and are the newest.
+    """
     shared: Counter[int] = Counter()
     for members in blocks.values():
         if len(members) <= MOST_IN_BLOCK:
             shared.update(members)
-    for record_id in without:
-        shared.pop(record_id, None)
-    ranked = enumerate(shared.most_common(MOST_COMPARED))
-    return [record_id for rank, (record_id, keys) in ranked if keys > 1 or rank < MOST_BY_ONE_KEY]
+    ranked = sorted(shared.items(), key=lambda each: (-each[1], each[0] < 0, abs(each[0])))[:MOST_COMPARED]
+    return [record_id for rank, (record_id, keys) in enumerate(ranked) if keys > 1 or rank < MOST_BY_ONE_KEY]
 
 
 def rows_of(session: Session, record_ids: list[int]) -> Any:
-    """The rows of records, but for those merged into others; each with `newest`, the register's size."""
-    return session.connection().execute(_NEAREST, {"nearest": record_ids})
+    """The rows of records, but for those merged into others."""
+    return session.connection().execute(_ROWS, {"wanted": record_ids})
 
 
 def last_record(session: Session) -> int:
@@ -82,45 +103,70 @@ def last_record(session: Session) -> int:
 
 # Built once: these run for every new record, and building a statement costs more than running it.
 _RECORD = table_of(PatientRecord)
-_OF_ALL = _RECORD.alias()
-_LAST_RECORD = select(func.max(_OF_ALL.c.id))
-_NEAREST = select(
+_LAST_RECORD = select(func.max(_RECORD.c.id))
+_ROWS = select(
     _RECORD.c.id, _RECORD.c.person_id, _RECORD.c.patient_id, _RECORD.c.issuer,
     _RECORD.c.identifier, _RECORD.c.institution, _RECORD.c.authority, _RECORD.c.sealed,
-    _LAST_RECORD.scalar_subquery().label("newest"),
-).where(_RECORD.c.id.in_(bindparam("nearest", expanding=True)), _RECORD.c.replaced_by.is_(None))  # fmt: skip
+).where(_RECORD.c.id.in_(bindparam("wanted", expanding=True)), _RECORD.c.replaced_by.is_(None))  # fmt: skip
 _INDEX = insert(table_of(BlockKey))
 
 
 def blocks_of(session: Session, hashes: list[int]) -> dict[int, list[int]]:
     """The records under each key, up to one more than is looked at, so that a fuller block shows."""
     if session.get_bind().dialect.name == "postgresql":
-        found = session.connection().execute(LOOKUP_POSTGRESQL, {"hashes": hashes})
+        found = session.connection().execute(text(HITS_POSTGRESQL), {"hashes": hashes})
     else:
         parameters = {f"h{at}": value for at, value in enumerate(hashes)}
-        found = session.connection().execute(_lookup_sqlite(len(hashes)), parameters)
+        found = session.connection().execute(text(_hits_sqlite(len(hashes))), parameters)
     blocks: dict[int, list[int]] = {}
     for block, record_id in found:
         blocks.setdefault(block, []).append(record_id)
     return blocks
 
 
-LOOKUP_POSTGRESQL = text(
-    "SELECT wanted.hash, found.patient_record_id FROM unnest(CAST(:hashes AS bigint[])) AS wanted(hash)"  # noqa: S608
-    " CROSS JOIN LATERAL (SELECT patient_record_id FROM block_key WHERE block_key.hash = wanted.hash"
+HITS_POSTGRESQL = (
+    "SELECT wanted.hash, found.id FROM unnest(CAST(:hashes AS bigint[])) AS wanted(hash)"  # noqa: S608
+    " CROSS JOIN LATERAL (SELECT patient_record_id AS id FROM block_key WHERE block_key.hash = wanted.hash"
     f" LIMIT {MOST_IN_BLOCK + 1}) AS found"
 )
 
 
-@lru_cache
-def _lookup_sqlite(keys: int) -> TextClause:
-    return text(
-        " UNION ALL ".join(
-            "SELECT * FROM (SELECT hash, patient_record_id FROM block_key"  # noqa: S608 - numbers only
-            f" WHERE hash = :h{at} LIMIT {MOST_IN_BLOCK + 1}) AS b{at}"
-            for at in range(keys)
-        )
+def _hits_sqlite(keys: int) -> str:
+    return " UNION ALL ".join(
+        "SELECT * FROM (SELECT hash, patient_record_id AS id FROM block_key"  # noqa: S608 - numbers only
+        f" WHERE hash = :h{at} LIMIT {MOST_IN_BLOCK + 1}) AS b{at}"
+        for at in range(keys)
     )
+
+
+def _nearest_among(hits: str) -> Any:
+    """`nearest_of` and `rows_of` in one statement; `newest` is the register's size, `bearers` how many
+    records stand under the key of the name."""
+    return text(
+        f"""
+        WITH hit AS ({hits}),
+        crowded AS (SELECT hash FROM hit GROUP BY hash HAVING count(*) > {MOST_IN_BLOCK}),
+        ranked AS (
+            SELECT id, count(*) AS shared, row_number() OVER (ORDER BY count(*) DESC, id) AS place
+            FROM hit WHERE hash NOT IN (SELECT hash FROM crowded) AND id NOT IN :without GROUP BY id
+        )
+        SELECT r.id, r.person_id, r.patient_id, r.issuer, r.identifier, r.institution, r.authority, r.sealed,
+            (SELECT max(id) FROM patient_record) AS newest,
+            (SELECT count(*) FROM hit WHERE hash = :named) AS bearers
+        FROM ranked JOIN patient_record AS r ON r.id = ranked.id
+        WHERE place <= {MOST_COMPARED} AND (shared > 1 OR place <= {MOST_BY_ONE_KEY})
+            AND r.replaced_by IS NULL
+        ORDER BY place
+        """  # noqa: S608 - numbers only
+    ).bindparams(bindparam("without", expanding=True))
+
+
+_NEAREST_POSTGRESQL = _nearest_among(HITS_POSTGRESQL)
+
+
+@lru_cache
+def _nearest_sqlite(keys: int) -> Any:
+    return _nearest_among(_hits_sqlite(keys))
 
 
 def hashes_of(mpi: Mpi, features: Features) -> list[int]:
@@ -146,12 +192,9 @@ def reindex_record(session: Session, record_id: int, hashes: list[int]) -> None:
     index_record(session, record_id, hashes)
 
 
-def _name_frequency(mpi: Mpi, features: Features, blocks: dict[int, list[int]], records: int) -> float:
-    """The share of records that bear this name, by the block of its letters; 0 while too few are known."""
-    if features.name is None:
-        return 0.0
-    bearers = len(blocks.get(hash_of(mpi, name_key(features.name)), ()))
-    return max(1, bearers) / records if records >= ENOUGH_RECORDS else 0.0
+def name_frequency(features: Features, bearers: int, records: int) -> float:
+    """The share of records that bear this name; 0 while too few are known."""
+    return max(1, bearers) / records if features.name and records >= ENOUGH_RECORDS else 0.0
 
 
 ENOUGH_RECORDS = 5000

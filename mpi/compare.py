@@ -19,7 +19,7 @@ LUNAR_DAYS = range(18, 56)  # a lunar birthday read as a solar one is this much 
 
 
 def compare_names(one: Name | None, other: Name | None) -> str | None:
-    """same, sound, reordered, near, one-off, family or different."""
+    """same, sound, reordered, near, one-off, given, family or different."""
     if one is None or other is None:
         return None
     if one.han and other.han:
@@ -44,8 +44,8 @@ def _compare_han(one: Name, other: Name) -> str:
         hard = [row for row in differ if not _is_like(*row)]
         if not hard:
             return "near"
-        if len(hard) == 1 and len(a) > 2 and hard[0][0] != a[0]:
-            return "one-off"
+        if len(hard) == 1 and len(a) > 2:
+            return "one-off" if hard[0][0] != a[0] else "given"
     elif abs(len(a) - len(b)) == 1 and min(len(a), len(b)) >= 2 and _is_shortened(a, b):
         return "near"
     if one.syllables[0] == other.syllables[0]:
@@ -91,12 +91,14 @@ def _compare_latin(one: Name, other: Name) -> str:
         return "near" if alike >= CLOSE else "one-off" if alike >= ALIKE else "different"
     straight = _word_pair(one.words, other.words)
     crossed = _word_pair(one.words, (other.words[-1], other.words[0]))
-    low, high = max(straight, crossed)
+    low, high = max(straight, crossed, key=sum)
     if low >= CLOSE:
         return "near"
     if low >= ALIKE:
         return "one-off"
-    return "family" if high >= CLOSE else "different"
+    if high < CLOSE:
+        return "different"
+    return "given" if JaroWinkler.similarity(one.words[-1], other.words[-1]) >= CLOSE else "family"
 
 
 def _word_pair(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[float, float]:
@@ -112,9 +114,9 @@ def are_siblings_names(one: Name | None, other: Name | None) -> bool:
         return False
     if one.han and other.han:
         return one.syllables[0] == other.syllables[0] and _compare_han(one, other) in ("one-off", "family")
-    if one.han or other.han or one.words[0] != other.words[0]:
+    if one.han or other.han or len(one.words) < 2 or len(other.words) < 2 or one.words[0] != other.words[0]:
         return False
-    return JaroWinkler.similarity(one.words[-1], other.words[-1]) < ALIKE
+    return one.letters != other.letters and JaroWinkler.similarity(one.words[-1], other.words[-1]) < ALIKE
 
 
 def compare_birth_dates(one: Features, other: Features) -> str | None:

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from access.caller import Caller
-from kernel.changes import record_change
+from kernel.changes import record_change, record_changes
 from kernel.clock import new_id
 from kernel.database import table_of
 from mpi.candidates import Candidate, find_candidates, hashes_of, index_record, reindex_record
@@ -126,7 +126,7 @@ def is_contradicted(known: Demographics, said: Demographics) -> bool:
     name = compare_names(one.name, other.name)
     birth_date = compare_birth_dates(one, other)
     other_sex = compare_sex(one.sex, other.sex) == "different"
-    if name in ("family", "different"):
+    if name in ("given", "family", "different"):
         return birth_date in ("different", "year", None) or other_sex
     return name is None and birth_date == "different" and other_sex
 
@@ -202,11 +202,11 @@ def _new_record(
     _ask_all(mpi, session, record_id, placement)
     index_record(session, record_id, hashes)
     state = State.NEW if link is None else State.LINKED
-    record_change(
-        session, mpi.clock, "patient-created", values["patient_id"], person=person_id, state=state.value
-    )
+    made = {"person": person_id, "state": state.value}
+    changes = [("patient-created", values["patient_id"], made)]
     if link is not None:
-        record_change(session, mpi.clock, "patient-linked", values["patient_id"], person=person_id)
+        changes.append(("patient-linked", values["patient_id"], {"person": person_id}))
+    record_changes(session, mpi.clock, changes)
     return Identified(record_id, values["patient_id"], person_id, state)
 
 

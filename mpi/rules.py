@@ -113,7 +113,7 @@ def _two_identities(pair: Pair) -> bool:
 
 def _other_name_and_birth_date(pair: Pair) -> bool:
     return (
-        pair.has("name", "family", "different")
+        pair.has("name", "given", "family", "different")
         and pair.has("birth_date", "different", "lunar")
         and not pair.has("identity", "same")
     )
@@ -121,7 +121,7 @@ def _other_name_and_birth_date(pair: Pair) -> bool:
 
 def _other_name_in_household(pair: Pair) -> bool:
     return (
-        pair.has("name", "family", "different")
+        pair.has("name", "given", "family", "different")
         and pair.level("birth_date") is None
         and not pair.has_personal_number
     )

@@ -37,7 +37,7 @@ class Field:
 
 
 FIELDS = (
-    Field("name", ("same", "sound", "reordered", "near", "one-off", "family", "different")),
+    Field("name", ("same", "sound", "reordered", "near", "one-off", "given", "family", "different")),
     Field("birth_date", ("same", "typo", "lunar", "year", "different")),
     Field("sex", ("same", "different")),
     Field("identity", ("same", "near", "different")),

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from werkzeug.wrappers import Response as AnyResponse
 
 from access.caller import CORRECT_IMAGES, Caller
-from archive.reconcile import comparisons, decide
+from archive.reconcile import comparisons, decide, lately_decided, undo_decision
 from archive.room import Archive
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
@@ -106,9 +106,7 @@ def images(caller: Caller) -> AnyResponse:
     caller.require(CORRECT_IMAGES)
     at, message = _position(), ""
     if request.method == "POST":
-        message = _decided(
-            lambda: decide(room(Archive), caller, _item(), same_patient=request.form["verdict"] == "same")
-        )
+        message = _decided(lambda: _decide_images(caller))
         if not message:
             return redirect(f"/review/images?at={at}{_asked_language()}", 303)
     found, total = comparisons(room(Archive), caller, most=1, after=at)
@@ -116,7 +114,8 @@ def images(caller: Caller) -> AnyResponse:
         found, total = comparisons(room(Archive), caller, most=1, after=(at := total - 1))
     held = found[0] if found else None
     lines = [Line(each.field, each.header, each.other) for each in held.fields] if held else []
-    return _html(caller, "images", message, at, total, pair=held, lines=lines)
+    decided = lately_decided(room(Archive), caller)
+    return _html(caller, "images", message, at, total, pair=held, lines=lines, decided=decided)
 
 
 def _decide_persons(caller: Caller) -> None:
@@ -125,6 +124,14 @@ def _decide_persons(caller: Caller) -> None:
         split_off(room(Mpi), caller, _item(), request.form.get("patient", ""))
     else:
         decide_pair(room(Mpi), caller, _item(), same_person=verdict == "same")
+
+
+def _decide_images(caller: Caller) -> None:
+    verdict = request.form.get("verdict", "")
+    if verdict == "undo":
+        undo_decision(room(Archive), caller, _item())
+    else:
+        decide(room(Archive), caller, _item(), same_patient=verdict == "same")
 
 
 def _decided(act: Callable[[], None]) -> str:

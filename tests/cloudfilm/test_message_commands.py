@@ -1,6 +1,7 @@
 """`cloudfilm hl7` and `cloudfilm mpi`, as an operator types them."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,11 +10,19 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
+from access.caller import Caller
+from archive.ingest import ingest
 from cloudfilm.commands.hl7 import hl7
+from cloudfilm.commands.institution import institution
 from cloudfilm.commands.mpi import mpi
+from cloudfilm.commands.reconcile import reconcile
 from cloudfilm.rooms import Rooms
+from hl7_listener.receiving import receive
+from hl7_listener.room import hl7_of
 from mpi.model import PatientRecord
+from tests.builders import ct_slice
 from tests.builders_hl7 import PID, adt_a04, omi_o23
+from tests.settling import settle
 
 CSV = """source,local_id,name,name_pinyin,sex,birth_date,id_no,mi_no,phone,address,cluster_id
 H01,1,张伟,,M,19850612,,5104123,13912345678,四川省成都市锦江区学府路306号,A
@@ -46,6 +55,28 @@ def test_an_operator_subscribes_a_node(rooms: Rooms) -> None:
     assert run(rooms, hl7, "subscribe", "EMR", "reports").exit_code == 0
     assert run(rooms, hl7, "subscribe", "EMR", "nonsense").exit_code == 2
     assert run(rooms, hl7, "outbound").output == ""
+
+
+def test_a_house_says_of_whom_its_patient_ids_are(rooms: Rooms) -> None:
+    assert (
+        run(rooms, institution, "set", "H1", "--name", "First", "--patient-id-issuer", "HIS").exit_code == 0
+    )
+    assert run(rooms, institution, "set", "H1", "--name", "The First").exit_code == 0
+    assert run(rooms, institution, "list").output.split() == ["H1", "HIS", "The", "First"]
+    assert run(rooms, institution, "set", "H" * 40).exit_code == 1
+
+
+def test_a_held_study_is_decided_and_the_decision_taken_back(rooms: Rooms, operator: Caller) -> None:
+    receive(hl7_of(rooms.by_kind()), operator, omi_o23())
+    ingest(rooms.archive, operator, BytesIO(ct_slice(PatientID="5", PatientName="Li^Na", PatientSex="F")))
+    settle(rooms)
+    number = run(rooms, reconcile, "list").output.split()[0]
+    assert "name=different" in run(rooms, reconcile, "list").output
+    assert run(rooms, reconcile, "decide", number, "--same").exit_code == 0
+    assert run(rooms, reconcile, "decide", number, "--other").exit_code == 1
+    assert run(rooms, reconcile, "list", "--state", "confirmed").output.startswith(number)
+    assert run(rooms, reconcile, "undo", number).exit_code == 0
+    assert run(rooms, reconcile, "list").output.startswith(number)
 
 
 @pytest.fixture

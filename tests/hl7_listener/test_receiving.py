@@ -4,7 +4,6 @@ import base64
 import json
 import re
 from dataclasses import replace
-from datetime import UTC
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,10 @@ from access.nodes import UnknownNode, identify_node
 from access.site_documents import put_document
 from archive.ingest import ingest
 from hl7_listener.er7 import STANDARD, UnreadableMessage, escape, parse, unescape
-from hl7_listener.mapping import draw, load_rows
+from hl7_listener.mapping import MAPPING, InvalidMapping, parse_rows
 from hl7_listener.mllp import Framer, FrameTooLarge, frame
 from hl7_listener.model import Hl7Message
 from hl7_listener.receiving import receive, replay
-from kernel.errors import InvalidSetting
 from mpi.model import PatientRecord
 from mpi.resolve import record_of
 from mpi.sealing import demographics_of
@@ -381,22 +379,34 @@ def test_a_registered_node_may_send_what_it_is_allowed_to(
         identify_node(sender.rooms.access, "HIS", "192.0.2.1", door=Door.HL7)
 
 
-def test_a_site_adds_mapping_rows_without_code(tmp_path: Path) -> None:
-    file = tmp_path / "rows.json"
+def test_a_site_maps_its_own_fields_without_code_and_takes_it_back(sender: Sender, operator: Caller) -> None:
     row = {
-        "resource": "ServiceRequest",
-        "element": "priority",
-        "source": ["ZOR-3"],
-        "type": "ST",
-        "table": "priority",
-    }
-    file.write_text(json.dumps([row]))
-    read = parse(message("ORM^O01", PID, "ZOR|1|2|S"))
-    drawn = draw(load_rows(str(file)), "ServiceRequest", read.segments, UTC)
-    assert drawn["priority"] == "stat"
-    file.write_text(json.dumps([{**row, "type": "NONSENSE"}]))
-    with pytest.raises(InvalidSetting):
-        load_rows(str(file))
+        "resource": "ServiceRequest", "element": "priority", "source": ["ZOR-3"], "type": "ST",
+        "table": "priority", "sender": "HIS",
+    }  # fmt: skip
+    access = sender.rooms.access
+    put_document(access, operator, MAPPING, json.dumps({"rows": [row]}), "the HIS sends its priority in ZOR")
+    assert sender.send(omi_o23() + b"ZOR|1|2|U\r") == ["AA"]
+    assert documents(sender, "ServiceRequest")[0]["priority"] == "urgent"
+    put_document(access, operator, MAPPING, '{"rows": []}', "")
+    assert sender.send(omi_o23("XO") + b"ZOR|1|2|U\r") == ["AA"]
+    assert documents(sender, "ServiceRequest")[0]["priority"] == "stat"  # as TQ1-9 has it
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        5,
+        [5],
+        [{"resource": "ServiceRequest"}],
+        [{"resource": "ServiceRequest", "element": "code", "source": ["OBR"], "type": "CWE"}],
+        [{"resource": "ServiceRequest", "element": "code", "source": ["OBR-4"], "type": "NONSENSE"}],
+        [{"resource": "Patient", "element": "code", "source": ["OBR-4"], "type": "CWE"}],
+    ],
+)
+def test_a_mapping_that_cannot_be_gone_by_is_refused(wrong: object) -> None:
+    with pytest.raises(InvalidMapping):
+        parse_rows(json.dumps({"rows": wrong}))
 
 
 def test_a_message_of_a_million_stray_lines_is_read_in_one_pass() -> None:

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpi.blocking import block_keys
+from mpi.compare import are_siblings_names, compare_names
 from mpi.demographics import Demographics
 from mpi.features import features_of
 from mpi.identity_number import check_digit, parse_identity_number
@@ -87,3 +89,34 @@ def test_the_first_of_january_1900_is_no_birth_date() -> None:
 @given(st.text(max_size=40), st.text(max_size=30), st.text(max_size=30), st.text(max_size=60))
 def test_no_text_breaks_the_features(name: str, number: str, phone: str, address: str) -> None:
     features(name=name, identity_number=number, insurance_number=number, phone=phone, address=address)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "level"),
+    [
+        ("Herbert^April", "Harrington^April", "given"),
+        ("Herbert^April", "Herbert^June", "family"),
+        ("=张建国", "=李建国", "given"),
+        ("=张建国", "=张建军", "one-off"),
+    ],
+)
+def test_a_family_name_alone_and_a_given_name_alone_are_told_apart(one: str, other: str, level: str) -> None:
+    assert compare_names(features(name=one).name, features(name=other).name) == level
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "siblings"),
+    [
+        ("Thorpe^Teaha", "Thorpe^Dylan", True),
+        ("Webb^Lucy", "Webb^Luc y", False),  # one name, written twice
+        ("Daronco", "Daronco^Tiana", False),  # a given name that is missing is no other one
+    ],
+)
+def test_siblings_have_two_given_names(one: str, other: str, siblings: bool) -> None:
+    assert are_siblings_names(features(name=one).name, features(name=other).name) is siblings
+
+
+def test_the_word_street_brings_nobody_together() -> None:
+    keys = block_keys(features(name="Li^Na", address="5 wahroonga street"))
+    assert "word|wahroonga|na" in keys
+    assert "word|street|na" not in keys

@@ -113,6 +113,11 @@ def test_a_held_study_is_given_to_the_patient_of_its_order(
     data = {"item": item_of(shown), "verdict": "same"}
     assert browser.post("/review/images", data=data, headers=OWN_PAGE).status_code == 303
     assert comparisons(rooms.archive, operator)[1] == 0
+    decided = browser.get("/review/images?lang=en").get_data(as_text=True)
+    assert "Take back" in decided
+    undo = {"item": item_of(decided), "verdict": "undo"}
+    assert browser.post("/review/images", data=undo, headers=OWN_PAGE).status_code == 303
+    assert comparisons(rooms.archive, operator)[1] == 1
 
 
 def test_a_pair_of_another_hospital_is_neither_shown_nor_decided(
