@@ -1,20 +1,22 @@
 """The listener as others meet it: over a socket, on a real server."""
 
+import random
 import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hl7
+import psutil
 from hl7.client import MLLPClient
 
 from hl7_listener.mllp import frame
 from tests.builders_hl7 import PID, adt_a04, omi_o23, oru_r01
-from tests.live import LiveServer
+from tests.live import LiveServer, free_ports
 
 
 @contextmanager
@@ -102,6 +104,88 @@ def test_mllp_send_sends_a_file_of_messages(live_server: LiveServer, tmp_path: P
     arguments = [str(program), "--file", str(file), "--port", str(live_server.mllp_port), "127.0.0.1"]
     sent = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
     assert [line[:9] for line in re.findall("MSA.AA.F[12]", sent.stdout)] == ["MSA|AA|F1", "MSA|AA|F2"]
+
+
+def test_enhanced_mode_answers_twice_when_both_are_asked_for(live_server: LiveServer) -> None:
+    raw = adt_a04(control_id="BOTH").replace(b"|P|2.5.1", b"|P|2.5.1|||AL|AL", 1)
+    with connected(live_server) as client:
+        client.sendall(frame(raw))
+        told = answers(client, 2)
+    assert [re.findall(r"MSA\|(..)\|(\w+)", each) for each in told] == [[("CA", "BOTH")], [("AA", "BOTH")]]
+
+
+def test_whatever_came_before_on_a_connection_the_next_good_message_is_acknowledged(
+    live_server: LiveServer,
+) -> None:
+    dice = random.Random(20261124)
+    whole = [frame(adt_a04()), frame(oru_r01()), frame(omi_o23()), b"\x0bFHS|^~\\&\rBHS|^~\\&\rMSH|\x1c\r"]
+    with connected(live_server) as client:
+        for turn in range(60):
+            client.sendall(spoilt(dice.choice(whole), dice))
+            good = f"GOOD{turn}"
+            client.sendall(frame(adt_a04(control_id=good)))
+            received = b""
+            while f"MSA|AA|{good}\r".encode() not in received:
+                piece = client.recv(65536)
+                assert piece, f"the connection was closed in turn {turn}"
+                received += piece
+
+
+def spoilt(raw: bytes, dice: random.Random) -> bytes:
+    """A frame with bytes changed, lost, doubled and added, framing bytes among them."""
+    made = bytearray(raw)
+    for _ in range(dice.randrange(1, 12)):
+        at = dice.randrange(len(made)) if made else 0
+        act = dice.randrange(5)
+        if act == 0 and made:
+            made[at] = dice.randrange(256)
+        elif act == 1:
+            del made[at : at + dice.randrange(1, 40)]
+        elif act == 2:
+            made[at:at] = made[at : at + dice.randrange(1, 40)]
+        elif act == 3:
+            made[at:at] = dice.choice((b"\x0b", b"\x1c", b"\x1c\r", b"\x00", b"|^~\\&", b"\r\r"))
+        else:
+            made[at:at] = dice.randbytes(dice.randrange(1, 20))
+    return bytes(made)
+
+
+def test_several_processes_share_the_port_and_a_message_is_processed_once(live_server: LiveServer) -> None:
+    (port,) = free_ports(1)
+    settings = live_server.environment | {"CLOUDFILM_MLLP__PORT": str(port), "CLOUDFILM_MLLP__PROCESSES": "2"}
+    listener = subprocess.Popen(
+        [sys.executable, "-m", "cloudfilm", "serve", "mllp"],
+        cwd=live_server.data_dir, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        _wait_for_listeners(listener, port, 2)
+        raw = frame(adt_a04(PID.replace("1001", "SHARED"), control_id="SHARED"))
+        clients = [_connection(port) for _ in range(16)]  # the system spreads them over both
+        for client in clients:
+            client.sendall(raw)
+        assert [codes(client, 1) for client in clients] == [["AA"]] * 16
+        for client in clients:
+            client.close()
+    finally:
+        listener.terminate()
+        listener.wait(timeout=60)
+    assert live_server.command("hl7", "list", "--limit", "200").stdout.count("SHARED") == 1
+
+
+def _wait_for_listeners(process: subprocess.Popen[bytes], port: int, wanted: int) -> None:
+    for _ in range(600):
+        assert process.poll() is None, "the listener ended"
+        found = 0
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                found += any(
+                    each.laddr.port == port and each.status == psutil.CONN_LISTEN
+                    for each in child.net_connections("tcp")
+                )
+        if found >= wanted:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{wanted} processes do not listen")
 
 
 def test_an_order_is_read_as_a_service_request_over_fhir(live_server: LiveServer) -> None:
