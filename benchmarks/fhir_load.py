@@ -33,16 +33,18 @@ TABLES: dict[str, tuple[Table, tuple[str, ...]]] = {
 Rows = dict[str, list[tuple[Any, ...]]]
 
 
-def load(url: str, documents: Iterable[dict[str, Any]], institution: str = "") -> int:
-    """Make the schema, and the rows of documents. Returns how many there are; when some are there already,
-    nothing is done."""
+def load(url: str, documents: Iterable[dict[str, Any]], count: int, institution: str = "") -> int:
+    """Make the schema, and the rows of so many documents. Returns how many there are; when all are there
+    already, nothing is done. Raises RuntimeError for a database that was not filled to the end."""
     migrate(url)
     parsed = make_url(url)
     target = _Sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _Postgresql(parsed)
     with closing(target):
         already = target.count()
-        if already > 100:  # more than a start writes
+        if already >= count:
             return already
+        if already > 100:  # more than a start writes
+            raise RuntimeError(f"{already} of {count} documents are there; drop that database first")
         first = target.next_id()
         target.begin()
         rows: Rows = {name: [] for name in TABLES}

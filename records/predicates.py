@@ -14,7 +14,20 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, not_, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    exists,
+    false,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.orm import Session
 
 from access.caller import Action, Caller
@@ -131,6 +144,20 @@ class Own:
         return exists().where(rows.c.id == key, self.match(rows.c))
 
 
+def _looked_up(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether there is such a row, looked up for each document that is asked about.
+
+    OFFSET 0 keeps PostgreSQL from making one join of it all: it can but guess how many rows a value has, and
+    along a chain the guesses multiply.
+    """
+    return select(literal(1)).where(*conditions).offset(0).exists()
+
+
+def _together(sets: Sequence[Select[Any]]) -> Any:
+    """Several sets as one: alternatives of IN would be asked of every row, a union leads to the rows."""
+    return sets[0] if len(sets) == 1 else union_all(*sets)
+
+
 @dataclass(frozen=True, slots=True)
 class Chained:
     """The document refers to one for which another predicate holds (R4 3.1.1.4.16)."""
@@ -148,10 +175,9 @@ class Chained:
             if ids is None:
                 return None
             target = fresh(RESOURCE)
-            found.append(
-                rows.c.target.in_(select(target.c.self_hash).where(target.c.id.in_(ids), match(target.c)))
-            )
-        return select(rows.c.resource_id).where(rows.c.parameter == self.number, or_(false(), *found))
+            found.append(select(target.c.self_hash).where(target.c.id.in_(ids), match(target.c)))
+        leads_there = rows.c.target.in_(_together(found)) if found else false()
+        return select(rows.c.resource_id).where(rows.c.parameter == self.number, leads_there)
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
         """A reference of this document that leads to one."""
@@ -164,9 +190,7 @@ class Chained:
                     target.c.self_hash == rows.c.target, match(target.c), predicate.at(target.c.id)
                 )
             )
-        return exists().where(
-            rows.c.resource_id == key, rows.c.parameter == self.number, or_(false(), *found)
-        )
+        return _looked_up(rows.c.resource_id == key, rows.c.parameter == self.number, or_(false(), *found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +220,7 @@ class Referred:
         holds = exists().where(
             referring.c.id == rows.c.resource_id, self.match(referring.c), self.inner.at(referring.c.id)
         )
-        return exists().where(
+        return _looked_up(
             own.c.id == key,
             exists().where(rows.c.parameter == self.number, rows.c.target == own.c.self_hash, holds),
         )
@@ -235,9 +259,8 @@ class Some:
         if not sets or any(ids is None for ids in sets):
             return None
         rows = fresh(RESOURCE)
-        return select(rows.c.id.label("resource_id")).where(
-            or_(*(rows.c.id.in_(ids) for ids in sets if ids is not None))
-        )
+        found = [ids for ids in sets if ids is not None]
+        return select(rows.c.id.label("resource_id")).where(rows.c.id.in_(_together(found)))
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
         """One of them here."""

@@ -122,6 +122,14 @@ def live_server(
     yield from live_server_on(request.param, tmp_path_factory)
 
 
+@pytest.fixture(scope="session", params=BACKENDS)
+def common_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveServer]:
+    """A real server shared by the tests of several modules, which leave each other's data alone."""
+    yield from live_server_on(request.param, tmp_path_factory)
+
+
 def live_server_on(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A real server on one of the databases, until the iterator goes on."""
     data_dir = tmp_path_factory.mktemp("live")

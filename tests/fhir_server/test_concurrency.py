@@ -43,47 +43,49 @@ def versions(server: LiveServer, place: str) -> list[str]:
     return [entry["resource"]["meta"]["versionId"] for entry in answer["entry"]]
 
 
-def test_sixteen_writers_of_one_resource_make_sixteen_versions(live_server: LiveServer) -> None:
-    url = f"{live_server.url}/fhir/Organization/race-1"
+def test_sixteen_writers_of_one_resource_make_sixteen_versions(common_server: LiveServer) -> None:
+    url = f"{common_server.url}/fhir/Organization/race-1"
     statuses = at_once(
-        live_server, lambda client, at: client.put(url, data=organization("race-1", at)).status_code
+        common_server, lambda client, at: client.put(url, data=organization("race-1", at)).status_code
     )
 
     assert sorted(statuses) == [200] * (WRITERS - 1) + [201]
-    assert versions(live_server, "Organization/race-1") == [str(at) for at in range(WRITERS, 0, -1)]
+    assert versions(common_server, "Organization/race-1") == [str(at) for at in range(WRITERS, 0, -1)]
     found = (
-        live_server.session().get(f"{live_server.url}/fhir/Organization?identifier=urn:race|race-1").json()
+        common_server.session()
+        .get(f"{common_server.url}/fhir/Organization?identifier=urn:race|race-1")
+        .json()
     )
     assert len(found["entry"]) == 1
 
 
-def test_of_sixteen_who_count_on_one_version_one_writes(live_server: LiveServer) -> None:
-    url = f"{live_server.url}/fhir/Organization/race-2"
-    live_server.session().put(url, data=organization("race-2", 0), headers=JSON)
+def test_of_sixteen_who_count_on_one_version_one_writes(common_server: LiveServer) -> None:
+    url = f"{common_server.url}/fhir/Organization/race-2"
+    common_server.session().put(url, data=organization("race-2", 0), headers=JSON)
     condition = {"If-Match": 'W/"1"'}
     statuses = at_once(
-        live_server,
+        common_server,
         lambda client, at: client.put(url, data=organization("race-2", at), headers=condition).status_code,
     )
 
     assert sorted(statuses) == [200] + [412] * (WRITERS - 1)
-    assert versions(live_server, "Organization/race-2") == ["2", "1"]
+    assert versions(common_server, "Organization/race-2") == ["2", "1"]
 
 
-def test_of_sixteen_conditional_creations_one_creates(live_server: LiveServer) -> None:
-    url = f"{live_server.url}/fhir/Organization"
+def test_of_sixteen_conditional_creations_one_creates(common_server: LiveServer) -> None:
+    url = f"{common_server.url}/fhir/Organization"
     condition = {"If-None-Exist": "identifier=urn:race|race-3"}
     statuses = at_once(
-        live_server,
+        common_server,
         lambda client, at: client.post(url, data=organization("race-3", at), headers=condition).status_code,
     )
 
     assert sorted(statuses) == [200] * (WRITERS - 1) + [201]
-    found = live_server.session().get(f"{url}?identifier=urn:race|race-3&_total=accurate").json()
+    found = common_server.session().get(f"{url}?identifier=urn:race|race-3&_total=accurate").json()
     assert found["total"] == 1
 
 
-def test_sixteen_transactions_over_the_same_resources_all_happen(live_server: LiveServer) -> None:
+def test_sixteen_transactions_over_the_same_resources_all_happen(common_server: LiveServer) -> None:
     def transaction(client: requests.Session, at: int) -> int:
         names = [f"race-4-{number}" for number in range(6)]
         if at % 2:
@@ -99,8 +101,8 @@ def test_sixteen_transactions_over_the_same_resources_all_happen(live_server: Li
                         "request": {"method": "PUT", "url": "Organization?identifier=urn:race|race-4"}},
         )  # fmt: skip
         body = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
-        return client.post(f"{live_server.url}/fhir", data=json.dumps(body)).status_code
+        return client.post(f"{common_server.url}/fhir", data=json.dumps(body)).status_code
 
-    assert at_once(live_server, transaction) == [200] * WRITERS
+    assert at_once(common_server, transaction) == [200] * WRITERS
     for name in (*(f"race-4-{number}" for number in range(6)), "race-4"):
-        assert versions(live_server, f"Organization/{name}") == [str(at) for at in range(WRITERS, 0, -1)]
+        assert versions(common_server, f"Organization/{name}") == [str(at) for at in range(WRITERS, 0, -1)]

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+import schemathesis
+from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -145,3 +147,63 @@ def test_headers_and_places_of_anything(fhir: Fhir, place: str, header: str) -> 
             f"/fhir/Patient/{place}", method=method, headers=fhir.headers | headers, data=b"{}"
         )
         assert is_answered(answer), answer.data
+
+
+def description(app: Flask) -> dict[str, Any]:
+    """The FHIR door as an OpenAPI document: every route with what may be in its path, query and body."""
+    paths: dict[str, Any] = {}
+    for rule in app.url_map.iter_rules():
+        if not rule.rule.startswith("/fhir/"):
+            continue
+        places = [
+            {"name": name, "in": "path", "required": True, "schema": PLACES.get(name, TEXT)}
+            for name in sorted(rule.arguments)
+        ]
+        query = [{"name": name, "in": "query", "schema": schema} for name, schema in QUERY.items()]
+        operations = paths.setdefault(rule.rule.replace("<", "{").replace(">", "}"), {})
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            operation: dict[str, Any] = {"parameters": [*places, *query], "responses": {}}
+            operation["operationId"] = f"{method} {rule.rule}"
+            operation["responses"] = {"default": {"description": "an answer"}}
+            if method in ("POST", "PUT", "PATCH"):
+                operation["requestBody"] = {"content": {"application/json": {"schema": BODY}}}
+            operations[method.lower()] = operation
+    return {"openapi": "3.0.3", "info": {"title": "FHIR", "version": "1"}, "paths": paths}
+
+
+PLACES = {"resource_type": {"type": "string", "enum": [*TYPES, "Nothing"]},
+          "compartment": {"type": "string", "enum": ["Patient", "Encounter", "Nothing"]}}  # fmt: skip
+TEXT = {"type": "string", "maxLength": 40}
+QUERY = dict.fromkeys(("_count", "_sort", "_since", "code", "identifier", "date", "url", "name"), TEXT)
+BODY = {
+    "type": "object",
+    "properties": {
+        "resourceType": {"enum": [*TYPES, "Parameters", "Nothing"]},
+        "id": TEXT,
+        "parameter": {"type": "array", "items": {"type": "object", "properties": {
+            "name": TEXT, "valueString": TEXT, "valueUri": TEXT, "resource": {"type": "object"}}}},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: str(mode.value))
+def test_no_route_has_a_request_that_makes_a_fault(rooms: Rooms, mode: schemathesis.GenerationMode) -> None:
+    app = create_app(rooms)
+    described = json.dumps(description(app))
+    app.add_url_rule("/described.json", view_func=lambda: described)
+    schema: Any = schemathesis.openapi.from_wsgi("/described.json", app)
+    headers = bearer(rooms)
+    operations = [each.ok() for each in schema.get_all_operations()]
+    assert len(operations) > 60
+    for operation in operations:
+
+        @settings(
+            max_examples=5, deadline=None, database=None, derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case: Any) -> None:
+            answer = case.call(headers=headers)
+            assert answer.status_code < 500, f"{case.operation.label}: {answer.text}"
+
+        ask()
