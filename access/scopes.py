@@ -16,6 +16,9 @@ from kernel.errors import CloudfilmError, Kind
 
 VERSION_1 = {"read": "rs", "write": "cud", "*": "cruds"}
 RESOURCE_SCOPE = re.compile(r"(patient|user|system)/(\*|[A-Z][A-Za-z]{1,63})\.([a-z*]{1,5})(?:\?(.+))?")
+LAUNCH_SCOPE = re.compile(
+    r"(launch/[a-z]{1,64})(?:\?role=(launch|[A-Za-z][A-Za-z0-9+.\-]*:[!-%'-~]{1,200}))?"
+)
 PLAIN_SCOPE = re.compile(r"[A-Za-z][A-Za-z0-9_./:?=\-]{0,199}")
 
 
@@ -70,11 +73,18 @@ def parse_scopes(text: str) -> tuple[tuple[Scope, ...], frozenset[str]]:
     for word in text.split():
         if word.startswith(("patient/", "user/", "system/")):
             resources.append(parse_scope(word))
-        elif PLAIN_SCOPE.fullmatch(word):
+        elif (LAUNCH_SCOPE if word.startswith("launch/") else PLAIN_SCOPE).fullmatch(word):
             others.add(word)
         else:
             raise InvalidScope(word)
     return tuple(resources), frozenset(others)
+
+
+def launch_scope(word: str) -> tuple[str, str]:
+    """A scope of the launch context without its role, and the role: one for each scope, a URI or `launch`
+    (SMART 2.2, 3.0.6); empty when there is none."""
+    match = LAUNCH_SCOPE.fullmatch(word)
+    return (match[1], match[2] or "") if match else (word, "")
 
 
 def permissions_of(scopes: Iterable[Scope]) -> Permissions:

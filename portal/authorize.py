@@ -5,6 +5,7 @@ RFC 6749 section 3.1, SMART App Launch 2.2 section 2 (launch, standalone and fro
 """
 
 import json
+import re
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -13,12 +14,14 @@ from authlib.oauth2 import OAuth2Error
 from flask import Blueprint, Response, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
+from access.accounts import sign_out
 from access.bearer import COOKIE, client_address, is_same_origin
 from access.caller import SEARCH_IMAGES, Action, Caller, Door
 from access.oauth.clients import find_client
 from access.oauth.endpoints import fhir_base, issuer, oauth_server
+from access.oauth.keys import claims_of_own
 from access.oauth.server import Person, begin_launch
-from access.scopes import Scope, parse_scopes, permitted
+from access.scopes import Scope, launch_scope, parse_scopes, permitted
 from access.tokens import SESSION, Access, caller_of
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 from kernel.http import room
@@ -34,8 +37,8 @@ PASSED_ON = (
     "response_type", "client_id", "redirect_uri", "scope", "state", "aud", "resource", "launch", "nonce",
     "code_challenge", "code_challenge_method", "prompt", "login_hint", "display", "max_age",
 )  # fmt: skip
-LAUNCH_CONTEXT = ("patient", "encounter", "imagingstudy")
-SHOWN_PATIENTS = 20
+INTENT = re.compile(r"[A-Za-z][\w.:/#-]{0,199}")
+SHOWN = 20
 
 
 class NotLaunched(CloudfilmError):
@@ -81,12 +84,18 @@ def approve() -> AnyResponse:
     if request.form.get("decision") != "approve":
         return _back(grant.redirect_uri, error="access_denied")
     context: dict[str, str] = dict(grant.request.launch or {})
-    needs_patient = _needs_patient(grant)
-    if needs_patient and "patient" not in context:
-        chosen = request.form.get("patient", "")
-        if chosen not in {patient["id"] for patient in _reachable(caller, [chosen])}:
-            return _page(grant, caller, say("authorize.choose"))
-        context["patient"] = chosen
+    picks = _picks(grant)
+    if picks:
+        chosen = request.form.get(picks, "")
+        reached = _studies(caller, [("_id", chosen)]) if picks == "study" else _reachable(caller, [chosen])
+        if chosen not in {each["id"] for each in reached}:
+            return _page(grant, caller, say(f"authorize.choose-{picks}"))
+        if picks == "study":
+            context["imagingstudy"] = chosen
+        if _needs_patient(grant):
+            context.setdefault("patient", reached[0]["patient"])
+    if "imagingstudy" in context:
+        context["imagingstudy_roles"] = " ".join(_roles(grant, "launch/imagingstudy") or ())
     grant.request.context = context
     grant.request.approved_scope = " ".join(_granted(grant, caller))
     if not grant.request.approved_scope:
@@ -113,17 +122,61 @@ def launch(client_id: str) -> AnyResponse:
         raise Unauthenticated if caller is None else NotLaunched("The app is not known.")
     context = {
         name: request.form[name]
-        for name in ("patient", "encounter", "imagingstudy")
+        for name in ("patient", "encounter", "imagingstudy", "intent", "banner")
         if request.form.get(name)
     }
     if "patient" in context and not _reachable(caller, [context["patient"]]):
         raise NotLaunched("The patient was not found.")
-    if "imagingstudy" in context:
-        read(room(Records), caller.through(Door.PORTAL), "ImagingStudy", context["imagingstudy"])
+    for name, resource_type in (("imagingstudy", "ImagingStudy"), ("encounter", "Encounter")):
+        if name in context:
+            document = json.loads(read(room(Records), caller, resource_type, context[name]).body)
+            subject = document.get("subject", {}).get("reference", "").removeprefix("Patient/")
+            if subject and context.setdefault("patient", subject) != subject:
+                raise NotLaunched(f"The {resource_type} is not of that patient.")
+    if not INTENT.fullmatch(context.get("intent", "x")):
+        raise NotLaunched("An intent is a name or an address.")
     try:
         return redirect(begin_launch(room(Access), caller, client, fhir_base(), context), 303)
     except OAuth2Error as refusal:
         raise NotLaunched(str(refusal.description)) from None
+
+
+@blp.route("/oauth/logout", methods=["GET", "POST"])
+def logout() -> AnyResponse:
+    """End the browser's session (OpenID Connect RP-Initiated Logout 1.0).
+
+    Who shows an ID token of that very session is believed, and our own form; any other link leads to a page
+    that asks. The browser goes on to an address that is registered for the app, and to no other.
+    """
+    access, caller = room(Access), _signed_in()
+    hint = claims_of_own(access, request.values.get("id_token_hint", ""))
+    goes_on = _after_logout(str(hint.get("aud") or request.values.get("client_id", "")))
+    if caller is not None:
+        is_ours = request.method == "POST" and is_same_origin()
+        if not is_ours and (not hint or hint.get("sid") != caller.grant):
+            return _asks_to_log_out(goes_on)
+        sign_out(access, request.cookies[COOKIE])
+    answer = redirect(goes_on or "/sign-in", 303)
+    answer.delete_cookie(COOKIE)
+    return answer
+
+
+def _after_logout(client_id: str) -> str:
+    """Where the app wants its person to go on, with its state; empty when that is not registered."""
+    uri, client = request.values.get("post_logout_redirect_uri", ""), find_client(room(Access), client_id)
+    if not uri or client is None or not client.check_redirect_uri(uri):
+        return ""
+    state = request.values.get("state")
+    return f"{uri}{'&' if urlsplit(uri).query else '?'}{urlencode({'state': state})}" if state else uri
+
+
+def _asks_to_log_out(goes_on: str) -> Response:
+    names = ("client_id", "post_logout_redirect_uri", "state", "id_token_hint")
+    html = render_template(
+        "logout.html", say=say, language=language(),
+        parameters={name: request.values[name] for name in names if name in request.values},
+    )  # fmt: skip
+    return _leading_to(goes_on, html)
 
 
 def _grant(person: Person | None) -> Any:
@@ -170,8 +223,24 @@ def _needs_patient(grant: Any) -> bool:
     return "launch/patient" in words or any(scope.level == "patient" for scope in resources)
 
 
+def _picks(grant: Any) -> str:
+    """What the person chooses on the page: a study, a patient, or nothing that the launch has not named."""
+    launch = grant.request.launch or {}
+    if _roles(grant, "launch/imagingstudy") is not None and not launch:
+        return "study"
+    return "patient" if _needs_patient(grant) and "patient" not in launch else ""
+
+
+def _roles(grant: Any, kind: str) -> list[str] | None:
+    """The roles for which a context was asked (SMART 2.2, 3.0.6); None when it was not."""
+    asked = [launch_scope(word) for word in grant.request.scope.split()]
+    if all(scope != kind for scope, _ in asked):
+        return None
+    return [role for scope, role in asked if scope == kind and role]
+
+
 def _page(grant: Any, caller: Caller, message: str = "") -> Response:
-    picks = _needs_patient(grant) and "patient" not in (grant.request.launch or {})
+    picks = _picks(grant)
     wanted = request.values.get("find", "").strip()
     client = grant.request.client
     html = render_template(
@@ -185,40 +254,73 @@ def _page(grant: Any, caller: Caller, message: str = "") -> Response:
         parameters=_passed_on(),
         picks=picks,
         find=wanted,
-        patients=_patients(caller, wanted) if picks else [],
+        choices=_choices(caller, picks, wanted),
         message=message,
     )
+    return _leading_to(grant.redirect_uri, html)
+
+
+def _leading_to(uri: str, html: str) -> Response:
+    """A page whose form may lead on to an app: browsers apply form-action to where its answer leads, too."""
     answer = make_response(html)
     answer.headers.update(HEADERS)
-    # the app's address must be allowed too: browsers apply form-action to where the form's answer leads
-    target = urlsplit(grant.redirect_uri)
-    source = f"{target.scheme}://{target.netloc}" if target.netloc else f"{target.scheme}:"
-    answer.headers["Content-Security-Policy"] = HEADERS["Content-Security-Policy"].replace(
-        "form-action 'self'", f"form-action 'self' {source}"
-    )
+    target = urlsplit(uri)
+    if target.scheme:
+        source = f"{target.scheme}://{target.netloc}" if target.netloc else f"{target.scheme}:"
+        answer.headers["Content-Security-Policy"] = HEADERS["Content-Security-Policy"].replace(
+            "form-action 'self'", f"form-action 'self' {source}"
+        )
     return answer
 
 
 def _described(text: str) -> str:
     """A scope in words that a patient can understand."""
     known = texts(language())
-    if f"scope.{text}" in known:
-        return known[f"scope.{text}"]
+    plain = launch_scope(text)[0]
+    if f"scope.{plain}" in known:
+        return known[f"scope.{plain}"]
     scope: Scope = parse_scopes(text)[0][0]
     verbs = ("、" if language() == "zh" else ", ").join(say(f"verb.{verb}") for verb in scope.verbs)
     words = say(f"scope.{scope.level}", type=known.get(f"type.{scope.resource}", scope.resource), verbs=verbs)
     return words + (say("scope.only", query=scope.query) if scope.query else "")
 
 
-def _patients(caller: Caller, wanted: str) -> list[dict[str, str]]:
-    """Patients to choose from, within what the person may see itself."""
-    if not caller.may(Action("Patient", "s")) or not caller.may(SEARCH_IMAGES):
+def _choices(caller: Caller, picks: str, wanted: str) -> list[dict[str, str]]:
+    """Patients or studies to choose from, within what the person may see itself."""
+    if not picks or not caller.may(Action("Patient", "s")) or not caller.may(SEARCH_IMAGES):
         return []
-    own = [("_count", str(SHOWN_PATIENTS))]
+    count = ("_count", str(SHOWN))
+    if picks == "study":
+        find, ways = _studies, ("patient.name", "patient.identifier", "identifier")
+        own = [("_sort", "-started"), count]
+    else:
+        find, ways, own = _found, ("name", "identifier"), [count]
     if not wanted:
-        return _found(caller, own)
-    by_name = _found(caller, [("name", wanted), *own])
-    return by_name or _found(caller, [("identifier", wanted), *own])
+        return find(caller, own)
+    return next((found for way in ways if (found := find(caller, [(way, wanted), *own]))), [])
+
+
+def _studies(caller: Caller, arguments: list[tuple[str, str]]) -> list[dict[str, str]]:
+    """Studies with the names of their patients."""
+    asked = [*arguments, ("_include", "ImagingStudy:patient")]
+    try:
+        result = search(room(Records), caller.through(Door.PORTAL), parse_search("ImagingStudy", asked))
+    except CloudfilmError:
+        return []
+    patients = {each.logical_id: _shown(json.loads(each.body)) for each in result.included}
+    return [_shown_study(json.loads(found.body), patients) for found in result.matches]
+
+
+def _shown_study(study: dict[str, Any], patients: dict[str, dict[str, str]]) -> dict[str, str]:
+    patient = study.get("subject", {}).get("reference", "").removeprefix("Patient/")
+    modalities = "/".join(each.get("code", "") for each in study.get("modality", ()))
+    more = (study.get("started", "")[:10], modalities, study.get("description", ""))
+    return {
+        "id": str(study.get("id", "")),
+        "patient": patient,
+        "name": patients.get(patient, {}).get("name", ""),
+        "more": " · ".join(each for each in more if each),
+    }
 
 
 def _reachable(caller: Caller, ids: list[str]) -> list[dict[str, str]]:
@@ -239,9 +341,9 @@ def _shown(patient: dict[str, Any]) -> dict[str, str]:
     identifiers = patient.get("identifier") or [{}]
     return {
         "id": str(patient.get("id", "")),
+        "patient": str(patient.get("id", "")),
         "name": str(name).strip(),
-        "birth": str(patient.get("birthDate", "")),
-        "identifier": str(identifiers[0].get("value", "")),
+        "more": f"{patient.get('birthDate', '')} {identifiers[0].get('value', '')}".strip(),
     }
 
 

@@ -45,13 +45,14 @@ _VERSIONS = table_of(ResourceVersion)
 
 def history(records: Records, caller: Caller, wanted: Wanted) -> HistoryPage:
     """A page of versions. Raises ResourceNotFound, InvalidCursor or Forbidden."""
+    verb = "r" if wanted.logical_id else "s"  # of a type and of everything it is a search (SMART 2.2, 3.0.2)
     if wanted.resource_type:
         require_type(wanted.resource_type)
-        caller.require(Action(wanted.resource_type, "r"))
+        caller.require(Action(wanted.resource_type, verb))
         types = {wanted.resource_type}
     else:
-        caller.require(Action("*", "r"))
-        types = {type_ for type_ in resource_types() if caller.may(Action(type_, "r"))}
+        caller.require(Action("*", verb))
+        types = {type_ for type_ in resource_types() if caller.may(Action(type_, verb))}
     bound_to = f"history {wanted.resource_type}/{wanted.logical_id} {wanted.since} {wanted.at}"
     statement = (
         select(

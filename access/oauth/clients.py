@@ -18,7 +18,7 @@ from access.audit import note
 from access.caller import Action, Caller
 from access.model import Client, Token
 from access.roles import ROLES, Span
-from access.scopes import InvalidScope, intersect, parse_scopes
+from access.scopes import InvalidScope, intersect, launch_scope, parse_scopes
 from access.tokens import Access, digest_of, revoke_where
 from kernel.clock import new_id, new_secret
 from kernel.errors import CloudfilmError, Kind
@@ -79,7 +79,8 @@ class RegisteredClient(ClientMixin):  # type: ignore[misc]
         except InvalidScope:
             return None
         granted = [str(each) for each in intersect(resources, allowed[0] or EVERY_SCOPE)]
-        known = others & OTHER_SCOPES & (allowed[1] or OTHER_SCOPES)
+        registered = {launch_scope(word)[0] for word in allowed[1]} or OTHER_SCOPES
+        known = {word for word in others if launch_scope(word)[0] in OTHER_SCOPES & registered}
         return " ".join([*granted, *(word for word in (scope or "").split() if word in known)]) or None
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:

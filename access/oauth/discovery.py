@@ -16,10 +16,25 @@ from access.tokens import Access
 
 CAPABILITIES = (
     "launch-ehr", "launch-standalone", "authorize-post", "client-public", "client-confidential-symmetric",
-    "client-confidential-asymmetric", "sso-openid-connect", "context-banner", "context-ehr-patient",
-    "context-ehr-encounter", "context-standalone-patient", "permission-offline", "permission-online",
-    "permission-patient", "permission-user", "permission-v1", "permission-v2", "smart-imaging-access",
+    "client-confidential-asymmetric", "sso-openid-connect", "context-banner", "context-style",
+    "context-ehr-patient", "context-ehr-encounter", "context-standalone-patient", "permission-offline",
+    "permission-online", "permission-patient", "permission-user", "permission-v1", "permission-v2",
+    "smart-imaging-access",
 )  # fmt: skip
+SMART_STYLE_PATH = "/oauth/smart-style.1.json"  # the number goes up with the content, which clients keep
+SMART_STYLE = {  # SMART 2.2, 3.1.4; as portal/assets/page.css has it
+    "color_background": "#eef2f5",
+    "color_error": "#b3261e",
+    "color_highlight": "#0b6fa4",
+    "color_modal_backdrop": "",
+    "color_success": "#1f7a4d",
+    "color_text": "#14212b",
+    "dim_border_radius": "6px",
+    "dim_font_size": "16px",
+    "dim_spacing_size": "16px",
+    "font_family_body": "system-ui, 'PingFang SC', 'Microsoft YaHei', sans-serif",
+    "font_family_heading": "system-ui, 'PingFang SC', 'Microsoft YaHei', sans-serif",
+}
 CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 SCOPES = (
     *sorted(OTHER_SCOPES),

@@ -8,17 +8,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from authlib.oauth2 import OAuth2Error
-from flask import Blueprint, Response, current_app, make_response, redirect, request
+from flask import Blueprint, Response, current_app, make_response, request
 from flask.blueprints import BlueprintSetupState
 from sqlalchemy import select
 from werkzeug.wrappers import Response as AnyResponse
 
-from access.accounts import sign_out
-from access.bearer import COOKIE, client_address, is_same_origin, open_to_all
+from access.bearer import client_address, open_to_all
 from access.caller import Caller, Door, Permissions, Reach
 from access.model import Account, Client
 from access.oauth.clients import InvalidClientMetadata, register_client
-from access.oauth.discovery import brands, openid_configuration, smart_configuration
+from access.oauth.discovery import (
+    SMART_STYLE,
+    SMART_STYLE_PATH,
+    brands,
+    openid_configuration,
+    smart_configuration,
+)
 from access.oauth.fetch import KeySets
 from access.oauth.keys import public_keys
 from access.oauth.server import SmartServer, find_token
@@ -90,6 +95,12 @@ def user_access_brands() -> AnyResponse:
     return answer.make_conditional(request)
 
 
+@blp.get(SMART_STYLE_PATH)
+def smart_style() -> Response:
+    """What an app that is opened from here may look like (SMART 2.2, 3.1.4): public, kept for a day."""
+    return _json(SMART_STYLE, headers={**OPEN_TO_ALL, "Cache-Control": "public, max-age=86400"})
+
+
 @blp.get("/oauth/jwks.json")
 def jwks() -> Response:
     """The keys that ID tokens are signed with, as bare JWKs."""
@@ -153,18 +164,6 @@ def userinfo() -> Response:
         answer |= {"name": account.name}
         answer |= {"fhirUser": f"{fhir_base()}/{account.fhir_user}"} if account.fhir_user else {}
     return _json(answer, headers=NO_STORE)
-
-
-@blp.route("/oauth/logout", methods=["GET", "POST"])
-def logout() -> AnyResponse:
-    """End the browser's session (RP-initiated logout). From another site's page it takes a confirmation."""
-    secret = request.cookies.get(COOKIE)
-    if secret and request.method == "POST" and is_same_origin():
-        sign_out(room(Access), secret)
-    answer = redirect("/sign-in", 303)
-    if request.method == "POST" and is_same_origin():
-        answer.delete_cookie(COOKIE)
-    return answer
 
 
 @blp.post("/oauth/register")

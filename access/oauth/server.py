@@ -33,6 +33,7 @@ from access.caller import Caller, Door, Permissions, Principal, PrincipalKind, R
 from access.model import Account, AuthorizationCode, Launch, Token
 from access.oauth.assertions import SmartClientAssertion
 from access.oauth.clients import RegisteredClient, find_client
+from access.oauth.discovery import SMART_STYLE_PATH
 from access.oauth.fetch import KeySets
 from access.oauth.keys import sign_id_token
 from access.roles import ROLES
@@ -124,7 +125,7 @@ class SmartServer(AuthorizationServer):  # type: ignore[misc]
                 session, self.access.clock, issuing.as_caller(), "issue Token", issuing.family,
                 detail=token["scope"][:500],
             )  # fmt: skip
-        token.update(launch_answer(issuing.context))
+        token.update(launch_answer(issuing.context, self.issuer()))
         if "openid" in words and issuing.auth_time:
             token["id_token"] = self._id_token(issuing, words, token)
 
@@ -167,16 +168,19 @@ class Issuing:
         return Caller(principal, Door.WEB, Permissions(), Reach.nowhere(), grant=self.family)
 
 
-def launch_answer(context: dict[str, str] | None) -> dict[str, Any]:
+def launch_answer(context: dict[str, str] | None, issuer: str) -> dict[str, Any]:
     """The launch context as a token response carries it (SMART 2.2, 3.1): `fhirContext` for the rest."""
     told = context or {}
-    answer: dict[str, Any] = {name: told[name] for name in ("patient", "encounter") if name in told}
+    names = ("patient", "encounter", "intent", "tenant")
+    answer: dict[str, Any] = {name: told[name] for name in names if told.get(name)}
     if "imagingstudy" in told:
-        answer["fhirContext"] = [{"reference": f"ImagingStudy/{told['imagingstudy']}"}]
-    if "patient" in told:
-        answer["need_patient_banner"] = "launch" not in told
-    if "intent" in told:
-        answer["intent"] = told["intent"]
+        reference = {"reference": f"ImagingStudy/{told['imagingstudy']}"}
+        roles = told.get("imagingstudy_roles", "").split()
+        answer["fhirContext"] = [reference | {"role": role} for role in roles] or [reference]
+    if "patient" in told:  # who starts by itself has no banner of ours around it
+        answer["need_patient_banner"] = told.get("banner", "no" if "launch" in told else "yes") == "yes"
+    if "launch" in told:
+        answer["smart_style_url"] = f"{issuer}{SMART_STYLE_PATH}"
     return answer
 
 
@@ -542,7 +546,8 @@ class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
             "exp": int(token.expires_at.timestamp()),
             "iat": int(token.issued_at.timestamp()),
             "token_type": "Bearer",
-            **launch_answer(token.context),
+            "aud": self.server.fhir_base(),
+            **launch_answer(token.context, self.server.issuer()),
         }
         if "openid" in token.scope.split():
             access: Access = self.server.access
@@ -570,7 +575,7 @@ def begin_launch(
                 digest=digest_of(access, handle),
                 client_id=client.client_id,
                 session_id=caller.grant,
-                context=json.dumps({**context, "launch": "ehr"}),
+                context=json.dumps({**context, "launch": "ehr", "tenant": caller.principal.institution}),
                 expires_at=access.clock.now() + timedelta(minutes=5),
             )
         )

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from access.caller import Action
-from access.scopes import InvalidScope, Scope, parse_scope, parse_scopes, permissions_of
+from access.scopes import InvalidScope, Scope, launch_scope, parse_scope, parse_scopes, permissions_of
 
 VERBS = st.sets(st.sampled_from(list("cruds")), min_size=1).map(
     lambda chosen: "".join(verb for verb in "cruds" if verb in chosen)
@@ -42,6 +42,39 @@ def test_a_scope_that_is_printed_is_read_again(scope: Scope) -> None:
 def test_another_form_is_refused(text: str) -> None:
     with pytest.raises(InvalidScope):
         parse_scope(text)
+
+
+@pytest.mark.parametrize(
+    ("word", "read"),
+    [
+        ("launch/patient", ("launch/patient", "")),
+        ("launch/imagingstudy?role=launch", ("launch/imagingstudy", "launch")),
+        (
+            "launch/imagingstudy?role=https://example.org/prior",
+            ("launch/imagingstudy", "https://example.org/prior"),
+        ),
+        ("launch/questionnaire?role=urn:x:y", ("launch/questionnaire", "urn:x:y")),
+    ],
+)
+def test_c3_a_launch_scope_has_one_role(word: str, read: tuple[str, str]) -> None:
+    assert parse_scopes(word)[1] == {word}
+    assert launch_scope(word) == read
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "launch/patient?role=",
+        "launch/patient?role=prior",
+        "launch/patient?role=urn:a&role=urn:b",
+        "launch/patient?rule=urn:a",
+        "launch/Patient",
+        "launch/",
+    ],
+)
+def test_c3_a_launch_scope_of_another_form_is_refused(word: str) -> None:
+    with pytest.raises(InvalidScope):
+        parse_scopes(word)
 
 
 @pytest.mark.parametrize(("suffix", "verbs"), [("read", "rs"), ("write", "cud"), ("*", "cruds")])

@@ -2,14 +2,20 @@
 
 import io
 import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from flask.testing import FlaskClient
 from joserfc import jwt
 from joserfc.jwk import KeySet
 from sqlalchemy import select, update
+from werkzeug.test import TestResponse
 
 from access.caller import Caller
 from access.model import Account, Token
@@ -17,9 +23,10 @@ from access.oauth.clients import disable_client, find_client
 from access.tokens import ACCESS, REGISTRATION, issue
 from archive.ingest import ingest
 from archive.model import Study
-from cloudfilm.rooms import Rooms
+from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.web import create_app
 from kernel.clock import FixedClock
+from records.repository import write
 from tests.access.conftest import PASSWORD, MakeAccount
 from tests.access.smart import FHIR, OWN_PAGE, REDIRECT, App, patients_shown, query_of, register
 from tests.builders import ct_slice
@@ -99,6 +106,38 @@ def test_d2_d3_d4_discovery_names_what_apps_need(browser: FlaskClient) -> None:
 )  # fmt: skip
 def test_q1_all_four_capability_sets_are_claimed(browser: FlaskClient, needed: set[str]) -> None:
     assert needed <= set(browser.get("/fhir/.well-known/smart-configuration").get_json()["capabilities"])
+
+
+NAMED_BY_HL7 = {  # SMART App Launch 2.2, 5.1 (and the app state and imaging access drafts, both HL7's)
+    "launch-ehr", "launch-standalone", "authorize-post", "client-public", "client-confidential-symmetric",
+    "client-confidential-asymmetric", "sso-openid-connect", "context-banner", "context-style",
+    "context-ehr-patient", "context-ehr-encounter", "context-standalone-patient",
+    "context-standalone-encounter", "permission-offline", "permission-online", "permission-patient",
+    "permission-user", "permission-v1", "permission-v2", "smart-app-state", "smart-imaging-access",
+}  # fmt: skip
+
+
+def test_d5_a_capability_is_one_that_hl7_named_or_an_address(browser: FlaskClient) -> None:
+    claimed = browser.get("/fhir/.well-known/smart-configuration").get_json()["capabilities"]
+
+    assert len(claimed) == len(set(claimed))
+    assert {each for each in claimed if "://" not in each} <= NAMED_BY_HL7
+
+
+def test_d4_every_listed_scope_is_granted(app: App, make_account: MakeAccount, patient: str) -> None:
+    listed = app.browser.get("/fhir/.well-known/smart-configuration").get_json()["scopes_supported"]
+    for scope in listed:
+        if scope == "launch" or scope.startswith("system/"):
+            continue  # with a handle, and to services: rows L1 and B1
+        app.scope = f"launch/patient {scope}"
+        form = {"study": study_of(app, patient)} if scope == "launch/imagingstudy" else {"patient": patient}
+        assert scope in app.tokens(**form)["scope"].split(), scope
+
+
+def study_of(app: App, patient: str) -> str:
+    """The logical id of a patient's study."""
+    page = app.ask(scope="launch/imagingstudy").get_data(as_text=True)
+    return re.findall(r'name="study" value="([^"]+)"', page)[0]
 
 
 def test_p1_the_primary_brand_is_one_organization_and_is_not_sent_twice(browser: FlaskClient) -> None:
@@ -348,6 +387,127 @@ def test_s3_a_granular_scope_narrows_dicomweb_and_fhir(
     assert [study["00080061"]["Value"] for study in found] == [["MR"]]
 
 
+@pytest.fixture
+def tell(app: App, patient: str) -> Callable[..., TestResponse]:
+    """A FHIR request with a token of some scope."""
+
+    def ask(scope: str, method: str, path: str, **more: Any) -> TestResponse:
+        app.scope = scope
+        headers = {"Authorization": f"Bearer {app.tokens(patient=patient)['access_token']}"}
+        return app.browser.open(f"/fhir{path}", method=method, headers=headers, **more)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("path", "verb"),
+    [
+        ("/Patient/{patient}", "r"),
+        ("/Patient/{patient}/_history", "r"),
+        ("/Patient/{patient}/_history/1", "r"),
+        ("/Patient", "s"),
+        ("/Patient/_history", "s"),
+        ("/?_type=Patient", "s"),
+    ],
+)
+def test_s4_reading_versions_and_searching_take_their_own_verbs(
+    tell: Callable[..., TestResponse], patient: str, path: str, verb: str
+) -> None:
+    for given in "rs":
+        answer = tell(f"user/Patient.{given}", "GET", path.replace("{patient}", patient))
+        assert answer.status_code == (200 if given == verb else 403), (given, answer.data)
+
+
+def test_s4_the_history_of_everything_is_a_search(tell: Callable[..., TestResponse]) -> None:
+    assert tell("user/*.r", "GET", "/_history").status_code == 403
+    assert tell("user/*.s", "GET", "/_history").status_code == 200
+
+
+def test_s4_each_entry_of_a_batch_is_judged_by_itself(
+    tell: Callable[..., TestResponse], patient: str
+) -> None:
+    requests = [
+        ("GET", f"Patient/{patient}"), ("GET", "Patient"), ("GET", "ImagingStudy"),
+        ("GET", "Patient/_history"), ("DELETE", f"Patient/{patient}"),
+    ]  # fmt: skip
+    batch = {
+        "resourceType": "Bundle",
+        "type": "batch",
+        "entry": [{"request": {"method": method, "url": url}} for method, url in requests],
+    }
+    answer = tell("user/Patient.r user/ImagingStudy.s", "POST", "/", json=batch)
+    statuses = [each["response"]["status"][:3] for each in answer.get_json(force=True)["entry"]]
+
+    assert statuses == ["200", "403", "200", "403", "403"]
+    kept = tell("user/Patient.r", "GET", f"/Patient/{patient}")
+    assert kept.status_code == 200
+
+
+def test_s4_a_transaction_with_one_forbidden_entry_does_nothing(
+    tell: Callable[..., TestResponse], patient: str
+) -> None:
+    made = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [
+            {"resource": made, "request": {"method": "POST", "url": "Observation"}},
+            {"request": {"method": "DELETE", "url": f"Patient/{patient}"}},
+        ],
+    }
+
+    assert tell("user/Observation.cs user/Patient.r", "POST", "/", json=bundle).status_code == 403
+    assert tell("user/Observation.s", "GET", "/Observation").get_json(force=True).get("entry", []) == []
+
+
+def test_t2_a_token_of_another_server_is_nothing_here(
+    rooms: Rooms, app: App, patient: str, tmp_path: Path, clock: FixedClock
+) -> None:
+    token = app.tokens(patient=patient)["access_token"]
+    (tmp_path / "other").mkdir()
+    settings = replace(rooms.settings, data_dir=tmp_path / "other")  # same rows, keys of its own
+    other = build_rooms(settings, clock)
+    try:
+        elsewhere = create_app(other).test_client()
+        headers = {"Authorization": f"Bearer {token}"}
+        for path in ("/fhir/Patient", "/dicomweb/studies"):
+            assert elsewhere.get(path, headers=headers).status_code == 401
+            assert app.browser.get(path, headers=headers).status_code == 200
+    finally:
+        other.close()
+
+
+def test_t2_introspection_names_the_audience(rooms: Rooms, app: App, patient: str) -> None:
+    app.client = register(rooms.access, token_endpoint_auth_method="client_secret_post")
+    token = app.tokens(patient=patient)["access_token"]
+
+    assert app.post("/oauth/introspect", {"token": token}).get_json()["aud"] == FHIR
+
+
+def test_c1_a_study_that_was_chosen_is_in_the_context(app: App, patient: str) -> None:
+    app.scope = "launch/imagingstudy launch/patient patient/*.rs"
+    study = study_of(app, patient)
+
+    said = app.tokens(study=study)
+
+    assert said["fhirContext"] == [{"reference": f"ImagingStudy/{study}"}]
+    assert said["patient"] == patient
+    answer = app.browser.post(
+        "/oauth/approve", data={**app.parameters, "decision": "approve", "study": patient}, headers=OWN_PAGE
+    )
+    assert (answer.status_code, answer.headers.get("Location")) == (200, None)
+
+
+def test_c3_the_role_that_was_asked_for_stands_with_the_context(app: App, patient: str) -> None:
+    role = "https://example.org/roles/prior"
+    app.scope = f"launch/imagingstudy?role={role} user/*.rs"
+    study = study_of(app, patient)
+    said = app.tokens(study=study)
+
+    assert said["fhirContext"] == [{"reference": f"ImagingStudy/{study}", "role": role}]
+    assert f"launch/imagingstudy?role={role}" in said["scope"].split()
+
+
 # EHR launch
 
 
@@ -366,6 +526,52 @@ def test_l1_a_launch_carries_the_patient_and_the_study_at_hand(rooms: Rooms, app
 
     assert said["patient"] == patient
     assert said["need_patient_banner"] is False
+
+    study = study_of(app, patient)
+    app.extra = {"launch": launched(app, rooms, imagingstudy=study)}
+    said = app.tokens()
+    assert said["fhirContext"] == [{"reference": f"ImagingStudy/{study}"}]
+    assert said["patient"] == patient
+
+
+def test_c1_an_encounter_at_hand_is_in_the_context_and_has_to_be_of_the_patient(
+    rooms: Rooms, app: App, operator: Caller, patient: str
+) -> None:
+    other = store_study(rooms, operator, 2, PatientID="P2", PatientName="Li^Na")
+    encounters = []
+    with rooms.database.transaction() as session:
+        for each in (patient, other):
+            document = {
+                "resourceType": "Encounter", "status": "in-progress", "class": {"code": "AMB"},
+                "subject": {"reference": f"Patient/{each}"},
+            }  # fmt: skip
+            encounters.append(write(rooms.records, session, operator, document).logical_id)
+    app.scope = "launch user/*.rs"
+    app.extra = {"launch": launched(app, rooms, encounter=encounters[0])}
+    said = app.tokens()
+
+    assert (said["encounter"], said["patient"]) == (encounters[0], patient)
+    for context in ({"patient": patient, "encounter": encounters[1]}, {"encounter": "nothing"}):
+        answer = app.browser.post(f"/apps/{app.client['client_id']}/launch", data=context, headers=OWN_PAGE)
+        assert answer.status_code == 404
+
+
+def test_c2_a_launch_carries_banner_intent_tenant_and_style(rooms: Rooms, app: App, patient: str) -> None:
+    app.scope = "launch user/*.rs"
+    context = {"patient": patient, "intent": "review-prior", "banner": "yes"}
+    app.extra = {"launch": launched(app, rooms, **context)}
+    said = app.tokens()
+
+    assert said["need_patient_banner"] is True
+    assert said["intent"] == "review-prior"
+    assert said["tenant"] == rooms.settings.access.institution
+    style = app.browser.get(urlsplit(said["smart_style_url"]).path)
+    assert style.headers["Access-Control-Allow-Origin"] == "*"
+    assert {"color_background", "color_text", "dim_font_size"} <= set(style.get_json())
+    wrong = app.browser.post(
+        f"/apps/{app.client['client_id']}/launch", data={"intent": "<b>"}, headers=OWN_PAGE
+    )
+    assert wrong.status_code == 404
 
 
 def test_l1_a_launch_is_good_once_for_one_app_in_one_session_for_a_while(
@@ -430,6 +636,45 @@ def test_i1_openid_discovery_agrees_with_smart_discovery(browser: FlaskClient) -
         assert openid[name] == smart[name]
     keys = browser.get("/oauth/jwks.json").get_json()["keys"]
     assert all({"kty", "kid", "n", "e", "use", "alg"} == set(key) for key in keys)
+
+
+GOES_ON = {"post_logout_redirect_uri": REDIRECT, "state": "l-1"}
+
+
+def test_i1_who_shows_the_sessions_own_id_token_logs_out(app: App, patient: str) -> None:
+    hint = {"id_token_hint": app.tokens(patient=patient)["id_token"]}
+    answer = app.browser.get("/oauth/logout", query_string={**hint, **GOES_ON})
+
+    assert answer.headers["Location"] == f"{REDIRECT}?state=l-1"
+    assert app.ask().headers["Location"].startswith("/sign-in")
+
+
+def test_i1_a_link_without_a_token_of_the_session_asks_first(
+    rooms: Rooms, app: App, make_account: MakeAccount, patient: str
+) -> None:
+    make_account("other", "radiologist")
+    other = App(create_app(rooms).test_client(), app.client, scope="openid")
+    sign_in(other.browser, "other")
+    named = {"client_id": app.client["client_id"], **GOES_ON}
+    for hint in ({}, {"id_token_hint": "x.y.z"}, {"id_token_hint": other.tokens()["id_token"]}):
+        page = app.browser.get("/oauth/logout", query_string={**named, **hint})
+        assert page.status_code == 200
+        assert app.ask().status_code == 200
+    forged = app.browser.post("/oauth/logout", data=named, headers={"Sec-Fetch-Site": "cross-site"})
+    assert forged.status_code == 200
+
+    answer = app.browser.post("/oauth/logout", data=named, headers=OWN_PAGE)
+
+    assert answer.headers["Location"] == f"{REDIRECT}?state=l-1"
+    assert app.ask().headers["Location"].startswith("/sign-in")
+
+
+@pytest.mark.parametrize("uri", ["https://evil.example/", REDIRECT + "/x", "//evil.example"])
+def test_i1_logging_out_leads_to_registered_addresses_only(app: App, patient: str, uri: str) -> None:
+    hint = app.tokens(patient=patient)["id_token"]
+    asked = {"id_token_hint": hint, "post_logout_redirect_uri": uri}
+
+    assert app.browser.get("/oauth/logout", query_string=asked).headers["Location"] == "/sign-in"
 
 
 # Refresh, revocation, introspection
