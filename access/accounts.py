@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from access.audit import DONE, REFUSED, note
 from access.caller import Action, Caller, Door, Permissions, Principal, PrincipalKind, Reach
+from access.certificate_authorities import is_trusted
 from access.model import Account, AuditEntry, PasswordHistory, SecondFactor, Token
 from access.passwords import hash_password, password_matches
 from access.roles import ADMINISTRATORS, BEYOND_SECURITY, ROLES
@@ -204,11 +205,16 @@ def fingerprint_of(pem: bytes, at: datetime) -> str:
 
 
 def sign_in_by_certificate(access: Access, pem: bytes, address: str) -> str:
-    """Begin a session for the account of a client certificate that the TLS side has verified.
+    """Begin a session for the account of a client certificate whose key the TLS side saw used.
 
-    Raises UnknownCertificate or AccountLocked.
+    Where the site names its authorities, one of them has to have issued it, SM2 ones included. Raises
+    UnknownCertificate or AccountLocked.
     """
     fingerprint = fingerprint_of(pem, access.clock.now())
+    authorities = access.settings.certificate_authorities
+    if authorities and not is_trusted(x509.load_pem_x509_certificate(pem), authorities, access.clock.now()):
+        note_sign_in(access, fingerprint, address, REFUSED, "certificate of no known authority")
+        raise UnknownCertificate
     with access.database.snapshot() as session:
         account = session.scalar(
             select(Account).where(Account.certificate == fingerprint, Account.disabled.is_(False))

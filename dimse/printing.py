@@ -356,12 +356,14 @@ def delete_lut(_dimse: Dimse, association: Association, request: Message, printi
 
 def print_session(dimse: Dimse, association: Association, request: Message, printing: Printing) -> None:
     """Basic Film Session, N-ACTION: all films of the session."""
+    association.caller.require(STORE_IMAGES)  # again: it may have been taken away since the session began
     _require_session(request, printing)
     _print(dimse, association, request, printing, list(printing.films.values()))
 
 
 def print_film(dimse: Dimse, association: Association, request: Message, printing: Printing) -> None:
     """Basic Film Box, N-ACTION: one film."""
+    association.caller.require(STORE_IMAGES)
     _print(dimse, association, request, printing, [_film(request, printing)])
 
 

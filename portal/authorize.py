@@ -290,11 +290,10 @@ def _choices(caller: Caller, picks: str, wanted: str) -> list[dict[str, str]]:
     if not picks or not caller.may(Action("Patient", "s")) or not caller.may(SEARCH_IMAGES):
         return []
     count = ("_count", str(SHOWN))
+    find, ways, own = _found, ["name", "identifier"], [count]
     if picks == "study":
-        find, ways = _studies, ("patient.name", "patient.identifier", "identifier")
+        find, ways = _studies, ["patient.name", "patient.identifier", "identifier"]
         own = [("_sort", "-started"), count]
-    else:
-        find, ways, own = _found, ("name", "identifier"), [count]
     if not wanted:
         return find(caller, own)
     return next((found for way in ways if (found := find(caller, [(way, wanted), *own]))), [])

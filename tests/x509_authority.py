@@ -3,9 +3,9 @@
 import subprocess
 from pathlib import Path
 
-ALGORITHMS = {  # how a key is made, and the digest of what it signs
-    "P-256": (("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"), "-sha256"),
-    "SM2": (("-algorithm", "SM2"), "-sm3"),
+ALGORITHMS = {  # how a key is made, the digest of what it signs, and how else
+    "P-256": (("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"), "-sha256", ()),
+    "SM2": (("-algorithm", "SM2"), "-sm3", ("-sigopt", "distid:1234567812345678")),  # GB/T 35276
 }
 
 
@@ -14,16 +14,17 @@ class Authority:
 
     def __init__(self, folder: Path, algorithm: str = "P-256") -> None:
         self._folder = folder
-        self._making, self._digest = ALGORITHMS[algorithm]
+        self.algorithm = algorithm
+        self._making, self._digest, self._signing = ALGORITHMS[algorithm]
         self.certificate = folder / "authority.pem"
         self._key = self._new_key("authority")
         self._openssl(
             "req", "-x509", self._digest, "-days", "365", "-subj", "/CN=Authority", "-key", str(self._key),
-            "-out", str(self.certificate),
+            "-out", str(self.certificate), *self._signing,
         )  # fmt: skip
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """A certificate of that name, and its key."""
+    def issue(self, name: str, *extensions: str) -> tuple[Path, Path]:
+        """A certificate of that name, and its key; extensions as OpenSSL writes them."""
         certificate, request = (self._folder / f"{name}.{kind}" for kind in ("pem", "csr"))
         key = self._new_key(name)
         self._openssl(
@@ -32,8 +33,16 @@ class Authority:
         self._openssl(
             "x509", "-req", "-in", str(request), "-CA", str(self.certificate), "-CAkey", str(self._key),
             "-CAcreateserial", "-days", "365", self._digest, "-out", str(certificate),
+            *self._added(extensions), *self._signing,
         )  # fmt: skip
         return certificate, key
+
+    def _added(self, extensions: tuple[str, ...]) -> tuple[str, ...]:
+        if not extensions:
+            return ()
+        file = self._folder / "extensions.cnf"
+        file.write_text("\n".join(extensions))
+        return ("-extfile", str(file))
 
     def _new_key(self, name: str) -> Path:
         path = self._folder / f"{name}.key"

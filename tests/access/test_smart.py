@@ -137,7 +137,7 @@ def test_d4_every_listed_scope_is_granted(app: App, make_account: MakeAccount, p
 def study_of(app: App, patient: str) -> str:
     """The logical id of a patient's study."""
     page = app.ask(scope="launch/imagingstudy").get_data(as_text=True)
-    return re.findall(r'name="study" value="([^"]+)"', page)[0]
+    return str(re.findall(r'name="study" value="([^"]+)"', page)[0])
 
 
 def test_p1_the_primary_brand_is_one_organization_and_is_not_sent_twice(browser: FlaskClient) -> None:

@@ -140,7 +140,10 @@ def test_an_sm2_certificate_that_the_proxy_verified_signs_its_account_in(
 ) -> None:
     folder = tmp_path / "authority"
     folder.mkdir()
-    certificate, _ = Authority(folder, "SM2").issue("doctor")
+    assert isinstance(rooms.clock, FixedClock)
+    rooms.clock.advance(timedelta(hours=1))  # so that certificates that are made now are in force
+    authority = Authority(folder, "SM2")
+    certificate, _ = authority.issue("doctor")
     with rooms.database.transaction() as session:
         account_id = create_account(rooms.access, session, operator(), "doctor", PASSWORD, "radiologist")
     set_certificate(rooms.access, operator(), "doctor", certificate.read_bytes())
@@ -148,13 +151,16 @@ def test_an_sm2_certificate_that_the_proxy_verified_signs_its_account_in(
         "Sec-Fetch-Site": "same-origin", "X-SSL-Client-Verify": "SUCCESS", "X-Forwarded-For": "10.1.1.1",
         "X-SSL-Client-Cert": quote(certificate.read_text()),
     }  # fmt: skip
-    answer = (
-        create_app(rooms)
-        .test_client()
-        .post("/sign-in/certificate", headers=headers, environ_overrides={"REMOTE_ADDR": "10.9.9.9"})
-    )
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    for trusted, status in ((authority, 303), (Authority(stranger, "SM2"), 401)):
+        named = replace(rooms.settings.access, certificate_authorities=str(trusted.certificate))
+        browser = create_app(replace(rooms, access=replace(rooms.access, settings=named))).test_client()
+        answer = browser.post(
+            "/sign-in/certificate", headers=headers, environ_overrides={"REMOTE_ADDR": "10.9.9.9"}
+        )
+        assert answer.status_code == status
 
-    assert answer.status_code == 303
     with rooms.database.snapshot() as session:
         assert session.get_one(Account, account_id).certificate
 

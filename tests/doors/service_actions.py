@@ -30,8 +30,8 @@ DIMSE_ACTIONS = {  # name of the service, operation
     ("Unified Procedure Step - Pull", "N_SET"): "Workitem.u",
     ("Unified Procedure Step - Pull", "N_ACTION"): "Workitem.u",
     ("Unified Procedure Step - Query", "C_FIND"): "Workitem.s",
-    # a film is the association's own until N-ACTION prints it
-    ("Print Management", "N_CREATE"): OPEN,
+    # a film is the association's own from N-CREATE until N-ACTION prints it
+    ("Print Management", "N_CREATE"): "ImagingStudy.c",
     ("Print Management", "N_SET"): OPEN,
     ("Print Management", "N_GET"): OPEN,
     ("Print Management", "N_ACTION"): "ImagingStudy.c",

@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,11 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
-from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
+from pynetdicom.association import Association
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    CTImageStorage,
+    StorageCommitmentPushModelInstance,
+)
 from sqlalchemy import select
 
 from access.caller import Action, Door, operator
@@ -28,14 +33,17 @@ from archive.ingest import ingest
 from archive.model import Study
 from cloudfilm.rooms import Rooms, build_rooms
 from dimse.server import Server, services
+from dimse.ups import PUSH as UPS_PUSH
 from hl7_listener.messages import HANDLERS
 from hl7_listener.receiving import receive
 from hl7_listener.room import hl7_of
 from kernel.clock import FixedClock
 from kernel.errors import CloudfilmError
 from kernel.settings import AccessSettings, BlobsSettings, DatabaseSettings, DimseSettings, Settings
+from tests.archive.test_workitems import scheduled
 from tests.builders import ct_slice
 from tests.builders_hl7 import message
+from tests.dimse.test_workflow import step
 from tests.doors.service_actions import DIMSE_ACTIONS, MESSAGE_ACTION, OPEN
 from tests.settling import settle
 
@@ -170,7 +178,106 @@ def may(right: str, action: str) -> bool:
 DECLARED = [
     (service, operation.name) for service in services(DimseSettings()) for operation in service.handlers
 ]
-OPERATIONS = [each for each in DECLARED if each[1].startswith("C_")]  # the N-services have tests of their own
+OPERATIONS = [each for each in DECLARED if each[1].startswith("C_")]
+NORMALIZED = [each for each in DECLARED if each[1].startswith("N_")]
+REFUSED = 0x0124  # Refused: not authorized (PS3.7 C.5.22)
+FILM_SESSION = "1.2.840.10008.5.1.1.1"
+NAMED_AS = {"Print Management": FILM_SESSION}  # the SOP class that a request names, if not its context's
+ACTION_TYPES = {  # what of its actions takes the right that the table names
+    "Unified Procedure Step - Push": 2,  # request cancel
+    "Unified Procedure Step - Watch": 2,
+    "Unified Procedure Step - Pull": 1,  # change state
+    "Storage Commitment Push Model": 1,
+    "Print Management": 1,
+}
+PEOPLE = {"A": ("ALPHA-11", "Offen^Anna"), "B": ("BETA-77", "Geheim^Berta")}
+
+
+def thing(service: str, institution: str) -> str:
+    """The UID of what an N-service asks about: each institution has a step and a workitem of its own."""
+    if service.startswith("Storage Commitment"):
+        return str(StorageCommitmentPushModelInstance)
+    if service.startswith("Print Management"):
+        return "2.25.778"  # the association's own film session, which N-CREATE begins
+    kind = "1" if service.startswith("Modality Performed") else "2"
+    return f"2.25.77{kind}{'AB'.index(institution)}"
+
+
+def said_of(world: World, service: str, operation: str, institution: str) -> Dataset:
+    """What goes with an N-service about one institution's patient."""
+    said = Dataset()
+    if operation == "N_CREATE" and service.startswith("Modality Performed"):
+        said = step(world.studies[institution])
+        said.PatientID, said.PatientName = PEOPLE[institution]
+    elif operation == "N_CREATE" and service.startswith("Unified"):
+        said = read_dataset(scheduled(PatientName=PEOPLE[institution][1], PatientID=PEOPLE[institution][0]))
+    elif operation == "N_CREATE":
+        said.PresentationLUTShape, said.NumberOfCopies = "IDENTITY", 1
+    elif operation == "N_SET":
+        said.PerformedProcedureStepDescription = "x"
+    elif operation == "N_ACTION" and service.startswith("Storage Commitment"):
+        said.TransactionUID = f"2.25.{next(NUMBER)}"
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CTImageStorage, "2.25.1"
+        said.ReferencedSOPSequence = [item]
+    elif operation == "N_ACTION" and service.startswith("Unified"):
+        said.ProcedureStepState, said.TransactionUID = "IN PROGRESS", f"2.25.{next(NUMBER)}"
+    return said
+
+
+def read_dataset(document: dict[str, Any]) -> Dataset:
+    return Dataset.from_json(document)
+
+
+@contextmanager
+def peer(world: World, node: str) -> Iterator[Association]:
+    """An association of a node for every normalized service."""
+    ae = AE(ae_title=node)
+    for context in dict.fromkeys(service.sop_classes[0] for service, _ in NORMALIZED):
+        ae.add_requested_context(context)
+    told: list[Any] = [(evt.EVT_N_EVENT_REPORT, lambda _event: (SUCCESS, None))]
+    association = ae.associate("127.0.0.1", world.port, ae_title="CLOUDFILM", evt_handlers=told)
+    try:
+        yield association
+    finally:
+        association.release()
+
+
+def act(
+    world: World, node: Association, service: Any, operation: str, institution: str, uid: str = ""
+) -> tuple[list[int], str]:
+    """One N-service of a node: the statuses that came, and everything that was said."""
+    context = service.sop_classes[0]
+    named = UPS_PUSH if service.name.startswith("Unified") else NAMED_AS.get(service.name, context)
+    said = said_of(world, service.name, operation, institution)
+    at, answers = uid or thing(service.name, institution), []
+    meta: dict[str, Any] = {"meta_uid": context if context != named else None}
+    if operation == "N_CREATE":
+        new = at if uid or service.name == "Print Management" else f"2.25.{next(NUMBER)}"
+        answers.append(node.send_n_create(said, named, new, **meta))
+    elif operation == "N_GET":
+        answers.append(node.send_n_get([], named, at, **meta))
+    elif operation == "N_SET":
+        answers.append(node.send_n_set(said, named, at, **meta))
+    elif operation == "N_DELETE":
+        answers.append((node.send_n_delete(named, at, **meta), None))
+    else:
+        answers.append(node.send_n_action(said or None, ACTION_TYPES[service.name], named, at, **meta))
+    statuses = [int(status.Status) for status, _ in answers if "Status" in status]
+    return statuses, "\n".join(f"{status}\n{data or ''}" for status, data in answers)
+
+
+@pytest.fixture(scope="module")
+def things(world: World) -> World:
+    """The world with a performed step and a workitem of each institution."""
+    by_name = {service.name: service for service, _ in NORMALIZED}
+    for institution in ("A", "B"):
+        with peer(world, world.node("all", institution)) as node:
+            for name in ("Modality Performed Procedure Step", "Unified Procedure Step - Push"):
+                uid = thing(name, institution)
+                statuses, said = act(world, node, by_name[name], "N_CREATE", institution, uid)
+                assert statuses == [SUCCESS], said
+    return world
 
 
 def test_every_service_declares_what_it_needs() -> None:
@@ -208,6 +315,48 @@ def test_what_is_not_there_and_what_is_not_ones_own_look_alike(world: World) -> 
         absent = ask(nowhere, world.node("all"), service, operation, "B")
         assert theirs[0] == absent[0], service.name
         assert theirs[1] == absent[1].replace(world.studies["B"] + ".9", world.studies["B"]), service.name
+
+
+@pytest.mark.parametrize("right", RIGHTS)
+def test_a_node_is_refused_the_normalized_services_that_its_right_does_not_name(
+    things: World, right: str
+) -> None:
+    with peer(things, things.node(right)) as node:
+        for service, operation in NORMALIZED:
+            action = DIMSE_ACTIONS[(service.name, operation)]
+            statuses, said = act(things, node, service, operation, "A")
+            what = f"{service.name} {operation}: {said}"
+            assert statuses, what
+            if action is not OPEN and not may(right, action):
+                assert set(statuses) == {REFUSED}, what
+                assert "Offen" not in said
+            else:
+                assert REFUSED not in statuses, what
+
+
+@pytest.mark.parametrize("right", RIGHTS)
+def test_no_normalized_service_tells_of_the_other_institutions_patient(things: World, right: str) -> None:
+    with peer(things, things.node(right)) as node:
+        for service, operation in NORMALIZED:
+            _, said = act(things, node, service, operation, "B")
+            assert not any(mark in said for mark in MARKS), f"{service.name} {operation}"
+
+
+def test_a_step_or_workitem_of_another_institution_looks_like_none(things: World) -> None:
+    with peer(things, things.node("all")) as node:
+        for service, operation in NORMALIZED:
+            if operation == "N_CREATE" or not service.name.startswith(("Modality Performed", "Unified")):
+                continue
+            theirs = act(things, node, service, operation, "B")
+            absent = act(things, node, service, operation, "B", "2.25.779")
+            what = f"{service.name} {operation}"
+            assert theirs[0] == absent[0], what
+            assert theirs[1].replace(thing(service.name, "B"), "2.25.779") == absent[1], what
+
+
+def test_an_unknown_node_is_asked_for_no_normalized_service(things: World) -> None:
+    with peer(things, "STRANGER") as node:
+        assert not node.is_established
 
 
 @pytest.mark.parametrize("title", ["STRANGER", "a-find"])
