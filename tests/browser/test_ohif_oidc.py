@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def script(server_url: str, client_id: str) -> str:
     """OHIF's own configuration for a site that signs in at ours (docs.ohif.org, Authentication)."""
-    source = CONFIGURATION["dataSources"][0]  # type: ignore[index]
+    source = CONFIGURATION["dataSources"][0]
     here = {"qidoRoot": f"{server_url}/dicomweb", "wadoRoot": f"{server_url}/dicomweb"}
     configuration = {
         **CONFIGURATION,
