@@ -141,8 +141,7 @@ class AccessSettings:
     institution: str = "MAIN"  # code of the institution that owns what arrives without one
     trusted_key_hosts: tuple[str, ...] = ()  # host:port of own servers that clients' key sets may be on
     federation_secrets: tuple[str, ...] = ()  # our secrets at hospitals' OpenID providers, as id:secret
-    certificate_authorities: str = (
-        ""  # PEM file of who issues people's certificates, SM2 too; empty: TLS's choice
+    certificate_authorities: str = ""  # PEM file of who issues people's certificates, SM2 too; empty: any
     )
     failures_per_address: int = 100  # wrong sign-ins from one address within a quarter of an hour
     password_days: int = 0  # a password older than this has to be changed; 0: never
