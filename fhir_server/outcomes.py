@@ -60,12 +60,12 @@ def outcome_of(refusal: CloudfilmError) -> dict[str, object]:
 
 
 def refuse(refusal: CloudfilmError) -> Response:
-    """A refusal in the words of FHIR, as XML for a client that takes nothing else."""
+    """A refusal in the words of FHIR, as XML for a client that names it first."""
     text = json.dumps(outcome_of(refusal), ensure_ascii=False)
-    accepted = f"{request.args.get('_format', '')} {request.headers.get('Accept', '')}"
-    if "xml" in accepted and "json" not in accepted and "*/*" not in accepted:
-        body: str | bytes = to_xml(parse_document(text))
-        answer = Response(body, STATUS[refusal.kind], mimetype=XML)
+    asked = request.args.get("_format") or request.headers.get("Accept", "")
+    first = min((name for name in ("xml", "json", "*/*") if name in asked), key=asked.index, default="")
+    if first == "xml" and "html" not in asked:  # a browser's pages name XML as well
+        answer = Response(to_xml(parse_document(text)), STATUS[refusal.kind], mimetype=XML)
     else:
         answer = Response(text, STATUS[refusal.kind], mimetype=JSON)
     return with_challenge(answer, refusal)
