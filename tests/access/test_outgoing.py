@@ -32,6 +32,7 @@ OWN = {  # addresses that the site's or the host's own settings name
     "messaging/http.py": "the site's gateways; no redirect is followed",
     "cloudfilm/commands/hl7.py": "the address that an operator types",
     "conformance/dicomweb/report.py": "the server that an operator examines",
+    "conformance/dicomweb/other_services.py": "the server that an operator examines",
     "conformance/dicomweb/rows.py": "the server that an operator examines",
     "conformance/dicomweb/target.py": "the server that an operator examines",
     "conformance/fhir/report.py": "the server that an operator examines",
