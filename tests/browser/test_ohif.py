@@ -3,7 +3,7 @@
 import io
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +77,28 @@ def likeness(page: Page, number: int) -> float:
     return float(np.corrcoef(levels.ravel(), np.asarray(expected, dtype=np.float64).ravel())[0, 1])
 
 
+def wait_until(page: Page, holds: Callable[[], bool], what: str) -> None:
+    """Until something holds."""
+    deadline = WITHIN_MS / 500
+    while not holds():
+        deadline -= 1
+        assert deadline > 0, what
+        page.wait_for_timeout(500)
+
+
+def drawn_viewports(page: Page) -> int:
+    """How many viewports show more than one grey level."""
+    count = 0
+    for canvas in page.locator(CANVAS).all():
+        try:
+            shot = Image.open(io.BytesIO(canvas.screenshot())).convert("L")
+        except PlaywrightError:  # the viewer has just put another canvas in its place
+            return 0
+        middle = shot.crop((shot.width // 8, shot.height // 4, shot.width * 7 // 8, shot.height * 3 // 4))
+        count += float(np.asarray(middle, dtype=np.float64).std()) > 5
+    return count
+
+
 def wait_for_slice(page: Page, number: int) -> None:
     """Until the viewport shows that slice and no other."""
     deadline = WITHIN_MS / 500
@@ -117,6 +139,12 @@ def test_the_viewer_speaks_chinese_to_a_chinese_browser(page: Page, study_uid: s
     page.goto(f"/ohif/viewer?StudyInstanceUIDs={study_uid}")
 
     expect(page.get_by_text("检查", exact=True).first).to_be_visible()
+
+
+def test_a_stack_is_cut_in_three_planes(page: Page, study_uid: str) -> None:
+    page.goto(f"/ohif/viewer?StudyInstanceUIDs={study_uid}&hangingprotocolId=mpr")
+
+    wait_until(page, lambda: drawn_viewports(page) == 3, "the three planes do not appear")
 
 
 def test_nothing_is_asked_of_any_other_host(page: Page, live_server: LiveServer, study_uid: str) -> None:
