@@ -8,7 +8,17 @@ case- nor width-sensitive, and can be rebuilt.
 
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, deferred, mapped_column
 
 from kernel.database import Base, UtcDateTime
@@ -26,7 +36,11 @@ class Study(Base):
 
     __tablename__ = "study"
     __table_args__ = (
-        Index("ix_study_recent", "study_date", "study_time", "id"),
+        # In the order of an answer, studies without a date last; SQLite reads an index backwards for that.
+        Index("ix_study_recent", "study_date", "study_time", "id").ddl_if(dialect="sqlite"),
+        Index(
+            "ix_study_newest", text("study_date DESC NULLS LAST"), text("study_time DESC"), text("id DESC")
+        ).ddl_if(dialect="postgresql"),
         Index("ix_study_institution", "institution", "study_date"),
         Index("ix_study_changed", "changed_at"),
         Index("ix_study_tier", "tier", "created_at"),

@@ -1,182 +1,216 @@
-"""Whether the archive stays as fast as it grows: `python -m benchmarks.growth --studies 20000 200000
-1000000`.
+"""Whether the archive stays as fast as it grows: `python -m benchmarks.growth --postgresql URL`.
 
-An archive is filled to each size by the database itself, from one study that came in by the front door;
-statistics are brought up to date, and each kind of question is asked, and studies are stored, at every size.
-Prints a table in Markdown: median and 95th percentile in milliseconds, within one process, without HTTP.
+The URL names a PostgreSQL server on which databases may be created. For each size there is one,
+`growth_20000` and so on; it is filled when it is not there (`--fill` does only that, to be done the day
+before), and kept with its key ring in `--folder`. Then every kind of question is asked, and studies are
+stored, at every size in turn. Prints a table in Markdown: median and 95th percentile in milliseconds, within
+one process, without HTTP, and how much the largest archive's 95th percentile is of the smallest's; then what
+the tables and their indexes take, which the plan in docs/performance.md stands on.
 
-    python -m benchmarks.growth --postgresql postgresql://user@host/empty_database
+    python -m benchmarks.growth --postgresql postgresql://user@host/postgres --studies 20000 200000 1000000
 """
 
 import argparse
 import io
 import random
 import statistics
-import tempfile
+import sys
 import time
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Integer, Table, cast, func, insert, literal, select, text
-from sqlalchemy.sql.expression import ColumnElement, FromClause
+from sqlalchemy import create_engine, make_url, text
 
 from access.caller import operator
+from archive.attributes import Document, document
 from archive.ingest import ingest
 from archive.keys import KEY_BY_TAG, TAG_BY_KEYWORD, Level
-from archive.model import Instance, Series, Study
+from archive.modality_worklist import worklist_item
 from archive.query import Match, Query
 from archive.search import search
+from archive.workitem_search import search_workitems
+from benchmarks.grown import GIVEN, OPEN, born, day_of, family, fill, patient_id
 from benchmarks.studies import part10, tiny_studies
 from cloudfilm.migrate import migrate
 from cloudfilm.rooms import Rooms, build_rooms
-from kernel.database import table_of
 from kernel.settings import BlobsSettings, DatabaseSettings, Settings
+from records.search import parse_search
+from records.search import search as search_records
 
-BASE = 1000  # ids that are left free for what is stored between
-AT_ONCE = 50_000
 TIMES = 100
+SIZES = [20_000, 200_000, 1_000_000]
 
 
-def numbers(rooms: Rooms, first: int, last: int) -> FromClause:
-    """The numbers first to last, as rows."""
-    if rooms.database.is_sqlite:
-        begun = select(literal(first).label("n")).cte("numbers", recursive=True)
-        return begun.union_all(select(begun.c.n + 1).where(begun.c.n < last))
-    return select(func.generate_series(first, last).label("n")).subquery("numbers")
-
-
-def multiplied(rooms: Rooms, table: Table, row_id: int, free: int, first: int, last: int) -> None:
-    """Fill a table with copies of one row that differ where rows must differ."""
-    source = numbers(rooms, first, last)
-    n = source.c.n
-    days = cast(n % 3650, Integer)
-    a_day: ColumnElement[date] = (
-        func.date(literal("2016-01-01"), func.printf("+%d days", days))
-        if rooms.database.is_sqlite
-        else cast(literal(date(2016, 1, 1)), table_of(Study).c.study_date.type) + days
+def opened(server: str, folder: Path, size: int) -> Rooms:
+    """The rooms of the archive of a size; it is filled first when it is not there."""
+    name = f"growth_{size}"
+    url = make_url(server).set(database=name).render_as_string(hide_password=False)
+    admin = create_engine(
+        make_url(server).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
     )
-    said = {
-        "id": n + free,
-        "study_id": n + free,
-        "series_id": n + free,
-        "study_instance_uid": literal("2.25.7.").concat(n),
-        "series_instance_uid": literal("2.25.7.").concat(n).concat(".1"),
-        "sop_instance_uid": literal("2.25.7.").concat(n).concat(".1.1"),
-        "logical_id": literal("grown-").concat(n),
-        "patient_id": literal("G").concat(n // 2),
-        "name_alphabetic": literal("family").concat(n % 977).concat("^given").concat(n % 89),
-        "accession_number": literal("GA").concat(n),
-        "blob_key": literal("grown/").concat(n),
-        "study_date": a_day,
-    }
-    names = [each.name for each in table.columns]
-    if table is table_of(Study):
-        del said["study_id"]  # an attribute there (0020,0010), not a key
-    template = table.alias("template")
-    chosen = [said.get(name, template.c[name]) for name in names]
-    statement = (
-        select(*chosen).select_from(template).join(source, literal(True)).where(template.c.id == row_id)
+    data = folder / name
+    with admin.connect() as connection:
+        found = connection.scalar(text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name})
+        is_new = not (found and (data / "filled").exists())
+        if is_new:
+            connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+    admin.dispose()
+    migrate(url)
+    settings = Settings(
+        data_dir=data, database=DatabaseSettings(url=url), blobs=BlobsSettings(url=f"file://{data}/blobs")
     )
-    with rooms.database.transaction() as session:
-        session.execute(insert(table).from_select(names, statement))
+    rooms = build_rooms(settings)
+    if is_new:
+        began = time.monotonic()
+        fill(rooms, size, datetime.now(UTC).date())
+        (data / "filled").touch()
+        print(f"{size:,} studies filled in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return rooms
 
 
-def grow(rooms: Rooms, ids: dict[Table, int], first: int, last: int) -> None:
-    """Fill the archive with the studies first to last."""
-    with rooms.database.snapshot() as session:
-        free = max(session.scalar(select(func.max(table.c.id))) or 0 for table in ids) + BASE - first
-    for start in range(first, last + 1, AT_ONCE):
-        for table, row_id in ids.items():
-            multiplied(rooms, table, row_id, free, start, min(last, start + AT_ONCE - 1))
-    with rooms.database.transaction() as session:
-        session.execute(text("ANALYZE"))
-
-
-def template_rows(rooms: Rooms) -> dict[Table, int]:
-    """The study that came in by the front door."""
-    with rooms.database.snapshot() as session:
-        return {
-            table_of(model): session.scalar(select(func.min(model.id))) or 0
-            for model in (Study, Series, Instance)
-        }
-
-
-def ask(rooms: Rooms, limit: int = 50, **keys: str) -> None:
-    """One search for studies."""
+def ask(rooms: Rooms, least: int = 1, **keys: str) -> None:
+    """One search for studies (QIDO-RS, C-FIND)."""
     matches = tuple(Match(KEY_BY_TAG[TAG_BY_KEYWORD[keyword]], (value,)) for keyword, value in keys.items())
-    search(rooms.archive, operator(), Query(Level.STUDY, matches, limit=limit))
+    found = search(rooms.archive, operator(), Query(Level.STUDY, matches, limit=50)).rows
+    assert len(found) >= least, keys
+
+
+def ask_fhir(rooms: Rooms, resource_type: str, **parameters: str) -> None:
+    """One FHIR search, its page drawn."""
+    wanted = parse_search(resource_type, [("_count", "20"), *parameters.items()])
+    assert search_records(rooms.records, operator(), wanted).matches, parameters
+
+
+def ask_worklist(rooms: Rooms, least: int, keys: Document) -> None:
+    """One modality worklist query (C-FIND)."""
+    found = search_workitems(
+        rooms.archive, operator(), keys, view=worklist_item, worklist_only=True, limit=50
+    )
+    assert len(list(found)) >= least, keys
 
 
 def questions(rooms: Rooms, size: int) -> dict[str, Callable[[], None]]:
     """What is asked, each time of something else."""
     new = (part10(ds) for ds in tiny_studies(10**6))
-    caller = operator()
+    caller, today = operator(), f"{datetime.now(UTC):%Y%m%d}"
 
-    def day() -> str:
-        at = date(2016, 1, 1) + timedelta(days=random.randrange(3650))
-        return f"{at:%Y%m%d}"
-
-    def name() -> str:
-        return f"family{random.randrange(977)}^given{random.randrange(89)}"
+    def study() -> int:
+        return random.randrange(1, size)
 
     def store() -> None:
         data = next(new).replace(b"2.25.99120534.", b"2.25.99%06d." % random.randrange(10**6))
+        data = data.replace(b"P00500", b"Q%05d" % random.randrange(10**5))
         ingest(rooms.archive, caller, io.BytesIO(data))
 
+    def name() -> str:
+        patient = study() // 2
+        return f"{family(patient)}^Given{patient % GIVEN}"
+
+    def month() -> str:
+        at = day_of(study())
+        return f"{at:%Y%m}01-{at:%Y%m}28"
+
+    def step(**keys: str) -> Document:
+        return document(ScheduledProcedureStepSequence=[document(**keys)])
+
     return {
-        "newest 50 studies": lambda: ask(rooms),
-        "by Patient ID": lambda: ask(rooms, PatientID=f"G{random.randrange(size // 2)}"),
-        "by accession number": lambda: ask(rooms, AccessionNumber=f"GA{random.randrange(size)}"),
-        "by name prefix": lambda: ask(
-            rooms, PatientName=f"family{random.randrange(977)}^given{random.randrange(89)}*"
+        "QIDO: newest 50 studies": lambda: ask(rooms, 50),
+        "QIDO: Patient ID": lambda: ask(rooms, PatientID=patient_id(study() // 2)),
+        "QIDO: accession number": lambda: ask(rooms, AccessionNumber=f"GA{study()}"),
+        "QIDO: name prefix": lambda: ask(rooms, PatientName=f"{name()}*"),
+        "QIDO: a day, first 50": lambda: ask(rooms, StudyDate=f"{day_of(study()):%Y%m%d}"),
+        "QIDO: a month, first 50": lambda: ask(rooms, StudyDate=month()),
+        "QIDO: Study Instance UID": lambda: ask(rooms, StudyInstanceUID=f"2.25.7.{study()}"),
+        "FHIR: Patient by identifier": lambda: ask_fhir(
+            rooms, "Patient", identifier=patient_id(study() // 2)
         ),
-        "by day": lambda: ask(rooms, StudyDate=day()),
-        "by month, first 50": lambda: ask(rooms, StudyDate=f"{day()[:6]}01-{day()[:6]}28"),
-        "by UID": lambda: ask(rooms, StudyInstanceUID=f"2.25.7.{random.randrange(1, size)}"),
-        "store a new study": store,
-    }
+        "FHIR: Patient by name": lambda: ask_fhir(rooms, "Patient", family=family(study() // 2)),
+        "FHIR: Patient by name and birth date": lambda: ask_born(rooms, study() // 2),
+        "FHIR: ImagingStudy of a patient": lambda: ask_fhir(
+            rooms, "ImagingStudy", patient=f"Patient/patient-{study() // 2}"
+        ),
+        "FHIR: ImagingStudy by accession number": lambda: ask_fhir(
+            rooms, "ImagingStudy", identifier=f"GA{study()}"
+        ),
+        "FHIR: ImagingStudy of a day, newest first": lambda: ask_fhir(
+            rooms, "ImagingStudy", started=f"{day_of(study())}", _sort="-started"
+        ),
+        "worklist: a station's day": lambda: ask_worklist(
+            rooms, 50,
+            step(Modality="CT", ScheduledStationAETitle="CT_ROOM1", ScheduledProcedureStepStartDate=today),
+        ),
+        "worklist: accession number": lambda: ask_worklist(
+            rooms, 1, document(AccessionNumber=f"GA{size - random.randrange(OPEN)}")
+        ),
+        "worklist: Patient ID": lambda: ask_worklist(
+            rooms, 1, document(PatientID=patient_id((size - random.randrange(OPEN)) // 2))
+        ),
+        "store a new study of a new patient": store,
+    }  # fmt: skip
 
 
-def measure(act: Callable[[], None]) -> tuple[float, float]:
+def ask_born(rooms: Rooms, patient: int) -> None:
+    """A patient as people ask for one."""
+    ask_fhir(rooms, "Patient", name=family(patient), birthdate=born(patient).isoformat())
+
+
+def measure(act: Callable[[], None], times: int) -> tuple[float, float]:
     """Median and 95th percentile, in milliseconds."""
+    for _ in range(5):
+        act()
     taken = []
-    for _ in range(TIMES):
+    for _ in range(times):
         began = time.perf_counter()
         act()
         taken.append((time.perf_counter() - began) * 1000)
     taken.sort()
-    return statistics.median(taken), taken[int(TIMES * 0.95)]
+    return statistics.median(taken), taken[int(times * 0.95)]
+
+
+SPACE = """
+SELECT relname, reltuples::bigint, pg_table_size(oid), pg_indexes_size(oid)
+FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND reltuples > 1000
+ORDER BY pg_total_relation_size(oid) DESC LIMIT 14
+"""
+
+
+def print_space(rooms: Rooms, size: int) -> None:
+    """What the tables take, a study."""
+    print(f"\n| table, at {size:,} studies | rows | table, MB | indexes, MB | bytes a study |")
+    print("| --- | --- | --- | --- | --- |")
+    with rooms.database.snapshot() as session:
+        for name, rows, table, indexes in session.execute(text(SPACE)):
+            figures = f"{table / 1e6:,.0f} | {indexes / 1e6:,.0f} | {(table + indexes) / size:,.0f}"
+            print(f"| {name} | {rows:,} | {figures} |")
+        whole = session.scalar(text("SELECT pg_database_size(current_database())")) or 0
+        print(f"| all | | | | {whole / size:,.0f} |")
 
 
 def main() -> None:
-    """Grow and measure."""
+    """Fill what is not there, and measure."""
     arguments = argparse.ArgumentParser(description="Whether the archive stays as fast as it grows.")
-    arguments.add_argument("--studies", type=int, nargs="+", default=[20_000, 200_000, 1_000_000])
-    arguments.add_argument("--postgresql", default="", help="URL of an empty database; without one, SQLite")
+    arguments.add_argument("--studies", type=int, nargs="+", default=SIZES)
+    arguments.add_argument("--postgresql", required=True, help="URL on a server where databases may be made")
+    arguments.add_argument("--folder", type=Path, default=Path("/var/tmp/growth"), help="of the key rings")
+    arguments.add_argument("--times", type=int, default=TIMES, help="how often each question is asked")
+    arguments.add_argument("--fill", action="store_true", help="fill what is not there, and do no more")
     asked = arguments.parse_args()
-    table: dict[str, list[tuple[float, float]]] = {}
-    with tempfile.TemporaryDirectory(prefix="growth-") as name:
-        url = asked.postgresql or f"sqlite:///{name}/cloudfilm.db"
-        migrate(url)
-        settings = Settings(
-            data_dir=Path(name),
-            database=DatabaseSettings(url=url),
-            blobs=BlobsSettings(url=f"file://{name}/blobs"),
-        )
-        rooms = build_rooms(settings)
-        ingest(rooms.archive, operator(), io.BytesIO(part10(next(tiny_studies(1)))))
-        ids, had = template_rows(rooms), 0
-        for size in asked.studies:
-            grow(rooms, ids, had + 1, size)
-            had = size
-            for what, act in questions(rooms, size).items():
-                table.setdefault(what, []).append(measure(act))
+    archives = {size: opened(asked.postgresql, asked.folder, size) for size in asked.studies}
+    if asked.fill:
+        return
+    acts = {size: questions(rooms, size) for size, rooms in archives.items()}
+    print("| ms, median / p95 | " + " | ".join(f"{size:,} studies" for size in archives) + " | p95, times |")
+    print("| --- |" + " --- |" * (len(archives) + 1))
+    for what in next(iter(acts.values())):
+        figures = [measure(acts[size][what], asked.times) for size in archives]
+        shown = " | ".join(f"{median:.1f} / {p95:.1f}" for median, p95 in figures)
+        print(f"| {what} | {shown} | {figures[-1][1] / figures[0][1]:.1f} |", flush=True)
+    for size, rooms in archives.items():
+        if size == max(archives):
+            print_space(rooms, size)
         rooms.close()
-    print("| ms, median / p95 | " + " | ".join(f"{size:,} studies" for size in asked.studies) + " |")
-    print("| --- |" + " --- |" * len(asked.studies))
-    for what, figures in table.items():
-        print(f"| {what} | " + " | ".join(f"{median:.1f} / {p95:.1f}" for median, p95 in figures) + " |")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Migrations make the schema that the models describe, and go back, on every database."""
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,12 +40,19 @@ def tables(url: str) -> set[str]:
     return found
 
 
+def is_of_this_database(database: Database) -> Callable[..., bool]:
+    """Leaves out what the models make on the other database only, which Alembic does not know of."""
+    others = "ix_study_newest" if database.is_sqlite else "ix_study_recent"
+    return lambda _object, name, *_: name != others
+
+
 def test_the_migrated_schema_is_the_one_that_the_models_describe(empty_url: str) -> None:
     assert migrate(empty_url) == ("nothing", expected_revision())
     assert cloudfilm.models.MODULES
     database = Database(empty_url)
     with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        opts = {"compare_type": True, "include_object": is_of_this_database(database)}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, Base.metadata) == []
     database.close()
 
