@@ -14,7 +14,6 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Integer, String, Table, cast, func, insert, literal, select, text
-from sqlalchemy.schema import CreateIndex, DropIndex
 from sqlalchemy.sql.expression import ColumnElement
 
 from access.caller import operator
@@ -80,7 +79,7 @@ def fill(rooms: Rooms, size: int, today: date) -> None:
     with rooms.database.transaction() as session:
         indexes = [index for table in (*tables, *INDEX_TABLES) for index in table.indexes]
         for index in indexes:
-            session.execute(DropIndex(index))
+            index.drop(session.connection(), checkfirst=True)
     patients = size // 2 + 1
     for start in range(0, patients, AT_ONCE):
         _fill_patients(rooms, range(start, min(patients, start + AT_ONCE)))
@@ -92,7 +91,7 @@ def fill(rooms: Rooms, size: int, today: date) -> None:
         _fill_workitems(rooms, numbers, size, workitem)
     with rooms.database.transaction() as session:
         for index in indexes:
-            session.execute(CreateIndex(index))
+            index.create(session.connection())
         for table in tables:
             if "id" in table.c:
                 last = f"pg_get_serial_sequence('{table.name}', 'id'), max(id)"
