@@ -30,6 +30,7 @@ from kernel.database import DatabaseUnavailable
 from kernel.http import room
 from kernel.jobs import JobRow, declared
 from kernel.metrics import HTTP_REQUESTS, HTTP_SECONDS, exposition
+from kernel.traces import ROUTE, is_tracing
 
 blp = Blueprint("health", __name__)
 
@@ -185,6 +186,8 @@ def _age_s(now: datetime, then: datetime | None) -> float:
 def before_request() -> None:
     """Note when a request began."""
     g.began = time.perf_counter()
+    if is_tracing():
+        request.environ[ROUTE] = str(request.url_rule or "")
 
 
 def after_request(answer: Response) -> Response:

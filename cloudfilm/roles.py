@@ -24,7 +24,7 @@ from gunicorn.app.base import BaseApplication
 import dimse.server
 import hl7_listener.mllp
 from access.certificate import server_tls, speaks_tls, web_certificate
-from cloudfilm import push
+from cloudfilm import __version__, push
 from cloudfilm.jobs import JOBS, bundle_for
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.subscribers import subscribers
@@ -37,6 +37,7 @@ from kernel.logs import set_up_logs
 from kernel.metrics import process_ended, serve_figures, share_figures
 from kernel.rq_queue import RqQueue
 from kernel.settings import Settings
+from kernel.traces import set_up_traces, shut_down_traces
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def run_web(rooms: Rooms, stop: threading.Event) -> None:
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - a heartbeat file
         "loglevel": "warning",
         "preload_app": False,
+        "worker_exit": lambda _server, _worker: shut_down_traces(),
         "child_exit": lambda _server, worker: process_ended(worker.pid),
     }
     if speaks_tls(settings.web):
@@ -96,6 +98,9 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
                 self.cfg.set(name, value)
 
     def load(self) -> Any:
+        set_up_traces(
+            self._settings.traces, "web", __version__
+        )  # after the fork: its thread does not survive it
         return create_app(build_rooms(self._settings))
 
 
@@ -136,11 +141,13 @@ def run_role(name: str, settings: Settings) -> None:
     if name != "web":  # gunicorn sets its own
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop.set())
+        set_up_traces(settings.traces, name, __version__)
     rooms = build_rooms(settings)
     try:
         ROLES[name].run(rooms, stop)
     finally:
         rooms.close()
+        shut_down_traces()
 
 
 def require_free_ports(settings: Settings, roles: tuple[str, ...]) -> None:

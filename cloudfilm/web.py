@@ -50,6 +50,7 @@ from cloudfilm import dicom_conformance, health
 from cloudfilm.rooms import Rooms
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import PREFIX, problem
+from kernel.traces import TracedApp, is_tracing
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,8 @@ def create_app(rooms: Rooms) -> Flask:
     app.wsgi_app = ShareDoor(app.wsgi_app)  # type: ignore[method-assign]
     if rooms.settings.web.trusted_proxies:
         app.wsgi_app = _TrustedProxies(app.wsgi_app, rooms.settings.web.trusted_proxies)  # type: ignore[method-assign]
+    if is_tracing():
+        app.wsgi_app = TracedApp(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 

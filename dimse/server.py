@@ -46,6 +46,7 @@ from kernel.database import DatabaseUnavailable
 from kernel.metrics import ASSOCIATIONS, DIMSE_REQUESTS
 from kernel.settings import DimseSettings, Settings
 from kernel.tls import server_context
+from kernel.traces import SERVER, span
 
 log = logging.getLogger(__name__)
 
@@ -336,9 +337,10 @@ class Server:
         if handler is None or not request.context.as_scp:
             association.respond(request, SOP_CLASS_NOT_SUPPORTED if known else UNRECOGNIZED_OPERATION)
             return
-        perform(
-            self.dimse, association, request, handler if service is VERIFICATION else _as_known_now(handler)
-        )
+        handler = handler if service is VERIFICATION else _as_known_now(handler)
+        name = Operation(request.operation).name
+        with span(name, SERVER, dicom_sop_class=request.context.sop_class, dicom_calling=association.calling):
+            perform(self.dimse, association, request, handler)
 
 
 USER_NAME, USER_NAME_AND_PASSCODE = 1, 2  # types of user identity

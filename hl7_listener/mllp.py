@@ -26,6 +26,7 @@ from hl7_listener.room import Hl7, hl7_of
 from kernel.errors import CloudfilmError, Kind
 from kernel.settings import MllpSettings
 from kernel.tls import server_context
+from kernel.traces import SERVER, span
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +218,8 @@ class MllpServer:
                 log.warning("a message from %s was refused: %s", arrival.address, refused)
                 refusal = Refusal(REJECTED, "207", "MSH-3", "This sender is not known here.")
                 done[at] = (acknowledge(Header(), self._hl7.clock.now(), refusal),)
-        answers = receive_all(self._hl7, [(caller, group[at].message) for at, caller in known.items()])
+        with span("MLLP receive", SERVER, messages=len(known)):
+            answers = receive_all(self._hl7, [(caller, group[at].message) for at, caller in known.items()])
         done |= {at: answer.messages for at, answer in zip(known, answers, strict=True)}
         return [done[at] for at in range(len(group))]
 

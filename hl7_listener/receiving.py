@@ -38,6 +38,7 @@ from hl7_listener.room import ContentError, Done, Hl7, Work
 from hl7_listener.sequence import take_number
 from kernel.database import table_of
 from kernel.errors import CloudfilmError, Kind
+from kernel.traces import span
 
 log = logging.getLogger(__name__)
 
@@ -257,8 +258,9 @@ def process(hl7: Hl7, session: Session, caller: Caller, message: Message) -> Don
         raise NotUsable(Refusal(REJECTED, "200", "MSH-9", reason))
     try:
         work = Work(hl7, session, caller, message)
-        done = handler.handle(work)
-        tell(work, done.documents)
+        with span(f"HL7 {message.message_code}^{message.trigger_event}"):
+            done = handler.handle(work)
+            tell(work, done.documents)
         return done
     except ContentError as refused:
         raise NotUsable(Refusal(ERROR, refused.code, refused.location, str(refused))) from None

@@ -35,6 +35,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
 from kernel.prepared import Prepared
+from kernel.traces import trace_statements
 
 T = TypeVar("T")
 
@@ -136,6 +137,7 @@ class Database:
         self._prepared: dict[Executable, Prepared] = {}
         driver = self.engine.dialect.loaded_dbapi
         self._driver_failures = (driver.OperationalError, driver.InterfaceError)
+        trace_statements(self.engine)
         self._write_engine: Engine = self.engine.execution_options(cloudfilm_write=True)
 
     @contextmanager

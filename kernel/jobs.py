@@ -35,6 +35,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from kernel.clock import Clock
 from kernel.database import Base, Database, UtcDateTime, table_of
 from kernel.metrics import JOB_SECONDS, JOBS
+from kernel.traces import CONSUMER, span, traceparent
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class JobRow(Base):
     key: Mapped[str | None] = mapped_column(
         String(192), unique=True, default=None
     )  # at most one waits per key
+    trace: Mapped[str] = mapped_column(String(55), default="", server_default="")  # traceparent of its cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def enqueue(
             "dead": False,
             "error": "",
             "key": key or None,
+            "trace": traceparent(),
         },
     )
 
@@ -179,6 +182,7 @@ class Claim:
     arguments: str
     tries: int
     due: datetime
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,7 @@ class Worker:
             for row in rows:
                 row.tries += 1
                 row.due = now + LEASE
-            return [Claim(row.id, row.name, row.arguments, row.tries, row.due) for row in rows]
+            return [Claim(row.id, row.name, row.arguments, row.tries, row.due, row.trace) for row in rows]
 
     def claimed(self, row_id: int, tries: int) -> Claim | None:
         """A job that was claimed for somebody else to run, unless it has been claimed again since."""
@@ -219,7 +223,7 @@ class Worker:
             row = session.get(JobRow, row_id)
             if row is None or row.dead or row.tries != tries:
                 return None
-            return Claim(row.id, row.name, row.arguments, row.tries, row.due)
+            return Claim(row.id, row.name, row.arguments, row.tries, row.due, row.trace)
 
     def perform(self, claim: Claim) -> None:
         """Run a job, holding on to its lease while it runs; then delete its row, or put it off."""
@@ -228,7 +232,7 @@ class Worker:
         try:
             if found is None:
                 raise LookupError(f"no job is called {claim.name}")
-            with self._held(claim):
+            with self._held(claim), span(f"job {claim.name}", CONSUMER, claim.trace, job_try=claim.tries):
                 found.function(self.bind(found), *json.loads(claim.arguments))
         except Exception as failure:
             log.warning("job %s failed (try %d): %s", claim.name, claim.tries, type(failure).__name__)

@@ -188,6 +188,15 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TracesSettings:
+    """Traces for OpenTelemetry."""
+
+    endpoint: str = ""  # collector that takes OTLP over HTTP, as http://collector:4318; empty: no traces
+    share: float = 1.0  # of requests, operations, messages and jobs that are traced: 0.1 is one of ten
+    service: str = "cloudfilm"  # what this installation is called there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """Logs: one JSON object a line, without patient data."""
 
@@ -214,4 +223,5 @@ class Settings:
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
     backup: BackupSettings = field(default_factory=BackupSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    traces: TracesSettings = field(default_factory=TracesSettings)
     log: LogSettings = field(default_factory=LogSettings)

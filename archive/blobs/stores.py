@@ -7,12 +7,19 @@ from archive.blobs.disk import DiskStore
 from archive.blobs.s3 import S3Store
 from archive.blobs.store import BlobStore
 from archive.blobs.tiers import COLD, TieredStore
+from archive.blobs.traced import TracedStore
 from kernel.errors import InvalidSetting
 from kernel.settings import BlobsSettings
+from kernel.traces import is_tracing
 
 
 def open_store(url: str, settings: BlobsSettings, setting: str) -> BlobStore:
     """The store that a URL names. Raises InvalidSetting, which names the setting the URL came from."""
+    store = _open(url, settings, setting)
+    return TracedStore(store) if is_tracing() else store
+
+
+def _open(url: str, settings: BlobsSettings, setting: str) -> BlobStore:
     parsed = urlsplit(url)
     if parsed.scheme == "file" and parsed.path:
         return DiskStore(Path(parsed.path), settings.durable, settings.free_bytes)

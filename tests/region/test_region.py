@@ -134,7 +134,11 @@ def test_modalities_and_the_ris_reach_the_same_archive(region: Region, tmp_path:
 
 
 def send_message(region: Region, message: bytes) -> str:
-    with socket.create_connection(("127.0.0.1", region.mllp_port), timeout=60) as connection:
+    return send_to(region.mllp_port, message)
+
+
+def send_to(port: int, message: bytes) -> str:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(frame(message))
         received = b""
         while not received.endswith(b"\x1c\r"):
