@@ -17,6 +17,7 @@ from access.signed_urls import PARAMETER, redeem_url
 from access.tokens import ACCESS, SESSION, Access, caller_of
 from kernel.errors import Forbidden, Unauthenticated
 from kernel.http import room
+from kernel.throttle import Throttle
 
 COOKIE = "cloudfilm_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -49,10 +50,12 @@ def settle_who_asks() -> None:
 
 def current_caller(door: Door) -> Caller:
     """Who makes this request, as seen at `door`. Raises Unauthenticated, or Forbidden for a forged
-    request."""
+    request, or TooManyRequests."""
     known: Caller | None = g.get("caller")
     if known is None:
-        known = g.caller = _authenticate(door)
+        known = _authenticate(door)
+        room(Throttle).require(known.grant or known.principal.id)
+        g.caller = known
     is_visitor = known.principal.kind is PrincipalKind.VISITOR  # seen at the share door, whatever it asks for
     return known if known.door is door or is_visitor else known.through(door)
 

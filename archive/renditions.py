@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from access.caller import system
 from access.document_kind import DocumentKind, current_document
 from archive.blobs.store import BlobNotFound
+from archive.blobs.tiers import COLD
 from archive.documents import parse_marked
 from archive.frame_index import FrameIndex, locate_frame
 from archive.image_pixel import image_pixel_of
@@ -115,7 +116,7 @@ def make_renditions(archive: Archive, study_instance_uid: str) -> None:
         all_series = session.execute(
             select(Series.series_instance_uid, Series.modality)
             .join(Study, Study.id == Series.study_id)
-            .where(Study.study_instance_uid == study_instance_uid, Study.tier == "")
+            .where(Study.study_instance_uid == study_instance_uid, Study.tier.not_like(f"{COLD}%"))
         ).all()
     for series_instance_uid, modality in all_series:
         rule = rule_for(rules, modality)

@@ -21,6 +21,7 @@ from archive.copies import copy_study
 from archive.model import Hold
 from archive.room import Archive
 from archive.scrub import DamagedObject
+from archive.space import room_left
 from cloudfilm.backup_model import BackupRun
 from cloudfilm.migrate import expected_revision, schema_revision
 from cloudfilm.rooms import Rooms
@@ -131,10 +132,10 @@ class _ArchiveFigures(Collector):
             )
         except DatabaseUnavailable:
             up = GaugeMetricFamily("cloudfilm_database_up", "Whether the database answers", value=0)
-        free = self._rooms.archive.blobs.store.free_bytes()
-        if free is not None:
-            figures.append(GaugeMetricFamily("cloudfilm_storage_free_bytes", "Room left", value=free))
-        return [up, *figures]
+        left = GaugeMetricFamily("cloudfilm_storage_free_bytes", "Room left in a store", labels=["store"])
+        for store, free in room_left(self._rooms.archive).items():
+            left.add_metric([store], free)
+        return [up, left, *figures]
 
     def _ages(self, session: Session) -> Iterator[Metric]:
         now = self._rooms.clock.now()

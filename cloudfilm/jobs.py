@@ -20,6 +20,7 @@ from archive.renditions import make_renditions
 from archive.rest import rest_study
 from archive.rewrap import rewrap_seals
 from archive.scrub import scrub_share
+from archive.space import watch_space
 from archive.storage_policy import apply_storage_policy, move_study
 from archive.sweep import sweep_strays
 from archive.workitems import forget_workitems
@@ -63,6 +64,7 @@ FUNCTIONS = (
     copy_study,
     copy_non_patient,
     scrub_share,
+    watch_space,
     apply_storage_policy,
     move_study,
     rewrap_seals,

@@ -22,7 +22,9 @@ from kernel.clock import Clock, SystemClock
 from kernel.crypto import KeyRing
 from kernel.database import Database, GroupCommit
 from kernel.settings import Settings
+from kernel.shared_cache import SharedCache
 from kernel.suites import COMMERCIAL
+from kernel.throttle import Throttle
 from messaging.room import Messaging
 from mpi.room import Mpi
 from portal.catalogue import texts
@@ -53,6 +55,7 @@ class Rooms:
     bundles: EncodedBundles
     dimse: Dimse
     messaging: Messaging
+    throttle: Throttle
 
     def by_kind(self) -> Mapping[type[Any], Any]:
         """Each bundle under its type, for `kernel.http.room` and for jobs."""
@@ -69,6 +72,7 @@ class Rooms:
             self.settings,
             self.database,
             self.dimse,
+            self.throttle,
         )
         bundles: dict[type[Any], Any] = {type(part): part for part in (*parts, self.keys, self)}
         return bundles | {Doors: Doors(bundles)}
@@ -106,13 +110,17 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     terminology = Terminology(database, clock, records, definitions)
     mpi = Mpi(database, clock, keys, records)
     blobs = Blobs(main_store(settings.blobs), keys, clock, settings.blobs, copy_stores(settings.blobs))
+    shared = SharedCache(settings.cache.url) if settings.cache.url else None
     archive = Archive(
         database, blobs, mpi, clock, settings.archive, settings.access.institution, GroupCommit(database),
-        RenderCache(settings.data_dir / "cache" / "rendered", keys, settings.archive.cache_bytes),
+        RenderCache(
+            settings.data_dir / "cache" / "rendered", keys, settings.archive.cache_bytes, shared,
+            settings.cache.keep_s,
+        ),
     )  # fmt: skip
     dimse = Dimse(access, archive, clock, settings.dimse, Slots(settings.data_dir / "slots"))
     messaging = Messaging(database, clock, keys, access, texts, settings.language, settings.web.public_url)
     return Rooms(
         settings, clock, database, keys, access, records, mpi, terminology, archive, EncodedBundles(), dimse,
-        messaging,
+        messaging, Throttle(settings.web.requests_per_minute, shared),
     )  # fmt: skip

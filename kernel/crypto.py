@@ -10,6 +10,11 @@ the key ring alone are enough to recover everything.
     header  magic "CFS1" | suite 1 | log2(chunk) 1 | key id length 1 | key id | wrap 40 | nonce prefix 7
     chunk   ciphertext | tag 16
 
+A packed blob (the suite's high bit) has its chunks made smaller before they are sealed (`kernel.packing`), so
+a table of their sealed sizes follows them; what is wrong with it shows when chunks do not open.
+
+    table   sealed size 4, for each chunk | plain size of the blob 8
+
 Suites: AES-256-GCM, and SM4-GCM (RFC 8998) where commercial cryptography is assessed (`kernel.suites`).
 """
 
@@ -18,7 +23,7 @@ import os
 import secrets
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -28,12 +33,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
+from kernel.packing import pack, unpack
 from kernel.suites import INSTALLATION_SUITES, INTERNATIONAL, TAG_BYTES, Aead, Sm4Gcm, Suite
 
 MAGIC = b"CFS1"
 RUN_BYTES = 1048576  # the most that is read of a sealed blob at once
 WRAP_BYTES = 40
 PREFIX_BYTES = 7
+PACKED = 0x80  # in a suite's number: chunks are packed
+SIZE_BYTES, TOTAL_BYTES = 4, 8  # of a chunk, and of the blob, in a packed blob's table
 
 
 class DamagedBlob(CloudfilmError):
@@ -60,23 +68,32 @@ class Seal:
     prefix: bytes  # the nonce's fixed part
     header_bytes: int
     size_bytes: int  # plain bytes
+    packed_bytes: int = 0  # of the sealed form, where chunks are packed; 0: they are not
 
     def pack(self) -> bytes:
         """For a column; `unpack` reads it."""
-        return struct.pack(
-            ">BBHQ", self.suite, self.chunk_bytes.bit_length() - 1, self.header_bytes, self.size_bytes
+        suite = self.suite | PACKED if self.packed_bytes else self.suite
+        packed = struct.pack(
+            ">BBHQ", suite, self.chunk_bytes.bit_length() - 1, self.header_bytes, self.size_bytes
         ) + (self.prefix + self.wrapped_key + self.key_id.encode())
+        return packed + self.packed_bytes.to_bytes(8) if self.packed_bytes else packed
 
     @classmethod
     def unpack(cls, packed: bytes) -> "Seal":
         """The value that `pack` wrote."""
         suite, chunk_log2, header_bytes, size_bytes = struct.unpack_from(">BBHQ", packed)
-        prefix, wrapped_key, key_id = packed[12:19], packed[19:59], packed[59:].decode()
-        return cls(suite, 1 << chunk_log2, key_id, wrapped_key, prefix, header_bytes, size_bytes)
+        packed_bytes = int.from_bytes(packed[-8:]) if suite & PACKED else 0
+        named = packed[59:-8] if suite & PACKED else packed[59:]
+        return cls(
+            suite & ~PACKED, 1 << chunk_log2, named.decode(), packed[19:59], packed[12:19], header_bytes,
+            size_bytes, packed_bytes,
+        )  # fmt: skip
 
     @property
     def sealed_bytes(self) -> int:
         """Size of the sealed form."""
+        if self.packed_bytes:
+            return self.packed_bytes
         return self.header_bytes + self.size_bytes + TAG_BYTES * self.chunk_count
 
     @property
@@ -160,7 +177,7 @@ class KeyRing:
         finally:
             partial.unlink(missing_ok=True)
 
-    def new_seal(self, suite: str, chunk_bytes: int) -> tuple[Seal, "Sealer"]:
+    def new_seal(self, suite: str, chunk_bytes: int, packs: bool = False) -> tuple[Seal, "Sealer"]:
         """A fresh data key and what encrypts with it."""
         number, aead = SUITES[suite]
         data_key = secrets.token_bytes(32)
@@ -169,26 +186,18 @@ class KeyRing:
         prefix = secrets.token_bytes(PREFIX_BYTES)
         header = (
             MAGIC
-            + bytes([number, chunk_bytes.bit_length() - 1, len(key_id)])
+            + bytes([number | PACKED if packs else number, chunk_bytes.bit_length() - 1, len(key_id)])
             + key_id.encode()
             + wrapped
             + prefix
         )
         seal = Seal(number, chunk_bytes, key_id, wrapped, prefix, len(header), 0)
-        return seal, Sealer(aead(data_key), chunk_bytes, prefix, header)
+        return seal, Sealer(aead(data_key), chunk_bytes, prefix, header, packs)
 
     def rewrap(self, seal: Seal) -> Seal:
         """The same seal under the current key; the sealed bytes stay as they are."""
         wrapped = self.suite.wrap(self._keys[self.current], self._unwrap(seal.key_id, seal.wrapped_key))
-        return Seal(
-            seal.suite,
-            seal.chunk_bytes,
-            self.current,
-            wrapped,
-            seal.prefix,
-            seal.header_bytes,
-            seal.size_bytes,
-        )
+        return replace(seal, key_id=self.current, wrapped_key=wrapped)
 
     def cipher(self, seal: Seal) -> Aead:
         """What opens the chunks of this blob. Raises DamagedBlob when the ring lacks its key."""
@@ -245,18 +254,30 @@ class KeyRing:
 class Sealer:
     """Encrypts one blob, chunk after chunk. `header` goes first; exactly the last chunk is marked as such."""
 
-    def __init__(self, aead: Aead, chunk_bytes: int, prefix: bytes, header: bytes) -> None:
+    def __init__(
+        self, aead: Aead, chunk_bytes: int, prefix: bytes, header: bytes, packs: bool = False
+    ) -> None:
         self._aead = aead
         self._prefix = prefix
         self.chunk_bytes = chunk_bytes
         self.header = header
-        self._count = 0
+        self._packs = packs
+        self._sizes: list[int] = []
 
     def chunk(self, plain: bytes | bytearray | memoryview, last: bool) -> bytes:
         """The next sealed chunk. All but the last have `chunk_bytes` plain bytes."""
-        nonce = chunk_nonce(self._prefix, self._count, last)
-        self._count += 1
-        return self._aead.encrypt(nonce, plain, None)  # type: ignore[arg-type]
+        nonce = chunk_nonce(self._prefix, len(self._sizes), last)
+        packed = pack(bytes(plain)) if self._packs else plain
+        sealed = self._aead.encrypt(nonce, packed, None)  # type: ignore[arg-type]
+        self._sizes.append(len(sealed))
+        return sealed
+
+    def end(self, size_bytes: int) -> tuple[bytes, int]:
+        """What follows the last chunk, and the size of the whole; nothing and 0 if it does not pack."""
+        if not self._packs:
+            return b"", 0
+        table = struct.pack(f">{len(self._sizes)}IQ", *self._sizes, size_bytes)
+        return table, len(self.header) + sum(self._sizes) + len(table)
 
 
 def chunk_nonce(prefix: bytes, number: int, last: bool) -> bytes:
@@ -272,6 +293,9 @@ def open_range(seal: Seal, aead: Aead, pread: "Pread", offset: int, length: int)
     """
     end = min(offset + length, seal.size_bytes)
     if offset >= end:
+        return
+    if seal.packed_bytes:
+        yield from _open_packed(seal, aead, pread, offset, end)
         return
     size, sealed_size, last = seal.chunk_bytes, seal.chunk_bytes + TAG_BYTES, seal.chunk_count - 1
     stop_chunk, together = (end - 1) // size + 1, max(1, RUN_BYTES // size)
@@ -298,13 +322,39 @@ def open_range(seal: Seal, aead: Aead, pread: "Pread", offset: int, length: int)
         yield plain if (start, stop) == (0, len(plain)) else plain[start:stop]
 
 
+def _open_packed(seal: Seal, aead: Aead, pread: "Pread", offset: int, end: int) -> Iterator[bytes]:
+    count = seal.chunk_count
+    table = pread(count * SIZE_BYTES, seal.packed_bytes - count * SIZE_BYTES - TOTAL_BYTES)
+    if len(table) != count * SIZE_BYTES:
+        raise DamagedBlob("A stored object ends before its end.")
+    sizes = struct.unpack(f">{count}I", table)
+    size, first, stop = seal.chunk_bytes, offset // seal.chunk_bytes, (end - 1) // seal.chunk_bytes + 1
+    at = seal.header_bytes + sum(sizes[:first])
+    number = first
+    while number < stop:
+        upto = number + 1  # as many as make one read
+        while upto < stop and sum(sizes[number : upto + 1]) <= RUN_BYTES:
+            upto += 1
+        run, begun = memoryview(pread(sum(sizes[number:upto]), at)), 0
+        for each in range(number, upto):
+            sealed = run[begun : begun + sizes[each]]
+            try:
+                packed = aead.decrypt(chunk_nonce(seal.prefix, each, each == count - 1), sealed, None)
+            except (InvalidTag, ValueError):
+                raise DamagedBlob(f"Chunk {each} of a stored object does not open: it is damaged.") from None
+            plain = unpack(packed, min(size, seal.size_bytes - each * size))
+            yield plain[max(0, offset - each * size) : end - each * size]
+            begun += sizes[each]
+        at, number = at + begun, upto
+
+
 def read_header(file: BinaryIO, total_bytes: int) -> Seal:
     """The seal as the blob's own header has it: for recovery without the database.
 
     Raises DamagedBlob when it is not a sealed blob.
     """
     fixed = file.read(7)
-    if len(fixed) < 7 or fixed[:4] != MAGIC or fixed[4] not in SUITE_BY_NUMBER:
+    if len(fixed) < 7 or fixed[:4] != MAGIC or fixed[4] & ~PACKED not in SUITE_BY_NUMBER:
         raise DamagedBlob("This is not a sealed object.")
     rest = file.read(fixed[6] + WRAP_BYTES + PREFIX_BYTES)
     header_bytes = 7 + len(rest)
@@ -312,14 +362,19 @@ def read_header(file: BinaryIO, total_bytes: int) -> Seal:
     chunk_bytes = 1 << fixed[5]
     body = total_bytes - header_bytes
     chunks = max(1, -(-body // (chunk_bytes + TAG_BYTES)))
+    size_bytes, packed_bytes = max(0, body - chunks * TAG_BYTES), 0
+    if fixed[4] & PACKED:
+        file.seek(-TOTAL_BYTES, os.SEEK_END)
+        size_bytes, packed_bytes = int.from_bytes(file.read(TOTAL_BYTES)), total_bytes
     return Seal(
-        fixed[4],
+        fixed[4] & ~PACKED,
         chunk_bytes,
         key_id,
         wrapped,
         rest[-PREFIX_BYTES:],
         header_bytes,
-        max(0, body - chunks * TAG_BYTES),
+        size_bytes,
+        packed_bytes,
     )
 
 

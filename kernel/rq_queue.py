@@ -31,7 +31,9 @@ class RqQueue:
 
     def __init__(self, worker: Worker, url: str) -> None:
         self._worker = worker
-        self._redis = Redis.from_url(url, health_check_interval=30)
+        self._redis = Redis.from_url(
+            url, health_check_interval=30, socket_timeout=10, socket_connect_timeout=5, socket_keepalive=True
+        )
         self._queue = Queue(QUEUE, connection=self._redis, serializer=JSONSerializer)
         self._taker: _Taker | None = None
 

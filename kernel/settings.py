@@ -31,6 +31,7 @@ class BlobsSettings:
     suite: str = "AES-256-GCM"  # or SM4-GCM, for the commercial-cryptography assessment
     durable: bool = True  # wait for the disk before acknowledging; only a throw-away test turns it off
     free_bytes: int = 268435456  # below this much free space nothing more is accepted
+    low_bytes: int = 21474836480  # below this much in any of the stores an alarm is raised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,14 @@ class QueueSettings:
 
     url: str = "table:"  # table: (the database) or redis://host:port/n
     workers: int = 1  # worker processes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """What machines keep together and may lose: rendered images, and counts of requests."""
+
+    url: str = ""  # redis://host:port/n, not the queue's: it may evict; empty: each machine by itself
+    keep_s: int = 86400  # a rendered image is kept so long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +67,7 @@ class WebSettings:
     tls_client_ca: str = ""  # PEM file of authorities whose client certificates sign in; empty: none do
     cors_origins: tuple[str, ...] = ()  # other sites whose pages may call; * for any
     max_body_bytes: int = 17179869184  # the largest request body
+    requests_per_minute: int = 0  # of one account, app or visitor; 0: no limit
 
     @property
     def site(self) -> str:
@@ -214,6 +224,7 @@ class Settings:
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     blobs: BlobsSettings = field(default_factory=BlobsSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
     web: WebSettings = field(default_factory=WebSettings)
     fhir: FhirSettings = field(default_factory=FhirSettings)
     push: PushSettings = field(default_factory=PushSettings)

@@ -47,8 +47,11 @@ class DiskStore:
             raise refusal(failure) from failure
 
     def delete(self, key: str) -> None:
-        """Remove a blob; nothing happens when there is none."""
-        (self.root / key).unlink(missing_ok=True)
+        """Remove a blob; nothing happens when there is none. Raises StorageUnavailable."""
+        try:
+            (self.root / key).unlink(missing_ok=True)
+        except OSError as failure:
+            raise refusal(failure) from failure
 
     def list(self) -> Iterator[BlobInfo]:
         """All blobs, in no order."""

@@ -1,6 +1,7 @@
 """Several stores as one: the tier of fast storage that everything arrives at, and a cold one.
 
-A key says where its blob is: `cold:2026/11/24/15/...` is in the cold store, any other in the primary one.
+A key says where its blob is: `cold:2026/11/24/15/...` is in the cold store, any other in the primary one; and
+one that ends with `.z` is of a packed blob (`kernel.packing`).
 Moving a blob writes it under its other key and changes the row; the sweeper removes what no row names any
 more.
 """
@@ -11,6 +12,7 @@ from dataclasses import replace
 from archive.blobs.store import BlobInfo, BlobNotFound, BlobReader, BlobStore, BlobWriter
 
 COLD = "cold"
+PACKED_SUFFIX = ".z"
 
 
 def tier_of(key: str) -> str:
@@ -67,3 +69,7 @@ class TieredStore:
     def free_bytes(self) -> int | None:
         """Room that is left in the primary store, which is where things arrive."""
         return self._primary.free_bytes()
+
+    def tiers(self) -> Mapping[str, BlobStore]:
+        """The stores behind the primary one, by name."""
+        return self._others

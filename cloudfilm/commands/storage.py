@@ -6,9 +6,11 @@ from typing import Any
 import click
 
 from access.caller import operator
+from archive.blobs.tiers import COLD
 from archive.kept import NAMING
 from archive.scrub import damaged_objects, scrub, scrub_rounds
-from archive.storage_policy import TIERS, apply_storage_policy, recall
+from archive.space import room_left
+from archive.storage_policy import PLACES, TIERS, apply_storage_policy, recall
 
 
 @click.group()
@@ -21,12 +23,12 @@ def storage() -> None:
 def status(context: Any) -> None:
     """Show each store, and how far the scrubbing is."""
     archive = context.rooms.archive
-    free = archive.blobs.store.free_bytes()
-    click.echo(f"main    {archive.blobs.settings.url}  " + (f"{free // 2**30} GiB free" if free else ""))
+    left = {name: f"  {free // 2**30} GiB free" for name, free in room_left(archive).items()}
+    click.echo(f"main    {archive.blobs.settings.url}{left.get('main', '')}")
     if archive.blobs.settings.cold_url:
-        click.echo(f"cold    {archive.blobs.settings.cold_url}")
+        click.echo(f"cold    {archive.blobs.settings.cold_url}{left.get(COLD, '')}")
     for text in archive.blobs.settings.copies:
-        click.echo(f"copy    {text}")
+        click.echo(f"copy    {text}{left.get(text.partition('=')[0], '')}")
     for each in scrub_rounds(archive, operator()):
         before = f"; the round before ended {each.finished_at:%Y-%m-%d %H:%M}" if each.finished_at else ""
         click.echo(f"scrub   {each.naming}: {each.checked} proven, {each.mended} mended{before}")
@@ -63,9 +65,10 @@ def apply_policy(context: Any) -> None:
 
 @storage.command()
 @click.argument("study_instance_uid")
-@click.argument("tier", type=click.Choice(sorted(TIERS)))
+@click.argument("tier", type=click.Choice(TIERS))
+@click.option("--compress", is_flag=True, help="Pack it there, without loss; reading unpacks.")
 @click.pass_obj
-def move(context: Any, study_instance_uid: str, tier: str) -> None:
-    """Queue a move of one study to TIER."""
-    recall(context.rooms.archive, operator(), study_instance_uid, TIERS[tier])
+def move(context: Any, study_instance_uid: str, tier: str, compress: bool) -> None:
+    """Queue a move of one study to TIER; without --compress it comes as it arrived."""
+    recall(context.rooms.archive, operator(), study_instance_uid, PLACES[tier, compress])
     click.echo("Queued.")

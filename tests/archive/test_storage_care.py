@@ -10,16 +10,19 @@ import pytest
 from sqlalchemy import select
 
 from access.caller import Caller
+from access.model import AuditEntry
 from access.site_documents import put_document
 from archive.blobs.disk import DiskStore
+from archive.blobs.store import StorageUnavailable
 from archive.blobs.tiers import COLD
 from archive.ingest import ingest
 from archive.kept import NAMING
-from archive.model import Study
+from archive.model import Instance, Study
 from archive.renditions_model import Rendition
 from archive.retrieve import find_instances, instance_bytes
 from archive.rewrap import rewrap_seals
 from archive.scrub import damaged_objects, scrub, scrub_rounds, scrub_share
+from archive.space import ALARM, room_left, watch_space
 from archive.storage_policy import (
     STORAGE_POLICY,
     InvalidStoragePolicy,
@@ -202,6 +205,74 @@ def test_what_arrives_late_for_a_moved_study_follows_it(
     assert (study.tier, keys) == (COLD, {COLD})
 
 
+@pytest.mark.parametrize("tier", ["main", "cold"])
+def test_old_studies_are_packed_read_in_any_range_and_unpacked_again(
+    tier: str, many: Rooms, operator: Caller, clock: FixedClock, tmp_path: Path
+) -> None:
+    store(many, operator)
+    places = [DiskStore(tmp_path / name) for name in ("blobs" if tier == "main" else "cold", "near", "far")]
+    before = sum(each.size_bytes for each in find_instances(many.archive, operator, f"{ROOT}.1"))
+    clock.advance(timedelta(days=31))
+    policy(many, operator, f'{{"rules": [{{"older_than_days": 30, "tier": "{tier}", "compress": true}}]}}')
+    with many.database.snapshot() as session:
+        named = set(session.scalars(select(Instance.blob_key)))
+    sweep(many.archive, timedelta(days=-10000))
+
+    assert all(key.endswith(".z") and key.startswith("cold:") == (tier == "cold") for key in named)
+    for each in places:  # packed in every store of copies too, and what was there before has gone
+        packed = [path for path in files(each) if path.name.endswith(".z")]
+        assert len(packed) == len(SLICES)
+        assert sum(path.stat().st_size for path in packed) < 0.8 * before
+    assert len(files(places[1])) == len(files(places[2])) == len(SLICES)
+    assert read_back(many, operator) == SLICES
+    first = next(iter(find_instances(many.archive, operator, f"{ROOT}.1")))
+    assert many.archive.blobs.read(first.blob_key, first.seal, 100, 700) == SLICES[0][100:800]
+    flip_a_bit(packed[0])
+    (places[0].root / first.blob_key.removeprefix("cold:")).unlink()
+    prove_all(many)
+    assert damaged_objects(many.archive, operator) == []
+    recall(many.archive, operator, f"{ROOT}.1")
+    work(many)
+    assert {each.blob_key.endswith(".z") for each in find_instances(many.archive, operator, f"{ROOT}.1")} == {
+        False
+    }
+    assert read_back(many, operator) == SLICES
+
+
+def test_the_copies_of_what_was_moved_outlive_the_sweeper(
+    many: Rooms, operator: Caller, clock: FixedClock, tmp_path: Path
+) -> None:
+    store(many, operator)
+    clock.advance(timedelta(days=31))
+    policy(many, operator, '{"rules": [{"older_than_days": 30, "tier": "cold"}]}')
+    sweep(many.archive, timedelta(days=-10000))
+    for path in files(DiskStore(tmp_path / "cold")):
+        path.unlink()
+
+    assert read_back(many, operator) == SLICES
+
+
+def test_a_packing_that_breaks_off_leaves_every_object_readable(
+    many: Rooms, operator: Caller, clock: FixedClock, tmp_path: Path
+) -> None:
+    store(many, operator)
+    clock.advance(timedelta(days=31))
+    broken = tmp_path / "far"
+    broken.rename(tmp_path / "away")
+    broken.write_text("no folder")  # the store of copies is away: nothing of what there was is given up
+    policy(many, operator, '{"rules": [{"older_than_days": 30, "tier": "cold", "compress": true}]}')
+    with pytest.raises(StorageUnavailable):
+        sweep(many.archive, timedelta(days=-10000))
+    assert read_back(many, operator) == SLICES
+    broken.unlink()
+    (tmp_path / "away").rename(broken)
+    clock.advance(timedelta(hours=2))
+    work(many)
+
+    assert all(each.blob_key.endswith(".z") for each in find_instances(many.archive, operator, f"{ROOT}.1"))
+    assert read_back(many, operator) == SLICES
+
+
 def test_a_study_that_a_rule_does_not_name_stays(many: Rooms, operator: Caller, clock: FixedClock) -> None:
     store(many, operator)
     clock.advance(timedelta(days=400))
@@ -225,6 +296,7 @@ def test_a_study_that_a_rule_does_not_name_stays(many: Rooms, operator: Caller, 
         '{"rules": [{"older_than_days": 1, "tier": "attic"}]}',
         '{"rules": [{"older_than_days": 1, "tier": "cold", "colour": "red"}]}',
         '{"rules": [{"tier": "cold"}]}',
+        '{"rules": [{"older_than_days": 1, "tier": "cold", "compress": "yes"}]}',
         '{"rules": [1]}',
         '{"rules": [{"older_than_days": 1, "tier": "cold", "modalities": "CT"}]}',
     ],
@@ -232,6 +304,26 @@ def test_a_study_that_a_rule_does_not_name_stays(many: Rooms, operator: Caller, 
 def test_a_policy_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(InvalidStoragePolicy):
         parse_storage_policy(text)
+
+
+def test_little_room_in_any_store_is_noted_once_a_day(
+    many: Rooms, operator: Caller, clock: FixedClock, tmp_path: Path
+) -> None:
+    settings = replace(many.archive.blobs.settings, low_bytes=1 << 62)
+    full = replace(many.archive, blobs=replace(many.archive.blobs, settings=settings))
+
+    def noted() -> list[str]:
+        with many.database.snapshot() as session:
+            return sorted(session.scalars(select(AuditEntry.subject).where(AuditEntry.action == ALARM)))
+
+    watch_space(many.archive)
+    assert noted() == []
+    watch_space(full)
+    watch_space(full)
+    assert noted() == ["cold", "far", "main", "near"] == sorted(room_left(full))
+    clock.advance(timedelta(days=1, seconds=1))
+    watch_space(full)
+    assert len(noted()) == 8
 
 
 def test_a_study_that_is_not_there_is_not_moved(many: Rooms, operator: Caller) -> None:

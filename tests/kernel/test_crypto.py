@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from kernel.crypto import DamagedBlob, KeyRing, Seal, open_range, read_header
 from kernel.errors import InvalidSetting
+from kernel.packing import UnreadablePacking, pack, unpack
 
 CHUNK = 4096
 
@@ -18,11 +20,14 @@ def ring() -> KeyRing:
     return KeyRing({"k1": bytes(range(32))}, "k1")
 
 
-def sealed(keys: KeyRing, plain: bytes, suite: str = "AES-256-GCM") -> tuple[Seal, bytes]:
-    seal, sealer = keys.new_seal(suite, CHUNK)
+def sealed(
+    keys: KeyRing, plain: bytes, suite: str = "AES-256-GCM", packs: bool = False
+) -> tuple[Seal, bytes]:
+    seal, sealer = keys.new_seal(suite, CHUNK, packs)
     pieces = [plain[at : at + CHUNK] for at in range(0, len(plain), CHUNK)] or [b""]
     body = b"".join(sealer.chunk(piece, number == len(pieces) - 1) for number, piece in enumerate(pieces))
-    return replace(seal, size_bytes=len(plain)), sealer.header + body
+    table, packed_bytes = sealer.end(len(plain))
+    return replace(seal, size_bytes=len(plain), packed_bytes=packed_bytes), sealer.header + body + table
 
 
 def opened(keys: KeyRing, seal: Seal, blob: bytes, offset: int = 0, length: int = 1 << 30) -> bytes:
@@ -49,6 +54,43 @@ def test_any_range_is_what_a_slice_of_the_plain_bytes_would_be(size: int, offset
     seal, blob = sealed(keys, plain)
 
     assert opened(keys, seal, blob, offset, length) == plain[offset : offset + length]
+
+
+@given(
+    size=st.integers(0, 3 * CHUNK), offset=st.integers(0, 4 * CHUNK), length=st.integers(0, 4 * CHUNK),
+    dice=st.randoms(),
+)  # fmt: skip
+@settings(max_examples=100, deadline=None)
+def test_any_range_of_a_packed_blob_too(size: int, offset: int, length: int, dice: Random) -> None:
+    keys, plain = ring(), b"".join(dice.choice((bytes(7), dice.randbytes(9))) for _ in range(size // 8))
+    seal, blob = sealed(keys, plain, packs=True)
+
+    assert opened(keys, seal, blob, offset, length) == plain[offset : offset + length]
+    assert len(blob) == seal.sealed_bytes
+    assert Seal.unpack(seal.pack()) == read_header(io.BytesIO(blob), len(blob)) == seal
+
+
+def test_pixels_of_16_bits_pack_better_with_their_bytes_apart_and_noise_does_not_grow() -> None:
+    dice = Random(1)
+    pixels = b"".join((1000 + dice.randrange(64)).to_bytes(2, "little") for _ in range(20_000))
+    noise = dice.randbytes(40_000)
+
+    assert len(pack(pixels)) < 0.5 * len(pixels)
+    assert unpack(pack(pixels), len(pixels)) == pixels
+    assert len(pack(noise)) == len(noise) + 1
+    with pytest.raises(UnreadablePacking):
+        unpack(b"\x63abc", 3)
+
+
+def test_a_changed_byte_of_a_packed_blob_is_noticed_in_chunks_and_table() -> None:
+    keys, plain = ring(), bytes(range(256)) * 40
+    seal, blob = sealed(keys, plain, packs=True)
+
+    for at in range(seal.header_bytes, len(blob) - 8, 7):  # the last 8 are for recovery without a database
+        changed = bytearray(blob)
+        changed[at] ^= 1
+        with pytest.raises(DamagedBlob):
+            opened(keys, seal, bytes(changed))
 
 
 def test_a_changed_byte_anywhere_in_the_chunks_is_noticed() -> None:

@@ -1,7 +1,6 @@
 """Many processes on PostgreSQL, Redis, S3 and nginx: one archive, and nothing lost whichever of them dies."""
 
 import gzip
-import hashlib
 import re
 import socket
 import subprocess
@@ -9,11 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import pytest
 import requests
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import text
 
 from access.caller import operator
 from archive.retrieve import find_instances, instance_bytes
@@ -23,17 +24,19 @@ from hl7_listener.mllp import frame
 from portal.ohif_dist import FOLDER
 from tests.builders import ROOT, ct_slice
 from tests.builders_hl7 import adt_a04
-from tests.conftest import POSTGRESQL, empty_database
+from tests.servers.postgresql import PostgreSQL, postgresql_server
 from tests.servers.region import Region, region_in
 
 
 @pytest.fixture(scope="module")
-def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
-    folder = tmp_path_factory.mktemp("region")
-    with (
-        empty_database(POSTGRESQL or "sqlite://", folder / "cloudfilm.db") as url,
-        region_in(folder, url) as running,
-    ):
+def postgresql() -> Iterator[PostgreSQL]:
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def region(tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSQL) -> Iterator[Region]:
+    with region_in(tmp_path_factory.mktemp("region"), postgresql.url, is_apart=True) as running:
         yield running
 
 
@@ -44,10 +47,9 @@ def wait_for(condition: Callable[[], bool], within_s: float = 120) -> None:
         time.sleep(0.2)
 
 
-def store(region: Region, client: requests.Session, data: bytes) -> requests.Response:
-    return client.post(
-        f"{region.url}/dicomweb/studies", data=data, headers={"Content-Type": "application/dicom"}, timeout=60
-    )
+def store(region: Region, client: requests.Session, data: bytes, timeout_s: float = 60) -> requests.Response:
+    sent = {"Content-Type": "application/dicom"}
+    return client.post(f"{region.url}/dicomweb/studies", data=data, headers=sent, timeout=timeout_s)
 
 
 def test_an_image_goes_in_at_one_process_and_out_at_another(region: Region, tmp_path: Path) -> None:
@@ -57,10 +59,7 @@ def test_an_image_goes_in_at_one_process_and_out_at_another(region: Region, tmp_
     path = f"/dicomweb/studies/{ROOT}.1/series/{ROOT}.1.1/instances/{ROOT}.1.1.1"
     token = client.headers["Authorization"]
     headers = {"Authorization": str(token), "Accept": 'multipart/related; type="application/dicom"'}
-    answers = [
-        requests.get(f"http://127.0.0.1:{port}{path}", headers=headers, timeout=30)
-        for port in region.web_ports
-    ]
+    answers = [requests.get(f"{url}{path}", headers=headers, timeout=30) for url in region.web_urls]
 
     assert stored.status_code == 200
     assert [(answer.status_code, data in answer.content) for answer in answers] == [(200, True)] * 2
@@ -96,7 +95,7 @@ def test_browsers_speak_http_2_and_plain_http_is_sent_to_tls(region: Region) -> 
 
 def test_figures_are_not_shown_to_the_outside(region: Region) -> None:
     outside = requests.get(f"{region.url}/metrics", verify=str(region.certificate), timeout=10)
-    inside = requests.get(f"http://127.0.0.1:{region.web_ports[0]}/metrics", timeout=10)
+    inside = requests.get(f"{region.web_urls[0]}/metrics", timeout=10)
 
     assert (outside.status_code, inside.status_code) == (403, 200)
 
@@ -149,26 +148,44 @@ def send_to(port: int, message: bytes) -> str:
     return received.decode()
 
 
+STUDIES = count(100)  # each load has studies of its own
+SENDERS = 2
+
+
+@dataclass
+class Load:
+    """What was acknowledged: images by SOP Instance UID, control ids of messages."""
+
+    region: Region
+    images: dict[str, bytes] = field(default_factory=dict)
+    messages: set[str] = field(default_factory=set)
+
+    def goes_on(self) -> None:
+        """Wait until more has been acknowledged than until now."""
+        had = len(self.images), len(self.messages)
+        wait_for(lambda: len(self.images) >= had[0] + 4 and len(self.messages) >= had[1] + 2)
+
+
 @contextmanager
-def load(region: Region) -> Iterator[tuple[dict[str, bytes], set[str]]]:
-    """Senders that store images and send messages until the block ends, each until it is acknowledged.
-
-    Yields what was acknowledged: images by SOP Instance UID, messages by control id.
-    """
-    images: dict[str, bytes] = {}
-    messages: set[str] = set()
+def load(region: Region) -> Iterator[Load]:
+    """Senders that store images and send messages until the block ends, each until it is acknowledged; then
+    it is proven that everything that was acknowledged is there, whole, and once."""
+    known = Load(region)
     ended = threading.Event()
-    client = region.client()
+    studies = [next(STUDIES) for _ in range(SENDERS)]
+    authorization = {"Authorization": region.client().headers["Authorization"]}
 
-    def images_of(sender: int) -> None:
-        number = 0
+    def images_of(study: int) -> None:
+        client, number = requests.Session(), 0
+        client.trust_env, client.verify = False, str(region.certificate)
+        client.headers.update(authorization)
         while not ended.is_set():
             number += 1
-            data = ct_slice(study=100 + sender, instance=number)
+            data = ct_slice(study=study, instance=number)
             while True:
                 with suppress(requests.RequestException):
-                    if store(region, client, data).status_code == 200:
-                        images[f"{ROOT}.{100 + sender}.1.{number}"] = data
+                    if store(region, client, data, 15).status_code == 200:
+                        known.images[f"{ROOT}.{study}.1.{number}"] = data
                         break
                 time.sleep(0.1)
 
@@ -180,16 +197,16 @@ def load(region: Region) -> Iterator[tuple[dict[str, bytes], set[str]]]:
             while True:
                 with suppress(OSError):
                     if f"MSA|AA|{control_id}" in send_message(region, adt_a04(control_id=control_id)):
-                        messages.add(control_id)
+                        known.messages.add(control_id)
                         break
                 time.sleep(0.1)
 
-    senders = [threading.Thread(target=images_of, args=(number,)) for number in range(2)]
-    senders.append(threading.Thread(target=messages_of, args=(0,)))
+    senders = [threading.Thread(target=images_of, args=(study,)) for study in studies]
+    senders.append(threading.Thread(target=messages_of, args=(studies[0],)))
     for sender in senders:
         sender.start()
     try:
-        yield images, messages
+        yield known
     finally:
         ended.set()
         for sender in senders:
@@ -197,74 +214,76 @@ def load(region: Region) -> Iterator[tuple[dict[str, bytes], set[str]]]:
         assert not any(sender.is_alive() for sender in senders), (
             "a sender never got through: " + region.logs()
         )
+    region.wait_until_ready()
+    prove(known, studies)
 
 
-def end_all_connections(region: Region) -> None:
-    """What clients see when the database fails over: every connection breaks at once."""
-    url = make_url(region.environment["CLOUDFILM_DATABASE__URL"])
-    if url.get_backend_name() == "sqlite":
-        return
-    engine = create_engine(url.set(drivername="postgresql+psycopg2"))
-    with engine.connect() as connection:
-        connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
-    engine.dispose()
+def prove(known: Load, studies: list[int]) -> None:
+    """Everything that was acknowledged is there once, as it was sent."""
+    rooms = build_rooms(load_settings(known.region.environment))
+    try:
+        for study in studies:
+            found = [
+                (each.sop_instance_uid, b"".join(instance_bytes(rooms.archive, each)))
+                for each in find_instances(rooms.archive, operator(), f"{ROOT}.{study}")
+            ]
+            sent = {uid: data for uid, data in known.images.items() if uid.startswith(f"{ROOT}.{study}.")}
+            assert len(found) == len(dict(found))
+            assert sent.items() <= dict(found).items()
+        with rooms.database.snapshot() as session:
+            kept = session.execute(
+                text("SELECT control_id FROM hl7_message WHERE control_id LIKE :of"),
+                {"of": f"CHAOS-{studies[0]}-%"},
+            ).scalars()
+            received = list(kept)
+            held = session.execute(text("SELECT count(*) FROM hold")).scalar()
+        assert known.messages <= set(received)
+        assert len(received) == len(set(received))
+        assert held == 0
+    finally:
+        rooms.close()
 
 
-def test_whatever_dies_under_load_nothing_that_was_acknowledged_is_lost_or_doubled(region: Region) -> None:
-    with load(region) as (images, messages):
-
-        def goes_on() -> None:
-            had = len(images), len(messages)
-            wait_for(lambda: len(images) >= had[0] + 4 and len(messages) >= had[1] + 2)
-
-        goes_on()
+def test_whatever_dies_under_load_nothing_that_was_acknowledged_is_lost_or_doubled(
+    region: Region, postgresql: PostgreSQL
+) -> None:
+    with load(region) as known:
+        known.goes_on()
         for name in ("web1", "doors", "worker1", "web2", "worker2"):
             region.parts[name].kill()
             region.parts[name].start()
             if name == "doors":
                 region.wait_until_ready()
-            goes_on()
-        region.redis.kill()
-        region.redis.start()
-        goes_on()
-        end_all_connections(region)
-        goes_on()
-        region.objects.kill()
-        region.objects.start()
-        goes_on()
-    region.wait_until_ready()
+            known.goes_on()
+        for server in (region.redis, postgresql, region.objects):
+            server.kill()
+            server.start()
+            known.goes_on()
 
+
+def test_a_machine_that_the_network_cuts_off_takes_nothing_with_it(region: Region) -> None:
+    assert region.apart is not None
+    with load(region) as known:
+        known.goes_on()
+        region.apart.cut()
+        known.goes_on()  # the other machine serves; what hangs at the cut one is sent again
+        with pytest.raises(requests.RequestException):
+            requests.get(f"{region.web_urls[1]}/healthz", timeout=2)
+        region.apart.mend()
+        region.wait_until_ready()
+        known.goes_on()
+
+
+def test_a_clock_that_jumps_forth_and_back_costs_nothing(region: Region) -> None:
+    with load(region) as known:
+        for offset in ("+40m", "-40m", "+0"):
+            region.set_clock(offset)
+            known.goes_on()
+    jobs = "SELECT count(*) FROM job WHERE dead"
     rooms = build_rooms(load_settings(region.environment))
-    try:
-        for sender in range(2):
-            found = [
-                (
-                    each.sop_instance_uid,
-                    hashlib.sha256(b"".join(instance_bytes(rooms.archive, each))).digest(),
-                )
-                for each in find_instances(rooms.archive, operator(), f"{ROOT}.{100 + sender}")
-            ]
-            expected = {
-                uid: hashlib.sha256(data).digest()
-                for uid, data in images.items()
-                if uid.startswith(f"{ROOT}.{100 + sender}.")
-            }
-            assert len(found) == len(dict(found))
-            assert expected.items() <= dict(found).items()
-        with rooms.database.snapshot() as session:
-            kept = session.execute(
-                text("SELECT control_id FROM hl7_message WHERE control_id LIKE 'CHAOS-%'")
-            ).scalars()
-            received = list(kept)
-        assert messages <= set(received)
-        assert len(received) == len(set(received))
-    finally:
-        rooms.close()
+    with rooms.database.snapshot() as session:
+        assert session.execute(text(jobs)).scalar() == 0
+    rooms.close()
 
 
 def test_an_upgrade_of_one_web_process_after_the_other_is_not_noticed(region: Region) -> None:
@@ -292,7 +311,7 @@ def test_an_upgrade_of_one_web_process_after_the_other_is_not_noticed(region: Re
 def test_files_of_the_viewer_are_handed_over_to_nginx(region: Region) -> None:
     headers = {"Authorization": str(region.client("user/*.rs").headers["Authorization"])}
     packed = next(FOLDER.glob("app.bundle.*.js.gz"))
-    inside = f"http://127.0.0.1:{region.web_ports[0]}/ohif/{packed.stem}"
+    inside = f"{region.web_urls[0]}/ohif/{packed.stem}"
     plain = requests.get(inside, headers=headers, timeout=30)
     through = requests.get(
         f"{region.url}/ohif/{packed.stem}", headers=headers, verify=str(region.certificate), timeout=60

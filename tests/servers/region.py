@@ -18,8 +18,10 @@ from pathlib import Path
 
 import psutil
 import requests
+from sqlalchemy import make_url
 
 from access.certificate import ensure_certificate
+from tests.servers.network import Apart, machine_apart
 from tests.servers.redis import RedisServer, redis_in
 from tests.servers.seaweedfs import ObjectStore, object_store_in
 
@@ -36,13 +38,14 @@ class Part:
     roles: tuple[str, ...]
     environment: dict[str, str]
     folder: Path
+    prefix: tuple[str, ...] = ()  # of the command: where it runs
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, or start it again."""
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cloudfilm", "serve", "--no-sample", *self.roles],
+                [*self.prefix, sys.executable, "-m", "cloudfilm", "serve", "--no-sample", *self.roles],
                 cwd=self.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -76,7 +79,7 @@ class Region:
 
     folder: Path
     https_port: int
-    web_ports: tuple[int, ...]
+    web_urls: tuple[str, ...]
     dicom_port: int
     mllp_port: int
     certificate: Path
@@ -84,7 +87,12 @@ class Region:
     redis: RedisServer
     objects: ObjectStore
     nginx: subprocess.Popen[bytes]
+    apart: Apart | None = None  # the machine of web2 and worker2, where it is a machine of its own
     parts: dict[str, Part] = field(default_factory=dict)
+
+    def set_clock(self, offset: str) -> None:
+        """Let the clock of the machine apart jump: `+40m`, or `+0` for the true time."""
+        (self.folder / "clock").write_text(offset)
 
     @property
     def url(self) -> str:
@@ -111,7 +119,7 @@ class Region:
 
     def wait_until_ready(self) -> None:
         """Until every web process says that it is ready, and nginx passes it on."""
-        urls = [f"http://127.0.0.1:{port}/readyz" for port in self.web_ports] + [f"{self.url}/readyz"]
+        urls = [f"{url}/readyz" for url in self.web_urls] + [f"{self.url}/readyz"]
         deadline = time.monotonic() + READY_WITHIN_S
         while urls:
             if time.monotonic() > deadline:
@@ -136,8 +144,13 @@ class Region:
 
 
 @contextmanager
-def region_in(folder: Path, database_url: str, **settings: str) -> Iterator[Region]:
-    """A region with its data below this folder, until the block ends."""
+def region_in(
+    folder: Path, database_url: str, *, is_apart: bool = False, **settings: str
+) -> Iterator[Region]:
+    """A region with its data below this folder, until the block ends.
+
+    is_apart: web2 and worker2 run on a machine of their own, with a cable and a clock of its own. Needs root.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         redis = stack.enter_context(redis_in(folder / "redis"))
@@ -161,6 +174,12 @@ def region_in(folder: Path, database_url: str, **settings: str) -> Iterator[Regi
             **settings,
         }
 
+        database_port = make_url(database_url).port or 5432
+        ports = (redis.port, objects.port, database_port)
+        apart = stack.enter_context(machine_apart(ports)) if is_apart else None
+        second = apart.there if apart else "127.0.0.1"
+        elsewhere = _seen_from(apart, environment, folder / "clock") if apart else {}
+
         def on_machine(name: str, **more: str) -> dict[str, str]:
             data_dir = folder / name
             data_dir.mkdir(exist_ok=True)
@@ -173,7 +192,7 @@ def region_in(folder: Path, database_url: str, **settings: str) -> Iterator[Regi
         nginx = _start_nginx(
             folder,
             {
-                "WEB_SERVERS": " ".join(f"server 127.0.0.1:{port} max_fails=0;" for port in (web1, web2)),
+                "WEB_SERVERS": f"server 127.0.0.1:{web1} max_fails=0; server {second}:{web2} max_fails=0;",
                 "PUSH_SERVERS": f"server 127.0.0.1:{push_port};",
                 "SERVER_NAME": "localhost",
                 "CERTIFICATE": str(certificate.certificate),
@@ -187,7 +206,7 @@ def region_in(folder: Path, database_url: str, **settings: str) -> Iterator[Regi
         region = Region(
             folder,
             https_port,
-            (web1, web2),
+            (f"http://127.0.0.1:{web1}", f"http://{second}:{web2}"),
             dicom_port,
             mllp_port,
             certificate.certificate,
@@ -195,22 +214,39 @@ def region_in(folder: Path, database_url: str, **settings: str) -> Iterator[Regi
             redis,
             objects,
             nginx,
+            apart,
         )
         region.command("migrate")
         machines = {
             "web1": (("web",), {"CLOUDFILM_WEB__PORT": str(web1)}),
-            "web2": (("web",), {"CLOUDFILM_WEB__PORT": str(web2)}),
+            "web2": (("web",), {"CLOUDFILM_WEB__PORT": str(web2), **elsewhere}),
             "push": (("push",), {"CLOUDFILM_PUSH__PORT": str(push_port)}),
             "doors": (("dimse", "mllp"), {}),
             "worker1": (("worker",), {}),
-            "worker2": (("worker",), {}),
+            "worker2": (("worker",), elsewhere),
         }
         for name, (roles, more) in machines.items():
-            region.parts[name] = Part(name, roles, on_machine(name, **more), folder)
+            prefix = tuple(apart.command) if apart and more.items() >= elsewhere.items() else ()
+            region.parts[name] = Part(name, roles, on_machine(name, **more), folder, prefix)
             region.parts[name].start()
             stack.callback(region.parts[name].kill)
         region.wait_until_ready()
         yield region
+
+
+def _seen_from(apart: Apart, environment: Mapping[str, str], clock: Path) -> dict[str, str]:
+    """The settings of the machine apart: this one's loopback is behind its cable there."""
+    clock.write_text("+0")
+    shared = ("CLOUDFILM_DATABASE__URL", "CLOUDFILM_BLOBS__URL", "CLOUDFILM_QUEUE__URL")
+    return {name: environment[name].replace("127.0.0.1", apart.here) for name in shared} | {
+        "CLOUDFILM_WEB__HOST": apart.there,
+        "CLOUDFILM_WEB__TLS": "off",
+        "CLOUDFILM_WEB__TRUSTED_PROXIES": f"{apart.here}/32",
+        "LD_PRELOAD": str(next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 def _start_nginx(folder: Path, values: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -1,0 +1,136 @@
+"""Disks that are full or take no writing: every door refuses in its own words, nothing that was acknowledged
+is lost, and all goes on by itself when there is room again."""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.builders import ROOT, ct_slice
+from tests.builders_hl7 import adt_a04
+from tests.live import LiveServer, live_server_in
+from tests.region.test_region import send_to, wait_for
+from tests.servers.disk import SmallDisk, small_disk
+
+NUMBERS = count(1)
+
+
+@dataclass
+class Host:
+    """A host with its objects on one small disk and everything else, the database too, on another."""
+
+    server: LiveServer
+    objects: SmallDisk
+    data: SmallDisk
+    client: requests.Session
+    images: dict[str, bytes] = field(default_factory=dict)
+    messages: set[str] = field(default_factory=set)
+
+    def store(self) -> int:
+        """STOW-RS of a new image; its status."""
+        number = next(NUMBERS)
+        data = ct_slice(instance=number)
+        headers = {"Content-Type": "application/dicom"}
+        answer = self.client.post(
+            f"{self.server.url}/dicomweb/studies", data=data, headers=headers, timeout=60
+        )
+        if answer.status_code == 200:
+            self.images[f"{ROOT}.1.1.{number}"] = data
+        return answer.status_code
+
+    def c_store(self, folder: Path) -> bool:
+        """C-STORE of a new image; whether it was accepted."""
+        number = next(NUMBERS)
+        path = folder / f"{number}.dcm"
+        path.write_bytes(ct_slice(instance=number))
+        sent = subprocess.run(
+            ["storescu", "-v", "-aec", "CLOUDFILM", "127.0.0.1", str(self.server.dicom_port), str(path)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        accepted = "(Success)" in sent.stdout + sent.stderr
+        if accepted:
+            self.images[f"{ROOT}.1.1.{number}"] = path.read_bytes()
+        return accepted
+
+    def message(self) -> str:
+        """An HL7 message; the code of its acknowledgement."""
+        control_id = f"DISK-{next(NUMBERS)}"
+        code = send_to(self.server.mllp_port, adt_a04(control_id=control_id)).split("MSA|")[1][:2]
+        if code == "AA":
+            self.messages.add(control_id)
+        return code
+
+    def prove(self) -> None:
+        """Everything that was acknowledged is there, once and whole."""
+        path = f"{self.server.url}/dicomweb/studies/{ROOT}.1"
+        found = self.client.get(f"{path}/instances?limit=1000", timeout=60).json()
+        uids = [each["00080018"]["Value"][0] for each in found]
+        assert len(uids) == len(set(uids))
+        assert set(self.images) <= set(uids)
+        for uid, data in self.images.items():
+            whole = self.client.get(f"{path}/series/{ROOT}.1.1/instances/{uid}", timeout=60)
+            assert data in whole.content
+        listed = self.server.command("hl7", "list", "--limit", "500").stdout
+        assert all(listed.count(control_id + " ") <= 1 for control_id in self.messages)
+        assert all(control_id in listed for control_id in self.messages)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    folder = tmp_path_factory.mktemp("disks")
+    with (
+        small_disk(folder / "objects", 64) as objects,
+        small_disk(folder / "data", 96) as data,
+        live_server_in(
+            folder / "server",
+            CLOUDFILM_DATA_DIR=str(data.path),
+            CLOUDFILM_BLOBS__URL=f"file://{objects.path}/blobs",
+            CLOUDFILM_BLOBS__FREE_BYTES="0",  # so that it really comes to the last byte
+        ) as server,
+    ):
+        yield Host(server, objects, data, server.session())
+
+
+@pytest.mark.parametrize("state", ["full", "read-only"])
+def test_a_disk_of_objects_that_takes_nothing_more_refuses_and_goes_on(
+    state: str, host: Host, tmp_path: Path
+) -> None:
+    assert (host.store(), host.c_store(tmp_path), host.message()) == (200, True, "AA")
+    (host.objects.fill if state == "full" else host.objects.read_only)()
+    refused = host.store(), host.c_store(tmp_path)
+    kept_on = host.message()  # messages stand in the database
+    host.prove()
+    (host.objects.free if state == "full" else host.objects.writable)()
+
+    assert refused == ({"full": 507, "read-only": 503}[state], False)
+    assert kept_on == "AA"
+    assert (host.store(), host.c_store(tmp_path), host.message()) == (200, True, "AA")
+    host.prove()
+
+
+def test_a_disk_of_the_database_that_is_full_refuses_and_goes_on(host: Host, tmp_path: Path) -> None:
+    assert (host.store(), host.c_store(tmp_path), host.message()) == (200, True, "AA")
+    host.data.fill()
+    refused = [(host.store(), host.c_store(tmp_path), host.message()) for _ in range(3)][-1]
+    host.data.free()
+
+    assert refused[0] in (503, 507)
+    assert refused[1:] in ((False, "AR"), (False, "AE"))
+    wait_for(lambda: host.store() == 200)
+    assert (host.c_store(tmp_path), host.message()) == (True, "AA")
+    host.prove()
+    assert host.server.process.poll() is None
+
+
+def test_readiness_says_that_a_disk_is_read_only(host: Host) -> None:
+    host.objects.read_only()
+    wait_for(lambda: requests.get(f"{host.server.url}/readyz", timeout=10).status_code == 503)
+    said = requests.get(f"{host.server.url}/readyz", timeout=10).text
+    host.objects.writable()
+    wait_for(lambda: requests.get(f"{host.server.url}/readyz", timeout=10).status_code == 200)
+
+    assert "Read-only file system" in said
