@@ -6,7 +6,12 @@ cloudfilm runs as a region (PostgreSQL or SQLite, Redis, S3-compatible store, tw
 with TLS, every request authorized); Orthanc runs beside it, plain. One machine does everything, the viewers
 too, so the figures are floors.
 
-    python -m benchmarks.viewers --viewers 500 --seconds 60 --postgresql postgresql://user@host/empty_database
+    python -m benchmarks.viewers --viewers 500 --seconds 60 --postgresql postgresql://user@host/postgres
+
+With `--hurry` nobody thinks in between, so that the servers are the limit; with `--webs 1` there is one web
+process: how throughput grows with processes is seen by the two of them together.
+
+    python -m benchmarks.viewers --hurry --only cloudfilm --viewers 32 --seconds 20 --webs 1 2
 """
 
 import argparse
@@ -18,13 +23,15 @@ import statistics
 import sys
 import tempfile
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import requests
+from sqlalchemy import create_engine, make_url, text
 
 from benchmarks.http_client import Connection
 from benchmarks.servers import orthanc
@@ -50,6 +57,8 @@ class Target:
     trust: ssl.SSLContext | None
     frames: str  # the Accept header
     first: str  # query of the first, rendered image
+    pause_s: tuple[float, float] = (2, 6)  # from look to look
+    scroll_s: float = SCROLL_S  # from image to image
 
 
 @dataclass
@@ -91,7 +100,7 @@ class Viewer:
                     continue
                 self._figures.seconds[what].append(time.monotonic() - began)
                 await self._scroll(study, series)
-                await asyncio.sleep(random.uniform(2, 6))
+                await asyncio.sleep(random.uniform(*self._target.pause_s))
                 if time.monotonic() > self._until:
                     break
         self._line.close()
@@ -119,7 +128,7 @@ class Viewer:
             path = f"/studies/{study['uid'][0]}/series/{uid}/instances/{uid}.{number}/frames/1"
             if await self._get(path, self._target.frames):
                 self._figures.seconds["image while scrolling"].append(time.monotonic() - began)
-            await asyncio.sleep(max(0.0, SCROLL_S - (time.monotonic() - began)))
+            await asyncio.sleep(max(0.0, self._target.scroll_s - (time.monotonic() - began)))
 
     async def _get(self, path: str, accept: str) -> bool:
         self._figures.requests += 1
@@ -134,6 +143,22 @@ class Viewer:
             self._figures.errors.append(f"{answer.status} at {path.rsplit('/', 1)[-1][:30]}")
             return False
         return True
+
+
+@contextmanager
+def empty_database(server: str) -> Iterator[str]:
+    """The URL of a new database on a server, until the block ends."""
+    name = f"viewers_{uuid.uuid4().hex[:8]}"
+    admin = create_engine(
+        make_url(server).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
+    )
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+        try:
+            yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        finally:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
 
 
 def load(target: Target, studies: int, slices: int, verify: str | bool) -> Studies:
@@ -196,13 +221,13 @@ def report(target: Target, viewers: int, seconds: float, figures: Figures) -> No
 
 
 @contextmanager
-def cloudfilm_region(folder: Path, database_url: str) -> Iterator[tuple[Target, str]]:
+def cloudfilm_region(folder: Path, database_url: str, webs: int) -> Iterator[tuple[Target, str]]:
     """The region, as a target."""
-    with region_in(folder, database_url) as region:
+    with region_in(folder, database_url, webs=webs) as region:
         client = region.client("system/*.cruds user/*.cruds")
         trust = ssl.create_default_context(cafile=str(region.certificate))
         headers = {"Authorization": str(client.headers["Authorization"])}
-        name, first = "cloudfilm, as a region", "?viewport=512,512"
+        name, first = f"cloudfilm, as a region of {webs} web processes", "?viewport=512,512"
         target = Target(name, f"{region.url}/dicomweb", headers, trust, HTJ2K, first)
         yield target, str(region.certificate)
 
@@ -215,22 +240,29 @@ def main() -> None:
     arguments.add_argument("--ramp", type=float, default=10, help="seconds until all have begun")
     arguments.add_argument("--studies", type=int, default=10)
     arguments.add_argument("--slices", type=int, default=60, help="of each of a study's two series")
-    arguments.add_argument("--postgresql", default="", help="URL of an empty database; without one, SQLite")
+    arguments.add_argument("--postgresql", default="", help="URL of a server where databases may be made")
     arguments.add_argument("--settle", type=float, default=30, help="seconds that renditions are waited for")
+    arguments.add_argument("--webs", type=int, nargs="+", default=[2], choices=(1, 2), help="web processes")
+    arguments.add_argument("--hurry", action="store_true", help="nobody thinks between two looks")
     arguments.add_argument("--only", choices=("cloudfilm", "orthanc"), default="")
     asked = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="viewers-") as name:
         folder = Path(name)
-        if asked.only != "orthanc":
-            url = asked.postgresql or f"sqlite:///{folder}/cloudfilm.db"
-            with cloudfilm_region(folder / "region", url) as (target, certificate):
+        pace = {"pause_s": (0.0, 0.0), "scroll_s": 0.0} if asked.hurry else {}
+        for at, webs in enumerate(asked.webs if asked.only != "orthanc" else ()):
+            with ExitStack() as stack:
+                url = f"sqlite:///{folder}/cloudfilm{at}.db"
+                if asked.postgresql:
+                    url = stack.enter_context(empty_database(asked.postgresql))
+                target, certificate = stack.enter_context(cloudfilm_region(folder / f"region{at}", url, webs))
                 studies = load(target, asked.studies, asked.slices, certificate)
                 time.sleep(asked.settle)
+                target = replace(target, **pace)
                 figures = asyncio.run(run(target, studies, asked.viewers, asked.seconds, asked.ramp))
                 report(target, asked.viewers, asked.seconds + asked.ramp, figures)
         if asked.only != "cloudfilm":
             with orthanc(folder / "orthanc") as server:
-                target = Target("Orthanc", server.dicomweb, {}, None, STORED, "")
+                target = replace(Target("Orthanc", server.dicomweb, {}, None, STORED, ""), **pace)
                 studies = load(target, asked.studies, asked.slices, False)
                 time.sleep(asked.settle)
                 figures = asyncio.run(run(target, studies, asked.viewers, asked.seconds, asked.ramp))

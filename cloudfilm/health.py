@@ -1,6 +1,6 @@
 """Liveness, readiness and metrics: what a load balancer, an orchestrator and Prometheus ask.
 
-Readiness tells the truth: the database answers, the schema is the one this code knows, storage takes data.
+Readiness tells the truth: the database answers, the schema is one that this code serves, storage takes data.
 """
 
 import threading
@@ -23,7 +23,7 @@ from archive.room import Archive
 from archive.scrub import DamagedObject
 from archive.space import room_left
 from cloudfilm.backup_model import BackupRun
-from cloudfilm.migrate import expected_revision, schema_revision
+from cloudfilm.migrate import expected_revision, is_usable, schema_revision
 from cloudfilm.rooms import Rooms
 from cloudfilm.subscribers import subscribers
 from kernel.changes import unread_changes
@@ -76,9 +76,9 @@ def _database(archive: Archive) -> Iterator[str]:
     if not archive.database.is_alive():
         yield "the database does not answer"
         return
-    found, expected = schema_revision(archive.database), expected_revision()
-    if found != expected:
-        yield f"the schema is at {found} and this code wants {expected}"
+    found = schema_revision(archive.database)
+    if not is_usable(found):
+        yield f"the schema is at {found} and this code wants {expected_revision()}"
 
 
 def _storage(archive: Archive) -> Iterator[str]:

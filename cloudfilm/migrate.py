@@ -1,5 +1,6 @@
 """Bring a database schema up to date: the migrations of `cloudfilm/migrations`, run by Alembic."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -54,6 +55,21 @@ def schema_revision(database: Database) -> str:
 
 def expected_revision() -> str:
     """The newest revision that this code knows."""
+    return revisions()[0]
+
+
+def is_usable(revision: str) -> bool:
+    """Whether this code can serve on a schema: its own, or one that newer code made.
+
+    A newer one is never named here. Migrations are made so that the code before them goes on beside, and has
+    to, until the last machine was restarted.
+    """
+    return revision != "nothing" and revision not in revisions()[1:]
+
+
+@cache
+def revisions() -> tuple[str, ...]:
+    """What this code knows, the newest first."""
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
-    return ScriptDirectory.from_config(config).get_current_head() or "nothing"
+    return tuple(each.revision for each in ScriptDirectory.from_config(config).walk_revisions())

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from archive.blobs.store import BlobNotFound
 from archive.model import Hold, Instance
-from cloudfilm.migrate import expected_revision, schema_revision
+from cloudfilm.migrate import expected_revision, is_usable, schema_revision
 from cloudfilm.rooms import Rooms
 from kernel.errors import InvalidSetting
 from kernel.jobs import JobRow
@@ -41,7 +41,7 @@ def _database(rooms: Rooms) -> Iterator[str]:
         yield "The database does not answer; check database.url and that its server runs."
         return
     found, expected = schema_revision(rooms.database), expected_revision()
-    if found != expected:
+    if not is_usable(found):
         yield f"The schema is at {found} and this code wants {expected}; run: cloudfilm migrate."
 
 

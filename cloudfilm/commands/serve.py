@@ -14,6 +14,7 @@ from archive.keys import Level
 from archive.query import Query
 from archive.search import search
 from cloudfilm.commands.worklist import add_entry
+from cloudfilm.migrate import downgrade, revisions
 from cloudfilm.migrate import migrate as migrate_schema
 from cloudfilm.roles import ROLES, Supervisor, require_free_ports
 from cloudfilm.rooms import Rooms, build_rooms
@@ -104,11 +105,17 @@ def _shown(host: str) -> str:
 
 
 @click.command()
+@click.option(
+    "--back-to", default="", metavar="REVISION", help="Go back, before older code is started again."
+)
 @click.pass_obj
-def migrate(context: object) -> None:
+def migrate(context: object, back_to: str) -> None:
     """Bring the database schema up to date. Safe to run again, and while older code serves."""
     settings: Settings = context.settings  # type: ignore[attr-defined]
-    before, after = migrate_schema(settings.database.url)
+    if back_to and back_to not in revisions():
+        raise click.UsageError(f"{back_to} is not a revision; there are {', '.join(reversed(revisions()))}.")
+    url = settings.database.url
+    before, after = downgrade(url, back_to) if back_to else migrate_schema(url)
     click.echo(
         f"The schema is at {after}." if before == after else f"The schema went from {before} to {after}."
     )
