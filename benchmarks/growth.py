@@ -70,16 +70,16 @@ def opened(server: str, folder: Path, size: int) -> Rooms:
     return rooms
 
 
-def ask(rooms: Rooms, least: int = 1, **keys: str) -> None:
-    """One search for studies (QIDO-RS, C-FIND)."""
+def ask(rooms: Rooms, least: int = 1, most: int = 50, **keys: str) -> None:
+    """One search for studies (QIDO-RS, C-FIND), its answer as long at every size."""
     matches = tuple(Match(KEY_BY_TAG[TAG_BY_KEYWORD[keyword]], (value,)) for keyword, value in keys.items())
-    found = search(rooms.archive, operator(), Query(Level.STUDY, matches, limit=50)).rows
+    found = search(rooms.archive, operator(), Query(Level.STUDY, matches, limit=most)).rows
     assert len(found) >= least, keys
 
 
-def ask_fhir(rooms: Rooms, resource_type: str, **parameters: str) -> None:
+def ask_fhir(rooms: Rooms, resource_type: str, count: int = 20, **parameters: str) -> None:
     """One FHIR search, its page drawn."""
-    wanted = parse_search(resource_type, [("_count", "20"), *parameters.items()])
+    wanted = parse_search(resource_type, [("_count", str(count)), *parameters.items()])
     assert search_records(rooms.records, operator(), wanted).matches, parameters
 
 
@@ -120,13 +120,15 @@ def questions(rooms: Rooms, size: int) -> dict[str, Callable[[], None]]:
         "QIDO: Patient ID": lambda: ask(rooms, PatientID=patient_id(study() // 2)),
         "QIDO: accession number": lambda: ask(rooms, AccessionNumber=f"GA{study()}"),
         "QIDO: name prefix": lambda: ask(rooms, PatientName=f"{name()}*"),
-        "QIDO: a day, first 50": lambda: ask(rooms, StudyDate=f"{day_of(study()):%Y%m%d}"),
+        "QIDO: a day, first 5": lambda: ask(rooms, most=5, StudyDate=f"{day_of(study()):%Y%m%d}"),
         "QIDO: a month, first 50": lambda: ask(rooms, StudyDate=month()),
         "QIDO: Study Instance UID": lambda: ask(rooms, StudyInstanceUID=f"2.25.7.{study()}"),
         "FHIR: Patient by identifier": lambda: ask_fhir(
             rooms, "Patient", identifier=patient_id(study() // 2)
         ),
-        "FHIR: Patient by name": lambda: ask_fhir(rooms, "Patient", family=family(study() // 2)),
+        "FHIR: Patient by family name, first 8": lambda: ask_fhir(
+            rooms, "Patient", 8, family=family(study() // 2)
+        ),
         "FHIR: Patient by name and birth date": lambda: ask_born(rooms, study() // 2),
         "FHIR: ImagingStudy of a patient": lambda: ask_fhir(
             rooms, "ImagingStudy", patient=f"Patient/patient-{study() // 2}"
@@ -134,8 +136,8 @@ def questions(rooms: Rooms, size: int) -> dict[str, Callable[[], None]]:
         "FHIR: ImagingStudy by accession number": lambda: ask_fhir(
             rooms, "ImagingStudy", identifier=f"GA{study()}"
         ),
-        "FHIR: ImagingStudy of a day, newest first": lambda: ask_fhir(
-            rooms, "ImagingStudy", started=f"{day_of(study())}", _sort="-started"
+        "FHIR: ImagingStudy of a day, first 5": lambda: ask_fhir(
+            rooms, "ImagingStudy", 5, started=f"{day_of(study())}", _sort="-started"
         ),
         "worklist: a station's day": lambda: ask_worklist(
             rooms, 50,

@@ -27,6 +27,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from kernel.clock import Clock
@@ -155,6 +156,12 @@ def unread_changes(database: Database, subscribers: Sequence[Subscriber]) -> int
         return session.scalar(select(func.count()).select_from(ChangeRow).where(after)) or 0
 
 
+def _insert_unless_there(session: Session, subscriber: str) -> None:
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    begun = dialect.insert(table_of(CursorRow)).values(subscriber=subscriber, txid=0, seq=0)
+    session.execute(begun.on_conflict_do_nothing())
+
+
 def _follow(database: Database, subscriber: Subscriber, most: int) -> int:
     with database.snapshot() as session:
         cursor = session.get(CursorRow, subscriber.name)
@@ -163,10 +170,9 @@ def _follow(database: Database, subscriber: Subscriber, most: int) -> int:
     try:
         with database.transaction() as session:
             cursor = session.get(CursorRow, subscriber.name, with_for_update=True)
-            if cursor is None:
-                cursor = CursorRow(subscriber=subscriber.name, txid=0, seq=0)
-                session.add(cursor)
-                session.flush()
+            if cursor is None:  # the first time; two workers may come to that at once
+                _insert_unless_there(session, subscriber.name)
+                cursor = session.get_one(CursorRow, subscriber.name, with_for_update=True)
             rows = read_changes(session, (cursor.txid, cursor.seq), most)
             for row in rows:
                 if row.kind in subscriber.kinds:

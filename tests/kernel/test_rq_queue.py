@@ -32,10 +32,19 @@ def record(bundle: Bundle, name: str = "by itself") -> None:
     bundle.ran.append(name)
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_in(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_in(tmp_path / "redis") as server:
-        yield server
+def redis(server: RedisServer) -> RedisServer:
+    """An empty server; one that a test has killed is started again."""
+    if server.process.poll() is not None:
+        server.start()
+    server.client().flushall()
+    return server
 
 
 def worker(database: Database, clock: FixedClock, bundle: Bundle) -> Worker:

@@ -168,6 +168,7 @@ def region_in(
             "CLOUDFILM_DATABASE__URL": database_url,
             "CLOUDFILM_BLOBS__URL": objects.url("cloudfilm"),
             "CLOUDFILM_QUEUE__URL": redis.url,
+            "CLOUDFILM_CACHE__URL": redis.url.removesuffix("0") + "1",
             "CLOUDFILM_WEB__PUBLIC_URL": f"https://localhost:{https_port}",
             "CLOUDFILM_WEB__TRUSTED_PROXIES": "127.0.0.0/8",
             "CLOUDFILM_WEB__HAND_OVER_FILES": "true",
@@ -244,7 +245,12 @@ def region_in(
 def _seen_from(apart: Apart, environment: Mapping[str, str], clock: Path) -> dict[str, str]:
     """The settings of the machine apart: this one's loopback is behind its cable there."""
     clock.write_text("0")
-    shared = ("CLOUDFILM_DATABASE__URL", "CLOUDFILM_BLOBS__URL", "CLOUDFILM_QUEUE__URL")
+    shared = (
+        "CLOUDFILM_DATABASE__URL",
+        "CLOUDFILM_BLOBS__URL",
+        "CLOUDFILM_QUEUE__URL",
+        "CLOUDFILM_CACHE__URL",
+    )
     return {name: environment[name].replace("127.0.0.1", apart.here) for name in shared} | {
         "CLOUDFILM_WEB__HOST": apart.there,
         "CLOUDFILM_WEB__TLS": "off",
