@@ -47,18 +47,11 @@ def _remove(archive: Archive, batch: list[BlobInfo]) -> int:
     with archive.database.snapshot() as session:
         for model in NAMING:
             named |= set(session.scalars(select(model.blob_key).where(model.blob_key.in_(keys))))
-    strays = [key for key in keys if key not in named]
-        named = set(session.scalars(select(Instance.blob_key).where(Instance.blob_key.in_(keys))))
-        named |= set(session.scalars(select(Hold.blob_key).where(Hold.blob_key.in_(keys))))
-        removed = select(RemovedInstance.blob_key).where(RemovedInstance.blob_key.in_(keys))
-        named |= set(session.scalars(removed))
-        named |= set(session.scalars(select(BulkFile.blob_key).where(BulkFile.blob_key.in_(keys))))
-        named |= set(session.scalars(select(Rendition.blob_key).where(Rendition.blob_key.in_(keys))))
         strays = [key for key in keys if key not in named]
         elsewhere = {key_in(tier, key): key for key in strays for tier in ("", COLD)}
         moved = {
             elsewhere[key]
-            for model in (Instance, Hold, RemovedInstance)
+            for model in NAMING
             for key in session.scalars(select(model.blob_key).where(model.blob_key.in_(elsewhere)))
         }
     for key in strays:

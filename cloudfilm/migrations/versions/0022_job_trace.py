@@ -1,10 +1,10 @@
-"""0020 job trace: the trace a job was caused in. Adds a column with a default; older code runs beside it."""
+"""0022 job trace: the trace a job was caused in. Adds a column with a default; older code runs beside it."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0020_job_trace"
-down_revision = "0019_newest_studies"
+revision = "0022_job_trace"
+down_revision = "0021_newest_studies"
 branch_labels = None
 depends_on = None
 

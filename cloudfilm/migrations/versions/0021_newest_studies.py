@@ -1,4 +1,4 @@
-"""0019 newest studies: an index in the order of an answer on PostgreSQL. Older code runs beside it.
+"""0021 newest studies: an index in the order of an answer on PostgreSQL. Older code runs beside it.
 
 A study without a date comes last, which PostgreSQL reads from an index only when it was told so at its
 making. Writers wait while it is made: some two seconds for a million studies.
@@ -7,8 +7,8 @@ making. Writers wait while it is made: some two seconds for a million studies.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0019_newest_studies"
-down_revision = "0018_subscriptions"
+revision = "0021_newest_studies"
+down_revision = "0020_indexed_version"
 branch_labels = None
 depends_on = None
 
