@@ -37,7 +37,8 @@ class SharedCache:
         try:
             return cast("bytes | None", self._redis.get(f"cloudfilm:{key}"))
         except RedisError:
-            return self._leave_alone()
+            self._leave_alone()
+            return None
 
     def put(self, key: str, value: bytes, for_s: int) -> None:
         """Keep something for a while, if it is not too large."""
@@ -58,7 +59,8 @@ class SharedCache:
             both.expire(f"cloudfilm:{name}", for_s)
             return int(both.execute()[0])
         except RedisError:
-            return self._leave_alone()
+            self._leave_alone()
+            return None
 
     def _is_away(self) -> bool:
         return time.monotonic() < self._away_until
