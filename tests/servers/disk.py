@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,8 +29,15 @@ class SmallDisk:
         (self.path / "filling").unlink()
 
     def read_only(self) -> None:
-        """Take no more writing, as a file system does after an error."""
-        _mount("-o", "remount,ro", str(self.path))
+        """Take no more writing, as a file system does after an error; waits until no file is being written."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return _mount("-o", "remount,ro", str(self.path))
+            except subprocess.CalledProcessError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def writable(self) -> None:
         """Take writing again."""
