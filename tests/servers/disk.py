@@ -29,7 +29,7 @@ class SmallDisk:
         (self.path / "filling").unlink()
 
     def read_only(self) -> None:
-        """Take no more writing, as a file system does after an error; waits until no file is being written."""
+        """Take no more writing, as a file system does after an error, once no file is being written."""
         deadline = time.monotonic() + 60
         while True:
             try:
