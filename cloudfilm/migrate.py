@@ -2,12 +2,13 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 
 from kernel.database import Database
 
@@ -27,6 +28,10 @@ def downgrade(url: str, revision: str) -> tuple[str, str]:
 
 def _run(url: str, act: object) -> tuple[str, str]:
     database = Database(url)
+    if (
+        database.is_sqlite
+    ):  # a table that is made anew is dropped first, which would take what refers to it along
+        event.listen(database.engine, "connect", _without_foreign_keys)
     try:
         with database.transaction() as session:
             connection = session.connection()
@@ -40,6 +45,10 @@ def _run(url: str, act: object) -> tuple[str, str]:
             return before, current_revision(connection)
     finally:
         database.close()
+
+
+def _without_foreign_keys(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA foreign_keys=OFF")
 
 
 def current_revision(connection: Connection) -> str:
