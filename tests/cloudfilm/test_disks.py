@@ -1,5 +1,5 @@
-"""Disks that are full or take no writing: every door refuses in its own words, nothing that was acknowledged
-is lost, and all goes on by itself when there is room again."""
+"""A disk that is full: every door refuses in its own words, nothing that was acknowledged is lost, and all goes
+on by itself when there is room again."""
 
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import requests
 from tests.builders import ROOT, ct_slice
 from tests.builders_hl7 import adt_a04
 from tests.live import LiveServer, live_server_in
-from tests.region.test_region import send_to, wait_for
+from tests.region.test_region import send_to
 from tests.servers.disk import SmallDisk, small_disk
 
 NUMBERS = count(1)
@@ -95,42 +95,15 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         yield Host(server, objects, data, server.session())
 
 
-@pytest.mark.parametrize("state", ["full", "read-only"])
-def test_a_disk_of_objects_that_takes_nothing_more_refuses_and_goes_on(
-    state: str, host: Host, tmp_path: Path
-) -> None:
+def test_a_disk_of_objects_that_takes_nothing_more_refuses_and_goes_on(host: Host, tmp_path: Path) -> None:
     assert (host.store(), host.c_store(tmp_path), host.message()) == (200, True, "AA")
-    (host.objects.fill if state == "full" else host.objects.read_only)()
+    host.objects.fill()
     refused = host.store(), host.c_store(tmp_path)
     kept_on = host.message()  # messages stand in the database
     host.prove()
-    (host.objects.free if state == "full" else host.objects.writable)()
+    host.objects.free()
 
-    assert refused == ({"full": 507, "read-only": 503}[state], False)
+    assert refused == (507, False)
     assert kept_on == "AA"
     assert (host.store(), host.c_store(tmp_path), host.message()) == (200, True, "AA")
     host.prove()
-
-
-def test_a_disk_of_the_database_that_is_full_refuses_and_goes_on(host: Host, tmp_path: Path) -> None:
-    assert (host.store(), host.c_store(tmp_path), host.message()) == (200, True, "AA")
-    host.data.fill()
-    refused = [(host.store(), host.c_store(tmp_path), host.message()) for _ in range(3)][-1]
-    host.data.free()
-
-    assert refused[0] in (503, 507)
-    assert refused[1:] in ((False, "AR"), (False, "AE"))
-    wait_for(lambda: host.store() == 200)
-    assert (host.c_store(tmp_path), host.message()) == (True, "AA")
-    host.prove()
-    assert host.server.process.poll() is None
-
-
-def test_readiness_says_that_a_disk_is_read_only(host: Host) -> None:
-    host.objects.read_only()
-    wait_for(lambda: requests.get(f"{host.server.url}/readyz", timeout=10).status_code == 503)
-    said = requests.get(f"{host.server.url}/readyz", timeout=10).text
-    host.objects.writable()
-    wait_for(lambda: requests.get(f"{host.server.url}/readyz", timeout=10).status_code == 200)
-
-    assert "Read-only file system" in said

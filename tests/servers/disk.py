@@ -1,8 +1,7 @@
-"""Disks of the test's own, that can be filled, taken away and given back: small file systems in memory."""
+"""Disks of the test's own, that can be filled: small file systems in memory."""
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,21 +26,6 @@ class SmallDisk:
     def free(self) -> None:
         """Give the room back."""
         (self.path / "filling").unlink()
-
-    def read_only(self) -> None:
-        """Take no more writing, as a file system does after an error, once no file is being written."""
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                return _mount("-o", "remount,ro", str(self.path))
-            except subprocess.CalledProcessError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-
-    def writable(self) -> None:
-        """Take writing again."""
-        _mount("-o", "remount,rw", str(self.path))
 
 
 @contextmanager
