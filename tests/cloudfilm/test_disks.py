@@ -1,5 +1,5 @@
-"""A disk that is full: every door refuses in its own words, nothing that was acknowledged is lost, and all goes
-on by itself when there is room again."""
+"""A disk that is full: every door refuses in its own words, nothing that was acknowledged is lost, and all
+goes on by itself when there is room again."""
 
 import subprocess
 from collections.abc import Iterator
