@@ -54,6 +54,8 @@ def test_redis_holds_nothing_that_can_be_read_or_changed(redis: RedisServer, tmp
     client = redis.client()
     (name,) = client.keys("cloudfilm:rendered:*")
     held = client.get(name)
+    assert isinstance(held, bytes)
+    assert isinstance(name, bytes)
     assert b"somebody" not in held
     client.set(name.decode().replace("ab", "cd"), held)  # under another picture's name
     client.set(name, held[:-1] + bytes([held[-1] ^ 1]))
