@@ -498,7 +498,9 @@ def test_the_mouse_windows_with_its_right_and_moves_with_its_middle_button(viewi
     page.keyboard.up("Control")
     redrawn(page)
     shows(page, 3)  # that zoomed, and turned no page
-    assert np.median(np.abs(grey_at(page, GRID) - truth(windowed(3)))) > 1
+    assert (
+        np.mean(np.abs(grey_at(page, GRID) - truth(windowed(3)))) > 1
+    )  # most of it is air, before and after
     drag(page, (x, y), (x + 64, y + 32), "right")
     found = page.locator(".viewer-info", has_text=re.compile(r"width [5-9]\d\d"))
     found.wait_for()
