@@ -33,7 +33,11 @@ WITHIN_MS = 90_000  # software rendering on a busy machine
 @pytest.fixture(scope="module")
 def study_uid(live_server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The phantom, stored by C-STORE."""
-    folder = tmp_path_factory.mktemp("phantom")
+    return stored_phantom(live_server, tmp_path_factory.mktemp("phantom"))
+
+
+def stored_phantom(live_server: LiveServer, folder: Path) -> str:
+    """Store the phantom by dcmtk; returns its Study Instance UID."""
     slices = list(ct_series("Zhang^San=张^三"))
     for number, image in enumerate(slices):
         image.save_as(folder / f"{number}.dcm", enforce_file_format=True)
