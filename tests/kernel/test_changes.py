@@ -50,6 +50,26 @@ def test_a_subscriber_that_raises_keeps_its_place_and_holds_up_nobody(
     assert seen == ["a", "late a"]
 
 
+def test_who_is_not_concerned_is_moved_past_what_happened(database: Database, clock: FixedClock) -> None:
+    seen: list[str] = []
+    others = [
+        Subscriber(name, frozenset({"else"}), lambda _session, change: seen.append(change.subject))
+        for name in ("one", "two")
+    ]
+    follow_changes(database, others)
+    with database.transaction() as session:
+        record_change(session, clock, "made", "passed by")
+
+    while unread_changes(database, others):
+        follow_changes(database, others)
+    assert seen == []
+    with database.transaction() as session:
+        record_change(session, clock, "else", "concerns")
+    while unread_changes(database, others):
+        follow_changes(database, others)
+    assert seen == ["concerns", "concerns"]
+
+
 def test_what_a_rolled_back_transaction_recorded_is_never_seen(database: Database, clock: FixedClock) -> None:
     seen: list[str] = []
     subscriber = Subscriber(
