@@ -154,7 +154,8 @@ def _concerned(database: Database, subscribers: Sequence[Subscriber]) -> list[Su
         behind = [subscriber for subscriber in subscribers if cursors.get(subscriber.name, (0, 0)) < end]
         starts = {cursors[subscriber.name] for subscriber in behind if subscriber.name in cursors}
         kinds = {start: _kinds_between(session, start, end) for start in starts}
-    concerned, passed_by = [], []
+    concerned: list[Subscriber] = []
+    passed_by: list[Subscriber] = []
     for subscriber in behind:
         start = cursors.get(subscriber.name)
         is_concerned = start is None or not subscriber.kinds.isdisjoint(kinds[start])
