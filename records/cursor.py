@@ -9,7 +9,6 @@ import hmac
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
 from kernel.crypto import KeyRing
@@ -54,4 +53,4 @@ def open_cursor(keys: KeyRing, bound_to: str, text: str) -> Cursor:
 
 
 def _signature(keys: KeyRing, bound_to: str, text: bytes) -> bytes:
-    return hmac.new(keys.signing_key, bound_to.encode() + b"\0" + text, sha256).digest()[:16]
+    return keys.suite.mac(keys.signing_key, bound_to.encode() + b"\0" + text)[:16]

@@ -61,9 +61,20 @@ def names_used(module: ast.Module) -> set[str]:
 
 
 def test_what_goes_out_goes_through_the_modules_that_are_named_here() -> None:
-    ways = {name for name, module in sources() if names_used(module) & WAYS_OUT}
+    ways = {name: found for name, module in sources() if (found := names_used(module) & WAYS_OUT)}
+    missing = sorted((set(GUARDED) | set(OWN)) - set(ways))
 
-    assert ways == set(GUARDED) | set(OWN)
+    unnamed = [
+        f"{name} goes out by {', '.join(sorted(found))}. Who names the address? If anybody but the settings "
+        "of this site or host, or an operator at the command line: use access.outbound_http or "
+        f"access.oauth.fetch. Otherwise add it to OWN in {Path(__file__).name}, and say whose addresses."
+        for name, found in sorted(ways.items())
+        if name not in GUARDED and name not in OWN
+    ]
+    assert unnamed == [], "\n".join(unnamed)
+    assert missing == [], (
+        f"Take {missing} off the lists of {Path(__file__).name}: they do not go out any more."
+    )
 
 
 @pytest.mark.parametrize(

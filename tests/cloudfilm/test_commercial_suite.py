@@ -1,5 +1,6 @@
 """The commercial suite end to end: SM4 for what is sealed, SM3 for what is hashed, SM2 for who signs in."""
 
+import base64
 import io
 import json
 import shutil
@@ -29,6 +30,7 @@ from kernel.clock import FixedClock
 from kernel.errors import InvalidSetting
 from kernel.settings import BlobsSettings, DatabaseSettings, Settings, WebSettings
 from kernel.suites import Sm4Gcm, hmac_sm3, pbkdf2_sm3, sm3, sm4_key_unwrap, sm4_key_wrap
+from records.cursor import Cursor, InvalidCursor, close_cursor, open_cursor
 from tests.builders import ct_slice
 from tests.x509_authority import Authority
 
@@ -133,6 +135,18 @@ def test_the_trail_is_chained_and_sealed_by_sm3(rooms: Rooms) -> None:
         session.execute(update(AuditEntry).where(AuditEntry.seq == 1).values(principal_id="another"))
     with rooms.database.snapshot() as session:
         assert verify_trail(rooms.access, session).fault
+
+
+def test_cursors_of_pages_are_signed_by_sm3(rooms: Rooms, tmp_path: Path) -> None:
+    cursor = close_cursor(rooms.keys, "Patient?name=x", Cursor(("a", "1")))
+    ring = json.loads((tmp_path / "keys" / "ring.json").read_text())
+    raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+
+    signing = sm3(b"cloudfilm signatures" + bytes.fromhex(ring["keys"]["k1"]))
+    assert raw[:16] == hmac_sm3(signing, b"Patient?name=x\0" + raw[16:])[:16]
+    assert open_cursor(rooms.keys, "Patient?name=x", cursor) == Cursor(("a", "1"))
+    with pytest.raises(InvalidCursor):
+        open_cursor(rooms.keys, "Patient?name=y", cursor)
 
 
 def test_an_sm2_certificate_that_the_proxy_verified_signs_its_account_in(

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,9 @@ from tencentcloud.common.abstract_client import AbstractClient
 from tencentcloud.common.credential import Credential
 from tencentcloud.common.http.request import RequestInternal
 
+from access.accounts import create_account
 from access.caller import Caller
+from access.second_factor import set_phone
 from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
 from kernel.clock import FixedClock
@@ -198,6 +201,41 @@ def test_a_hospitals_own_gateway_gets_the_text_and_our_signature(
     signed = f"{headers['X-Cloudfilm-Timestamp']}.{headers['X-Cloudfilm-Nonce']}.".encode() + body
     expected = hmac.new(b"geheim-3", signed, hashlib.sha256).hexdigest()
     assert headers["X-Cloudfilm-Signature"] == f"sha256={expected}"
+
+
+def test_staff_sign_in_with_the_code_that_the_hospitals_gateway_was_given(
+    rooms: Rooms, operator: Caller, provider: str
+) -> None:
+    document = {"sms": [{"name": "house", "kind": "http", "url": f"{provider}/sms",
+                         "body": {"mobile": "{phone}", "content": "{text}"}}]}  # fmt: skip
+    put_gateways(rooms.messaging, operator, json.dumps(document))
+    with rooms.database.transaction() as session:
+        account_id = create_account(
+            rooms.access, session, operator, "reader", "Correct-Horse-7", "radiologist"
+        )
+    set_phone(rooms.access, operator, account_id, PHONE)
+    Provider.answers[:] = [(200, {})]
+    browser, own_page = create_app(rooms).test_client(), {"Sec-Fetch-Site": "same-origin"}
+
+    browser.post("/sign-in", data={"login": "reader", "password": "Correct-Horse-7"}, headers=own_page)
+    assert browser.get("/my/access").status_code == 303  # the password alone opens nothing
+    assert browser.post("/sign-in/sms", headers=own_page).status_code == 200
+    with rooms.database.snapshot() as session:
+        message_id = session.scalars(select(OutboundMessage.id)).one()
+    deliver_message(rooms.messaging, message_id)
+    ((_, _, body),) = Provider.asked
+    text = json.loads(body)["content"]
+    code = re.findall(r"\d{6}", text)[0]
+    wrong = f"{(int(code) + 1) % 10**6:06d}"
+    refused = browser.post("/sign-in/code", data={"code": wrong}, headers=own_page)
+    signed_in = browser.post("/sign-in/code", data={"code": code}, headers=own_page)
+
+    assert json.loads(body)["mobile"] == PHONE
+    assert "5 分钟" in text
+    assert "{" not in text  # every value of the text was given
+    assert refused.status_code == 401
+    assert signed_in.status_code == 303
+    assert browser.get("/my/access").status_code == 200
 
 
 def test_delivery_reports_reach_their_message(rooms: Rooms, operator: Caller, provider: str) -> None:
