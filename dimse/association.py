@@ -47,6 +47,7 @@ MAX_COMMAND_BYTES = 1 << 16
 MAX_IDENTIFIER_BYTES = (
     1 << 24
 )  # a data set that is read whole: identifiers, attribute lists, film boxes' pixels
+EMPTY_AFTER_S = 10.0  # see `Association.fragments`
 CANCEL_WINDOW = 8  # cancellations remembered of messages that are not being answered
 
 
@@ -144,6 +145,7 @@ class Association:
     asked: Counter[str] = field(default_factory=Counter)  # requests of ours, by operation
     ending: str = ""  # how it came to its end
     _open: Context | None = None  # the context of a data set that has not been read to its end
+    _may_be_empty: bool = False  # nothing of it has come yet, and it is no object
     _cancelled: list[int] = field(default_factory=list)
     _awaited: dict[int, Callable[[Message], None]] = field(default_factory=dict)
     _last_message_id: int = 0
@@ -175,11 +177,20 @@ class Association:
         if "CommandField" not in message.command:
             raise ProtocolViolation("sent a command set without a command")
         self._open = context if message.has_data_set else None
+        self._may_be_empty = message.operation != Operation.C_STORE
         return message
 
     def fragments(self) -> Iterator[memoryview]:
-        """What is left of the data set that is coming in."""
+        """What is left of the data set that is coming in.
+
+        pynetdicom announces a data set without elements and then sends none, not even a fragment without
+        bytes: what has not begun a while after its command is taken for that, unless it is an object's.
+        """
         while self._open is not None:
+            if self._may_be_empty and not self.layer.is_readable(EMPTY_AFTER_S):
+                self._open = None
+                return
+            self._may_be_empty = False
             pdv = self.layer.read_pdv()
             if pdv.is_command or pdv.context_id != self._open.id:
                 raise ProtocolViolation(

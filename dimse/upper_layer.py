@@ -176,13 +176,13 @@ class UpperLayer:
                 raise ProtocolViolation(f"sent a PDU of type {kind} out of turn", AbortReason.UNEXPECTED_PDU)
         return self._pdvs.pop()
 
-    def is_readable(self) -> bool:
-        """Whether something of the peer's has come in and was not read."""
+    def is_readable(self, within_s: float = 0) -> bool:
+        """Whether something of the peer's has come in and was not read, or comes within a time."""
         if self._pdvs or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
             return True
         waiting = select.poll()  # select() knows no descriptor above 1023
         waiting.register(self._socket, select.POLLIN)
-        return bool(waiting.poll(0))
+        return bool(waiting.poll(within_s * 1000))
 
     @contextmanager
     def gathering(self) -> Iterator[None]:

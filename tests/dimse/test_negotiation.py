@@ -22,6 +22,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     CTImageStorage,
+    ModalityPerformedProcedureStep,
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
@@ -203,6 +204,19 @@ def test_a_private_storage_class_of_the_settings_is_accepted_and_another_is_not(
 
     assert accepted == ["1.3.46.670589.2.3.1.1"]
     assert refused == [3]
+
+
+def test_a_data_set_without_elements_is_answered_though_it_was_announced_and_does_not_come(
+    server: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pynetdicom sends nothing at all for an empty data set, and says that there is one."""
+    monkeypatch.setattr("dimse.association.EMPTY_AFTER_S", 0.2)
+    association = associate(server, "MODALITY", model=ModalityPerformedProcedureStep)
+    status, _ = association.send_n_create(Dataset(), ModalityPerformedProcedureStep, "1.2.3.4")
+    again, _ = association.send_n_set(Dataset(), ModalityPerformedProcedureStep, "1.2.3.4")
+    association.release()
+
+    assert (status.Status, again.Status) == (0x0120, 0x0112)
 
 
 def test_an_unknown_transfer_syntax_is_refused_alone(server: Door) -> None:
