@@ -1,8 +1,9 @@
 """De-identification of one object on its way out: the Basic Profile of PS3.15 annex E, by one table.
 
 What identifies is removed, emptied or replaced; UIDs are replaced by others that are the same for the same
-input and key, so that a study stays together. Free descriptions and private elements go. The pixels stay as
-they are: burned-in text is not looked for, which the object says (0028,0301 is kept as it was).
+input and key, so that a study stays together. Every name of a person, date, time, address and free text goes,
+whether the table knows its attribute or not, and private elements go. The pixels stay as they are: burned-in
+text is not looked for, so an object that says it has some (0028,0301), or is a document, is refused.
 """
 
 import hashlib
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
+
+from kernel.errors import CloudfilmError, Kind
 
 KEEP_UIDS = frozenset({0x00080016, 0x00081150, 0x00020002, 0x00020010, 0x00020012, 0x0008010C, 0x00080118})
 METHOD = "PS3.15 Basic Application Level Confidentiality Profile"
@@ -70,6 +73,15 @@ REMOVED = frozenset({  # X of PS3.15 table E.1-1, and what X/Z, X/D and X/Z/D le
     "TopicAuthor", "TopicKeywords", "TopicSubject", "TopicTitle", "VerifyingOrganization", "VisitComments",
     "PatientAge", "PatientSize", "PatientWeight", "PatientSexNeutered", "SeriesDate", "SeriesTime",
     "AcquisitionDate", "AcquisitionTime", "AcquisitionDateTime", "ContentDate", "ContentTime",
+    "AssignedLocation", "ConfidentialityConstraintOnPatientDataDescription", "ContentDescription",
+    "DeviceLabel", "ImageID", "InterpretationID", "PatientBirthDateInAlternativeCalendar",
+    "PatientDeathDateInAlternativeCalendar", "PatientTransportArrangements",
+    "ReasonForTheRequestedProcedure", "ReasonForVisit", "RequestedProcedureDescriptionTrial",
+    "RequestedSeriesDescription", "ResultsID", "RouteOfAdmissions", "ScheduledStudyLocation",
+    "SpecimenAccessionNumber", "TelephoneNumberTrial", "UserContentLabel", "UserContentLongLabel",
+    "ScheduledProcedureStepID", "AcquisitionProtocolName", "PlacerOrderNumberProcedure",
+    "FillerOrderNumberProcedure",
+    "SourceSerialNumber", "StudyLocation", "DeviceID",
 })  # fmt: skip
 
 EMPTIED = frozenset({  # Z of the table
@@ -77,11 +89,29 @@ EMPTIED = frozenset({  # Z of the table
     "PatientID", "PatientName", "PatientSex", "PlacerOrderNumberImagingServiceRequest",
     "ReferringPhysicianName", "StudyDate", "StudyID", "StudyTime", "VerifyingObserverName",
 })  # fmt: skip
+DUMMIES = frozenset({"PersonName", "TextValue", "UnformattedTextValue"})  # D: a report needs some value
+DUMMY = "REMOVED"
+REMOVED_VRS = frozenset({"PN", "DA", "DT", "TM", "LT", "ST", "UT", "UR", "AS", "UN"})
+CLINICAL_TRIAL = 0x0012  # its group, without what it says of the de-identification itself
+KEPT_OF_TRIAL = frozenset({"PatientIdentityRemoved", "DeidentificationMethod"})
+
+
+class CannotDeidentify(CloudfilmError):
+    """An object whose pixels or document may name the patient."""
+
+    kind = Kind.NOT_ACCEPTABLE
+
+    def __init__(self) -> None:
+        super().__init__("What identifies is burned into this object, or may stand in its document.")
 
 
 def deidentify(dataset: Dataset, key: bytes) -> None:
-    """Take what identifies out of a data set, in place. key: makes the new UIDs, which nobody without it can
-    trace back."""
+    """Take what identifies out of a data set, in place. Raises CannotDeidentify.
+
+    key: makes the new UIDs, which nobody without it can trace back.
+    """
+    if dataset.get("BurnedInAnnotation", "") == "YES" or "EncapsulatedDocument" in dataset:
+        raise CannotDeidentify
     _walk(dataset, lambda uid: new_uid_for(uid, key))
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = METHOD
@@ -104,11 +134,19 @@ def _walk(dataset: Dataset, renamed: Callable[[str], str]) -> None:
             del dataset[element.tag]  # overlay comments
         elif element.keyword in EMPTIED:
             element.value = ""
+        elif element.keyword in DUMMIES:
+            element.value = DUMMY
+        elif element.VR in REMOVED_VRS or _is_of_a_trial(element):
+            del dataset[element.tag]
         elif element.VR == "SQ":
             for item in element.value:
                 _walk(item, renamed)
         elif element.VR == "UI" and element.tag not in KEEP_UIDS:
             _rename(element, renamed)
+
+
+def _is_of_a_trial(element: DataElement) -> bool:
+    return element.tag.group == CLINICAL_TRIAL and element.keyword not in KEPT_OF_TRIAL
 
 
 def _rename(element: DataElement, renamed: Callable[[str], str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import Engine, event, select
 from werkzeug.test import TestResponse
 
 from access.caller import Action, Door, operator
@@ -102,6 +102,20 @@ class World:
         path = PLACE.sub(lambda place: values.get(place[1], "x"), rule)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return self.client.open(path, method=method, headers=headers, json={} if method != "GET" else None)
+
+    def statements(self, method: str, rule: str, ids: dict[str, str], token: str) -> list[str]:
+        """What one request asks of the database."""
+        asked: list[str] = []
+
+        def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+            asked.append(statement)
+
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            self.ask(method, rule, ids, token)
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+        return asked
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +246,28 @@ def test_what_is_not_there_and_what_is_not_ones_own_look_alike(world: World) -> 
         absent = world.ask(method, rule, nowhere, token)
         assert theirs.status_code == absent.status_code, rule
         assert _plain(theirs, world.b) == _plain(absent, nowhere), rule
+
+
+def test_what_is_not_there_and_what_is_not_ones_own_ask_the_database_the_same(world: World) -> None:
+    """No difference of time, asserted by what is done: equal statements, of equal number, in equal order."""
+    token = world.token("radiologist")
+    nowhere = {
+        "study": world.b["study"] + ".9", "series": world.b["series"] + ".9",
+        "instance": world.b["instance"] + ".9", "patient": "00000000-0000-4000-8000-000000000000",
+    }  # fmt: skip
+    different, most = [], 0
+    for method, rule, _ in guarded(world):
+        if "<" not in rule:
+            continue
+        world.ask(method, rule, nowhere, token)  # what is read once and kept is read
+        theirs = world.statements(method, rule, world.b, token)
+        absent = world.statements(method, rule, nowhere, token)
+        if theirs != absent:
+            different.append(f"{method} {rule}: {len(theirs)} statements and {len(absent)}")
+        most = max(most, len(theirs))
+
+    assert different == []
+    assert most > 3  # tokens, rules, what was asked for
 
 
 def _plain(answer: TestResponse, ids: dict[str, str]) -> bytes:
