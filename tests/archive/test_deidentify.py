@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
-from pydicom.datadict import DicomDictionary
+from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
