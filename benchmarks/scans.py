@@ -11,6 +11,7 @@ A scan shows what a tool looked for on that day, and no more.
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ OWN_CERTIFICATE = {  # what is said of every certificate that a server made for 
 }  # fmt: skip
 BAD = {"MEDIUM", "HIGH", "CRITICAL", "WARN"}
 ADDRESSES = (  # with each parameter that sqlmap is to try
-    ("/dicomweb/studies?PatientName=Zhang*&limit=5", "PatientName,limit"),
+    ("/dicomweb/studies?PatientName=Zhang&limit=5", "PatientName,limit"),
     ("/dicomweb/studies?StudyDate=20240101-20241231&orderby=StudyDate", "StudyDate,orderby"),
     ("/dicomweb/instances?SOPInstanceUID=1.2.3&includefield=00081030", "SOPInstanceUID,includefield"),
     ("/fhir/Patient?name=zhang&identifier=P1&birthdate=1970-01-15", "name,identifier,birthdate"),
@@ -36,6 +37,12 @@ ADDRESSES = (  # with each parameter that sqlmap is to try
 )
 CLEAN = "all tested parameters do not appear to be injectable"
 SCOPES = "system/*.cruds user/*.cruds"
+SETTINGS = " ".join(f"system/{each}.cruds" for each in ("Account", "Node", "Client", "Policy"))
+UNSEEN = {
+    "engine_problem",
+    "RC4",
+    "HTTP_status_code",
+}  # what Debian's OpenSSL, or `/`, which redirects, hides
 
 
 def main() -> None:
@@ -76,7 +83,9 @@ def testssl(server: LiveServer, folder: Path, _: argparse.Namespace) -> list[str
     return [
         f"{each['id']}: {each['severity']} {each['finding']}"
         for each in said
-        if each["severity"] in BAD and each["id"].partition(" ")[0] not in OWN_CERTIFICATE
+        if each["severity"] in BAD
+        and each["id"].partition(" ")[0] not in OWN_CERTIFICATE
+        and not (each["severity"] == "WARN" and each["id"] in UNSEEN)
     ]
 
 
@@ -107,10 +116,11 @@ def fuzz(server: LiveServer, folder: Path, arguments: argparse.Namespace) -> lis
         f"{server.url}/api/openapi.json", "--tls-verify", "false", "--mode", "all",
         "--max-examples", str(arguments.examples),
         "--checks", "not_a_server_error,response_schema_conformance",
-        "--header", f"Authorization: Bearer {server.token(f'{SCOPES} system/Account.cruds')}",
+        "--header", f"Authorization: Bearer {server.token(f'{SCOPES} {SETTINGS}')}",
         "--no-color", "--phases", "fuzzing",
     )  # fmt: skip
-    return [] if "No issues found" in said else [_last_words(said)]
+    passed = re.search(r"(\d+) generated, (\d+) passed", said)
+    return [] if passed and passed[1] == passed[2] and passed[1] != "0" else [_last_words(said)]
 
 
 def _run(folder: Path, *command: str) -> str:
