@@ -87,7 +87,10 @@ class Context:
         return self._rooms
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+HELP = ["-h", "--help"]
+
+
+@click.group(context_settings={"help_option_names": HELP, "max_content_width": 100})
 @click.version_option(__version__)
 @click.pass_context
 def cli(context: click.Context) -> None:

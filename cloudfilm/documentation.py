@@ -85,11 +85,11 @@ def search_keys_document() -> str:
 
 def commands_document() -> str:
     """Every command of the console script with its help."""
-    from cloudfilm.cli import cli
+    from cloudfilm.cli import HELP, cli
 
     lines = ["# Commands", MADE, ""]
     for path, command in _commands("cloudfilm", cli):
-        context = click.Context(command, info_name=path, terminal_width=100)
+        context = click.Context(command, info_name=path, terminal_width=100, help_option_names=HELP)
         lines += [f"## `{path}`", "", "```text", command.get_help(context), "```", ""]
     return "\n".join(lines)
 

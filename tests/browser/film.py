@@ -119,7 +119,7 @@ def check(page: Page) -> None:
         for each in found["violations"]
         if each["impact"] in ("serious", "critical")
     ]
-    assert serious == [], page.url
+    assert serious == [], f"{page.url}: {serious}"
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 1, page.url
 

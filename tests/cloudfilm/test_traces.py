@@ -141,13 +141,13 @@ def test_operations_and_messages_are_traces_too(traced: tuple[Collector, LiveSer
 def test_no_value_and_no_identifier_of_a_patient_is_told(traced: tuple[Collector, LiveServer]) -> None:
     found, server = traced
     client = server.session()
-    client.get(f"{server.url}/dicomweb/studies?PatientName=Secret*&PatientID=4711", timeout=60)
-    client.get(f"{server.url}/fhir/Patient/secret-4711", timeout=60)
+    client.get(f"{server.url}/dicomweb/studies?PatientName=Secret*&PatientID=HiddenNumber", timeout=60)
+    client.get(f"{server.url}/fhir/Patient/secret-HiddenNumber", timeout=60)
     found.wait_for("GET /dicomweb/studies")
     found.wait_for("GET /fhir/<resource_type>/<logical_id>")
     told = "".join(str(each) for _, each in found.spans)
 
-    assert "4711" not in told
+    assert "HiddenNumber" not in told
     assert "ecret" not in told
 
 
