@@ -127,7 +127,7 @@ def test_whatever_came_before_on_a_connection_the_next_good_message_is_acknowled
             received = b""
             while f"MSA|AA|{good}\r".encode() not in received:
                 piece = client.recv(65536)
-                assert piece, f"the connection was closed in turn {turn}"
+                assert piece, f"the connection was closed in turn {turn}: {live_server.output[-2000:]}"
                 received += piece
 
 
