@@ -253,6 +253,20 @@ def canvas_pixels(page: Page, selector: str = ".canvas:not(.second)") -> Any:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=int)
 
 
+def settled(page: Page) -> None:
+    """The canvas fills its place, twice in a row: what the page shows later moves it."""
+    before: object = None
+    for _ in range(200):
+        box, shape = canvas_of(page).bounding_box(), canvas_pixels(page).shape
+        assert box
+        is_filled = abs(shape[0] / box["height"] - shape[1] / box["width"]) < 0.01
+        if is_filled and (box, shape) == before:
+            return
+        before = box, shape
+        redrawn(page)
+    raise AssertionError("the canvas does not come to rest")
+
+
 def colours_at(page: Page, places: list[tuple[float, float]]) -> Any:
     """The colours of the first pane at some places of the page."""
     box = canvas_of(page).bounding_box()
@@ -264,6 +278,7 @@ def colours_at(page: Page, places: list[tuple[float, float]]) -> Any:
 
 def grey_at(page: Page, points: list[tuple[int, int]], **shape: Any) -> Any:
     """The grey levels of the canvas at the middle of some pixels."""
+    settled(page)
     middles = [(column + 0.5, row + 0.5) for column, row in points]
     return colours_at(page, places(page, middles, **shape))[:, 0]
 
