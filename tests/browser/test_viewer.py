@@ -179,9 +179,11 @@ def viewing(shared: Shared, visited: tuple[Any, str], browser: Browser) -> Itera
 
 def open_series(page: Page, name: str) -> None:
     """Open a series and wait for the stored values of its middle image."""
-    page.locator("[data-open-series]", has_text=name).click()
+    button = page.locator("[data-open-series]", has_text=name)
+    uid = button.get_attribute("data-open-series")
+    button.click()
     page.locator("[data-where]", has_text=name).wait_for()
-    page.locator('.canvas:not(.second)[data-pixels="true"]').wait_for()
+    page.locator(f'.canvas:not(.second)[data-series="{uid}"][data-pixels="true"]').wait_for()
 
 
 def canvas_of(page: Page) -> Locator:

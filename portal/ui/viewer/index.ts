@@ -106,6 +106,8 @@ export const mount: Mount = async (contract: ViewerContract): Promise<Viewer> =>
       pane = newPane(canvas, stack, say, contract.watermark);
       pane.drawings = drawings;
       pane.at = at;
+      canvas.dataset.series = series;
+      canvas.dataset.pixels = "none"; // what is still drawn is of the series before
       openOverviewOf(pane, paths);
       listPresets();
       screen?.append(canvas, info, measured);
