@@ -20,9 +20,10 @@ from typing import Any
 
 from access.caller import Caller, Door
 from access.nodes import identify_node
-from hl7_listener.acknowledgement import REJECTED, Header, Refusal, acknowledge
+from hl7_listener.acknowledgement import CODES, REJECTED, Header, Refusal, acknowledge
 from hl7_listener.receiving import receive_all
 from hl7_listener.room import Hl7, hl7_of
+from kernel.database import DatabaseUnavailable
 from kernel.errors import CloudfilmError, Kind
 from kernel.settings import MllpSettings
 from kernel.tls import server_context
@@ -214,6 +215,9 @@ class MllpServer:
         for at, arrival in enumerate(group):
             try:
                 known[at] = self._sender_of(arrival.message, arrival.address, arrival.certificate)
+            except DatabaseUnavailable as away:  # nobody can tell who sends; asked to send it again
+                refusal = Refusal(*CODES[away.kind], "MSH", str(away))
+                done[at] = (acknowledge(Header(), self._hl7.clock.now(), refusal),)
             except CloudfilmError as refused:
                 log.warning("a message from %s was refused: %s", arrival.address, refused)
                 refusal = Refusal(REJECTED, "207", "MSH-3", "This sender is not known here.")
@@ -244,11 +248,13 @@ def sender_names(message: bytes) -> tuple[str, str]:
 
 
 def identify_sender(hl7: Hl7, names: tuple[str, ...], address: str, certificate: str) -> Caller:
-    """The first of these names that is a known node. Raises UnknownNode."""
+    """The first of these names that is a known node. Raises UnknownNode, DatabaseUnavailable."""
     *others, last = names
     for name in others:
         try:
             return identify_node(hl7.access, name, address, certificate, Door.HL7)[0]
+        except DatabaseUnavailable:
+            raise
         except CloudfilmError:
             continue
     return identify_node(hl7.access, last, address, certificate, Door.HL7)[0]

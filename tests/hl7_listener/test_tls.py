@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from hl7_listener.mllp import MllpServer, frame, tls_context
 from hl7_listener.room import Hl7
+from kernel.database import Database
 from kernel.errors import InvalidSetting
 from kernel.settings import MllpSettings
 from tests.builders_hl7 import adt_a04
@@ -95,6 +96,15 @@ def test_a_client_with_a_certificate_is_served_and_one_without_is_not(
         with suppress(ssl.SSLError, ConnectionError):  # or the connection just ends, as TLS 1.3 has it
             answer = exchange(port, frame(adt_a04()), trusting(file))
         assert answer == b""
+
+
+def test_a_database_that_is_away_does_not_make_a_sender_unknown(hl7: Hl7) -> None:
+    away = Database("postgresql://cloudfilm@127.0.0.1:1/none")
+    with listening(replace(hl7, access=replace(hl7.access, database=away))) as port:
+        answer = exchange(port, frame(adt_a04()))
+    assert b"MSA|AR" in answer
+    assert b"does not answer" in answer
+    assert b"not known" not in answer
 
 
 def test_a_certificate_that_cannot_be_read_stops_the_start() -> None:
