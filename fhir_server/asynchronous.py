@@ -7,7 +7,7 @@ R4 3.1.6 (Asynchronous Request Patterns).
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask import Flask, Response, g, request
@@ -53,9 +53,6 @@ def respond_later() -> Response | None:
     is_asked = any(part.startswith("$") for part in parts) or parts[-1:] == ["_search"] or not parts
     if request.method != "GET" and not (request.method == "POST" and is_asked):
         return None
-    caller, fhir, job_id = current_caller(Door.FHIR), room(Fhir), new_id()
-    body = request_body()
-    sealed = fhir.blobs.write(body) if body else None
     asked = {
         "method": request.method,
         "url": request.full_path.rstrip("?"),
@@ -63,10 +60,19 @@ def respond_later() -> Response | None:
         "content_type": request.content_type or JSON,
         "preferences": _without_async(request.headers["Prefer"]),
     }
+    return begin_later("request", run_request, current_caller(Door.FHIR), asked, request_body())
+
+
+def begin_later(
+    kind: str, run: Callable[..., None], caller: Caller, asked: dict[str, Any], body: bytes = b""
+) -> Response:
+    """Keep what is asked, with who asks and the body, for a job `run(job_id)`. Returns 202."""
+    fhir, job_id = room(Fhir), new_id()
+    sealed = fhir.blobs.write(body) if body else None
     with fhir.records.database.transaction() as session:
         session.add(
             BulkJob(
-                id=job_id, kind="request", owner=caller_text(caller), principal=principal_of(caller),
+                id=job_id, kind=kind, owner=caller_text(caller), principal=principal_of(caller),
                 request=request.url, asked=json.dumps(asked), made_at=fhir.records.clock.now(),
             )
         )  # fmt: skip
@@ -78,7 +84,7 @@ def respond_later() -> Response | None:
                     blob_key=sealed.key, seal=sealed.seal.pack(),
                 )
             )  # fmt: skip
-        enqueue(session, fhir.records.clock, run_request, job_id)
+        enqueue(session, fhir.records.clock, run, job_id)
     return accepted(job_id)
 
 

@@ -10,21 +10,18 @@ from flask import Response, request
 from sqlalchemy import select
 
 from access.bearer import current_caller
-from access.caller import Action, Caller, Door
-from access.kept_caller import caller_text
+from access.caller import Action, Door
 from access.outbound_http import require_allowed
-from fhir_server.asynchronous import accepted, principal_of
+from fhir_server.asynchronous import begin_later, principal_of
 from fhir_server.bulk import drop_bulk_job, run_bulk_export, run_bulk_import
 from fhir_server.negotiate import document_answer, fhir_base, prefers
 from fhir_server.operations.everything import types_of
 from fhir_server.operations.given import Given, InvalidParameter, given
 from fhir_server.outcomes import outcome
 from fhir_server.room import Fhir
-from kernel.clock import new_id
 from kernel.crypto import Seal
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
-from kernel.jobs import enqueue
 from records.bulk_model import BulkFile, BulkJob
 from records.documents import instant
 from records.parameters import resource_types
@@ -101,7 +98,7 @@ def _kick_off(level: str, patients: list[str] | None) -> Response:
         "filters": _filters(said),
         "patients": patients,
     }
-    return _begin("export", caller, asked)
+    return begin_later("export", run_bulk_export, caller, asked)
 
 
 def _since(said: Given) -> str:
@@ -124,36 +121,13 @@ def _filters(said: Given) -> list[str]:
     return found
 
 
-def _begin(kind: str, caller: Caller, asked: dict[str, Any], body: bytes = b"") -> Response:
-    fhir, job_id = room(Fhir), new_id()
-    sealed = fhir.blobs.write(body) if body else None
-    with fhir.records.database.transaction() as session:
-        session.add(
-            BulkJob(
-                id=job_id, kind=kind, owner=caller_text(caller), principal=principal_of(caller),
-                request=request.url, asked=json.dumps(asked), made_at=fhir.records.clock.now(),
-            )
-        )  # fmt: skip
-        session.flush()
-        if sealed is not None:
-            session.add(
-                BulkFile(
-                    job_id=job_id, resource_type="", what="input", size_bytes=sealed.size_bytes,
-                    blob_key=sealed.key, seal=sealed.seal.pack(),
-                )
-            )  # fmt: skip
-        run = run_bulk_export if kind == "export" else run_bulk_import
-        enqueue(session, fhir.records.clock, run, job_id)
-    return accepted(job_id)
-
-
 def import_data() -> Response:
     """$import: NDJSON as the body, or a manifest that names where it is to be fetched from."""
     caller = current_caller(Door.FHIR)
     caller.require(Action("*", "c"))
     caller.require(Action("*", "u"))
     if request.mimetype in (NDJSON, "application/ndjson", "application/x-ndjson"):
-        return _begin("import", caller, {"urls": []}, request.get_data())
+        return begin_later("import", run_bulk_import, caller, {"urls": []}, request.get_data())
     fhir = room(Fhir)
     if request.mimetype == "application/json":
         manifest = request.get_json(silent=True)
@@ -165,7 +139,7 @@ def import_data() -> Response:
         raise InvalidParameter("input", "given: NDJSON as the body, or a list of URLs")
     for url in urls:
         require_allowed(url, fhir.trusted_hosts)
-    return _begin("import", caller, {"urls": urls})
+    return begin_later("import", run_bulk_import, caller, {"urls": urls})
 
 
 def bulk_status(job_id: str) -> Response:
