@@ -1,6 +1,7 @@
 """What the tests of the DIMSE door share: dcmtk's programs as peers, and files for them."""
 
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,31 @@ def dcmtk(tool: str, *arguments: object, check: bool = False) -> subprocess.Comp
 def said(done: subprocess.CompletedProcess[str]) -> str:
     """All that it printed."""
     return done.stdout + done.stderr
+
+
+class _Checkpoint(threading.Event):
+    """Where the reactor of pynetdicom waits while a request of ours is under way.
+
+    pynetdicom 3 takes a reactor that is about to look for messages for one that waits; it then takes the
+    answer away from the request ("Received unexpected ... service message"). This one is clear only when
+    somebody waits at it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set()
+
+    def clear(self) -> None:
+        super().clear()
+        deadline = time.monotonic() + 5
+        while not self._cond._waiters and time.monotonic() < deadline:  # type: ignore[attr-defined]
+            time.sleep(0.001)
+
+
+def steady(association: Any) -> Any:
+    """An association of pynetdicom that may be told of something between its own requests."""
+    association._reactor_checkpoint = _Checkpoint()
+    return association
 
 
 class Called(Protocol):

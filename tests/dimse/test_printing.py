@@ -1,6 +1,7 @@
 """Print management as print clients do it: pynetdicom by hand, and dcmtk's own print tools."""
 
 import io
+import queue
 import re
 import subprocess
 from pathlib import Path
@@ -33,6 +34,7 @@ from archive.ingest import ingest
 from archive.retrieve import find_instances, instance_bytes
 from tests.builders import ct_slice, dataset
 from tests.dimse.door import Door
+from tests.dimse.peers import steady
 
 GRAY, COLOR = BasicGrayscalePrintManagementMeta, BasicColorPrintManagementMeta
 
@@ -50,19 +52,22 @@ class Client:
         )
         for sop_class in (meta, *others):
             ae.add_requested_context(sop_class)
-        self.events: list[tuple[int, str]] = []
+        self.events: queue.Queue[tuple[int, str]] = queue.Queue()
         handlers: Any = [(evt.EVT_N_EVENT_REPORT, self._take)]
-        self.association: Any = ae.associate(
-            "127.0.0.1", server.dicom_port, ae_title="CLOUDFILM", evt_handlers=handlers
-        )
+        called = ("127.0.0.1", server.dicom_port)
+        self.association: Any = steady(ae.associate(*called, ae_title="CLOUDFILM", evt_handlers=handlers))
         assert self.association.is_established
         self.meta = meta
         self.session = generate_uid()
         assert self.create(BasicFilmSession, self.session, **session)[0] == 0
 
     def _take(self, event: Any) -> tuple[int, None]:
-        self.events.append((event.request.EventTypeID, event.request.AffectedSOPClassUID))
+        self.events.put((event.request.EventTypeID, event.request.AffectedSOPClassUID))
         return 0, None
+
+    def told(self, events: int) -> list[tuple[int, str]]:
+        """What the printer told, in order, waited for: it may come after the answer that it comes with."""
+        return [self.events.get(timeout=60) for _ in range(events)]
 
     def create(self, sop_class: Any, uid: str, meta: Any = None, **said: Any) -> tuple[int, Dataset]:
         status, answer = self.association.send_n_create(
@@ -154,7 +159,7 @@ def test_a_session_becomes_images_and_a_pdf_of_the_study_that_it_speaks_of(door:
         job = answer.ReferencedPrintJobSequence[0].ReferencedSOPInstanceUID
         status, told = client.association.send_n_get([], PrintJob, job)
         assert (status.Status, told.ExecutionStatus) == (0, "DONE")
-    assert client.events == [(3, PrintJob)]
+        assert client.told(1) == [(3, PrintJob)]
 
     first, other, document = films(door, study_uid)
     assert (first.PatientID, first.SeriesDescription, first.Rows, first.Columns) == (
@@ -264,7 +269,8 @@ def test_the_printer_tells_when_it_cannot_print_and_when_it_can_again(
             client.film()
         client.film()
 
-    assert client.events == [(3, Printer), (1, Printer)]
+        assert client.told(2) == [(3, Printer), (1, Printer)]
+        assert client.events.empty()
 
 
 def test_the_printer_tells_its_status_and_configuration(door: Door) -> None:

@@ -24,6 +24,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from tests.archive.test_workitems import performed, scheduled
 from tests.builders import ct_slice, dataset
+from tests.dimse.peers import steady
 from tests.live import LiveServer, free_ports
 
 UPS = UnifiedProcedureStepPush
@@ -40,8 +41,9 @@ class Peer:
         ae = AE(title)
         for sop_class in sop_classes:
             ae.add_requested_context(sop_class)
-        self.association: Any = ae.associate(
-            "127.0.0.1", server.dicom_port, ae_title="CLOUDFILM", evt_handlers=list(handlers)
+        called = ("127.0.0.1", server.dicom_port)
+        self.association: Any = steady(
+            ae.associate(*called, ae_title="CLOUDFILM", evt_handlers=list(handlers))
         )
         assert self.association.is_established
 

@@ -43,6 +43,7 @@ from kernel.settings import AccessSettings, BlobsSettings, DatabaseSettings, Dim
 from tests.archive.test_workitems import scheduled
 from tests.builders import ct_slice
 from tests.builders_hl7 import message
+from tests.dimse.peers import steady
 from tests.dimse.test_workflow import step
 from tests.doors.service_actions import DIMSE_ACTIONS, MESSAGE_ACTION, OPEN
 from tests.settling import settle
@@ -236,7 +237,7 @@ def peer(world: World, node: str) -> Iterator[Association]:
     for context in dict.fromkeys(service.sop_classes[0] for service, _ in NORMALIZED):
         ae.add_requested_context(context)
     told: list[Any] = [(evt.EVT_N_EVENT_REPORT, lambda _event: (SUCCESS, None))]
-    association = ae.associate("127.0.0.1", world.port, ae_title="CLOUDFILM", evt_handlers=told)
+    association = steady(ae.associate("127.0.0.1", world.port, ae_title="CLOUDFILM", evt_handlers=told))
     try:
         yield association
     finally:
