@@ -5,11 +5,11 @@
 
 Needs wrk, nginx and Orthanc with its DICOMweb plugin (apt-get install wrk nginx orthanc orthanc-dicomweb).
 nginx serves the frames and the metadata as files, without authorization, decryption or audit: the most that
-the machine can do. Takes
-about five minutes. Prints a table in Markdown.
+the machine can do. Takes about five minutes. Prints a table in Markdown.
 """
 
 import argparse
+import os
 import subprocess
 import tempfile
 import time
@@ -153,8 +153,9 @@ def nginx(folder: Path, files: list[Path]) -> Iterator[Server]:
         (target / "1").write_bytes(ds.PixelData)
     (root / "dicomweb" / SERIES / "metadata").write_bytes(b"x" * 24_000)  # about what gzip leaves of 300
     configuration = folder / "nginx.conf"
+    user = "user root; " if os.geteuid() == 0 else ""  # whose folder it is
     configuration.write_text(
-        f"worker_processes 2; pid {folder}/pid; error_log {folder}/error.log; daemon off;\n"
+        f"{user}worker_processes 2; pid {folder}/pid; error_log {folder}/error.log; daemon off;\n"
         "events { worker_connections 2048; }\n"
         f"http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;\n"
         f"client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n"

@@ -47,7 +47,8 @@ def wait_for(url: str, seconds: float = 240) -> None:
             if requests.get(url, timeout=5).ok:
                 return
         except requests.RequestException:
-            time.sleep(0.2)
+            pass
+        time.sleep(0.2)
     raise RuntimeError(f"{url} does not answer")
 
 
