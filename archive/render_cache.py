@@ -5,15 +5,13 @@ A key is made of the content and all parameters, so an entry is never wrong, and
 """
 
 import os
-import threading
 from pathlib import Path
 
-from kernel.clock import new_id
+from archive.bounded_folder import BoundedFolder
 from kernel.crypto import DamagedBlob, KeyRing
 from kernel.shared_cache import SharedCache
 
 CONTEXT = "rendered"
-PRUNE_SHARE = 16  # look through the folder each time a process has written this part of the limit
 
 
 class RenderCache:
@@ -27,13 +25,10 @@ class RenderCache:
         shared: SharedCache | None = None,
         shared_for_s: int = 0,
     ) -> None:
-        self._root = root
+        self._folder = BoundedFolder(root, most_bytes)
         self._shared = shared
         self._shared_for_s = shared_for_s
         self._keys = keys
-        self._most_bytes = most_bytes
-        self._written_bytes = 0
-        self._lock = threading.Lock()
 
     def get(self, key: str) -> bytes | None:
         """What is kept under a key (hexadecimal digits), or None."""
@@ -71,42 +66,11 @@ class RenderCache:
         self._to_disk(key, data)
 
     def _to_disk(self, key: str, data: bytes) -> None:
-        if len(data) > self._most_bytes // 8:
-            return
-        path = self._path(key)
-        partial = path.with_name(f".{new_id()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(self._keys.seal_bytes(data, CONTEXT))
-            partial.replace(path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            return
-        with self._lock:
-            self._written_bytes += len(data)
-            due = self._written_bytes > self._most_bytes // PRUNE_SHARE
-            if due:
-                self._written_bytes = 0
-        if due:
-            self.prune()
+        self._folder.put(self._path(key), self._keys.seal_bytes(data, CONTEXT))
 
     def prune(self) -> None:
         """Remove the least used until the rest is within the limit."""
-        found = []
-        for folder, _, names in os.walk(self._root):
-            for name in names:
-                path = Path(folder, name)
-                try:
-                    status = path.stat()
-                except OSError:
-                    continue
-                found.append((status.st_mtime, status.st_size, path))
-        size = sum(entry[1] for entry in found)
-        for _, entry_bytes, path in sorted(found, key=lambda entry: entry[0]):
-            if size <= self._most_bytes:
-                break
-            path.unlink(missing_ok=True)
-            size -= entry_bytes
+        self._folder.prune()
 
     def _path(self, key: str) -> Path:
-        return self._root / key[:2] / key[2:]
+        return self._folder.root / key[:2] / key[2:]

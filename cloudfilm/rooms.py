@@ -7,7 +7,7 @@ from typing import Any
 from access.audit import begin_chain
 from access.tokens import Access
 from archive.blobs.sealed import Blobs
-from archive.blobs.stores import copy_stores, main_store
+from archive.blobs.stores import copy_stores, main_store, near_store
 from archive.bundles import EncodedBundles
 from archive.imaging_study import ImagingStudyProjection
 from archive.notices import Notifying
@@ -109,7 +109,11 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     )
     terminology = Terminology(database, clock, records, definitions)
     mpi = Mpi(database, clock, keys, records)
-    blobs = Blobs(main_store(settings.blobs), keys, clock, settings.blobs, copy_stores(settings.blobs))
+    store = main_store(settings.blobs)
+    blobs = Blobs(
+        store, keys, clock, settings.blobs, copy_stores(settings.blobs),
+        near_store(settings.blobs, store, settings.data_dir / "cache" / "near"),
+    )  # fmt: skip
     shared = SharedCache(settings.cache.url) if settings.cache.url else None
     archive = Archive(
         database, blobs, mpi, clock, settings.archive, settings.access.institution, GroupCommit(database),

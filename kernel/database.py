@@ -30,12 +30,15 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.pool import PoolProxiedConnection
 
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
 from kernel.prepared import Prepared
-from kernel.traces import trace_statements
+from kernel.traces import statement_span, trace_statements
 
 T = TypeVar("T")
 
@@ -52,6 +55,8 @@ SQLITE_PRAGMAS = (
 
 
 MOST_PREPARED = 4096  # reads of one row that a process keeps in the form that the driver takes
+MOST_NAMED = 256  # and that each of its connections to PostgreSQL keeps prepared there
+MOST_READERS = 8  # connections for them: each is held for less than a millisecond
 # A network that was cut says nothing: without these a request would wait for a quarter of an hour here, and
 # the locks of a machine that is gone would be held for two hours there.
 SILENT_PEER = {
@@ -131,6 +136,7 @@ class Database:
                 )
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
             self.engine = create_engine(self.url, pool_size=pool_size, max_overflow=64)
+            self._readers = self.engine
             self._writer_queue: _WriterQueue | None = _WriterQueue(Path(self.url.database + ".lock"))
             event.listen(self.engine, "connect", _set_up_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -143,12 +149,25 @@ class Database:
                 use_insertmanyvalues=True,
                 connect_args=SILENT_PEER,
             )
-            event.listen(self.engine, "connect", _set_up_postgresql)
+            # One row each, so no transaction: a read is one message to the server and one back.
+            self._readers = create_engine(
+                self.engine.url,
+                pool_size=min(pool_size, MOST_READERS),
+                max_overflow=0,
+                pool_use_lifo=True,
+                pool_reset_on_return=None,
+                isolation_level="AUTOCOMMIT",
+                connect_args=SILENT_PEER,
+            )
+            for engine in (self.engine, self._readers):
+                event.listen(engine, "connect", _set_up_postgresql)
             self._writer_queue = None
         self._here = threading.local()  # the transaction that this thread is in
         self._prepared: dict[Executable, Prepared] = {}
         driver = self.engine.dialect.loaded_dbapi
         self._driver_failures = (driver.OperationalError, driver.InterfaceError)
+        self._unprepared = driver.ProgrammingError
+        self._stale = (*self._driver_failures, driver.NotSupportedError)
         trace_statements(self.engine)
         self._write_engine: Engine = self.engine.execution_options(cloudfilm_write=True)
 
@@ -191,20 +210,50 @@ class Database:
                 self._prepared.clear()
             self._prepared[statement] = prepared
         try:
-            connection = self.engine.raw_connection()
-            try:
-                cursor = connection.cursor()
-                cursor.execute(prepared.text, prepared.bound(parameters))
-                found = cursor.fetchone()
-                cursor.close()
-            except self._driver_failures:
-                connection.invalidate()
-                raise
-            finally:
-                connection.close()  # back to the pool, which ends the transaction
-        except (OperationalError, *self._driver_failures) as failure:
+            with statement_span(self.engine.dialect.name, prepared.text):
+                try:
+                    found = self._read_row(prepared, parameters)
+                except self._stale:
+                    if self.is_sqlite:
+                        raise
+                    self._readers.dispose()  # the server restarted, or a table is no more what it planned for
+                    found = self._read_row(prepared, parameters)
+        except (OperationalError, PoolTimeout, *self._driver_failures) as failure:
             raise DatabaseUnavailable("The database does not answer; try again.") from failure
         return None if found is None else prepared.read(found)
+
+    def _read_row(self, prepared: Prepared, parameters: Mapping[str, Any]) -> Sequence[Any] | None:
+        connection = self._readers.raw_connection()
+        try:
+            cursor = connection.cursor()
+            text = self._prepared_by(connection, cursor, prepared) if prepared.body else prepared.text
+            cursor.execute(text, prepared.bound(parameters))
+            found = cast(Sequence[Any] | None, cursor.fetchone())
+            cursor.close()
+        except self._stale:
+            connection.invalidate()
+            raise
+        finally:
+            connection.close()  # back to the pool
+        return found
+
+    def _prepared_by(self, connection: PoolProxiedConnection, cursor: DBAPICursor, prepared: Prepared) -> str:
+        """What to send for a statement: as it is the first time, by its name on the server from then on."""
+        names: dict[str, str] = connection.info.setdefault("prepared", {})
+        sent = names.get(prepared.text)
+        if sent is None:
+            if len(names) < MOST_NAMED:
+                names[prepared.text] = ""
+            return prepared.text
+        if not sent:
+            name = f"row_{list(names).index(prepared.text)}"
+            try:
+                cursor.execute(f"PREPARE {name} AS {prepared.body}")
+                sent = f"EXECUTE {name} {prepared.call}"
+            except self._unprepared:  # a parameter whose type does not show
+                sent = prepared.text
+            names[prepared.text] = sent
+        return sent
 
     @contextmanager
     def _session(self, engine: Engine) -> Iterator[Session]:
@@ -232,6 +281,7 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+        self._readers.dispose()
 
 
 class _WriterQueue:

@@ -28,6 +28,7 @@ class BlobsSettings:
     cold_url: str = ""  # a second store, for studies that the storage policy moves there; empty: none
     copies: tuple[str, ...] = ()  # stores that hold every object too, as offsite=s3://bucket/prefix
     chunk_bytes: int = 262144  # plain bytes in one sealed chunk: the unit of random access
+    near_bytes: int = 10737418240  # of what is read of s3://, kept sealed on this machine; 0: none
     suite: str = "AES-256-GCM"  # or SM4-GCM, for the commercial-cryptography assessment
     durable: bool = True  # wait for the disk before acknowledging; only a throw-away test turns it off
     free_bytes: int = 268435456  # below this much free space nothing more is accepted

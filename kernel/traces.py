@@ -147,6 +147,15 @@ def trace_statements(engine: Engine) -> None:
     )
 
 
+def statement_span(system: str, statement: str) -> AbstractContextManager[Any]:
+    """A span around one statement that goes to the driver past SQLAlchemy."""
+    if _tracer is None:
+        return NOTHING
+    verb, table = summary(statement)
+    named = {"db_system_name": system, "db_operation_name": verb, "db_collection_name": table}
+    return _span(_tracer, f"{verb} {table}".strip(), CLIENT, "", named)
+
+
 def summary(statement: str) -> tuple[str, str]:
     """What a statement does, and to which table."""
     words = statement.split()

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from typing_extensions import Buffer
 
+from archive.blobs.near import NearStore
 from archive.blobs.store import (
     BlobNotFound,
     BlobReader,
     BlobStore,
     BlobWriter,
+    Readable,
     StorageUnavailable,
     new_key,
 )
@@ -25,6 +27,8 @@ from kernel.clock import Clock
 from kernel.crypto import DamagedBlob, KeyRing, Seal, open_range
 from kernel.errors import CloudfilmError
 from kernel.settings import BlobsSettings
+
+NEAR_BYTES = 4194304  # the longest range that is kept near: a frame, a preview, the tables of a series
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +59,7 @@ class Blobs:
     copies: Mapping[str, BlobStore] = field(
         default_factory=dict
     )  # stores that hold every object too, by name
+    near: NearStore | None = None  # what was read lately of a distant store
 
     def writer(self, tier: str = "", packs: bool = False) -> "SealedWriter":
         """Begin a new object. packs: its chunks are made smaller, at the cost of a processor."""
@@ -80,7 +85,7 @@ class Blobs:
         """
         end = seal.size_bytes if length is None else min(seal.size_bytes, offset + length)
         lost: CloudfilmError | None = None
-        for store, stored_as in self._places(key):
+        for store, stored_as in self._sources(key, end - offset):
             try:
                 for piece in read_sealed(store, stored_as, self.keys, seal, offset, end):
                     yield piece
@@ -91,6 +96,13 @@ class Blobs:
                 lost = lost or failure
         if lost is not None:
             raise lost
+
+    def _sources(self, key: str, length: int) -> Iterator[tuple[Readable, str]]:
+        """Where a range may be read, the nearest first. What is long is not looked at again and again."""
+        if self.near is not None and length <= NEAR_BYTES:
+            yield self.near, key
+            self.near.delete(key)  # it did not help
+        yield from self._places(key)
 
     def _places(self, key: str) -> Iterator[tuple[BlobStore, str]]:
         yield self.store, key
@@ -120,13 +132,15 @@ class Blobs:
 
     def delete(self, key: str) -> None:
         """Remove an object and its copies."""
+        if self.near is not None:
+            self.near.delete(key)
         self.store.delete(key)
         for store in self.copies.values():
             store.delete(key_in("", key))
 
 
 def read_sealed(
-    store: BlobStore, key: str, keys: KeyRing, seal: Seal, offset: int, end: int
+    store: Readable, key: str, keys: KeyRing, seal: Seal, offset: int, end: int
 ) -> Iterator[bytes]:
     """Plain bytes `offset` to `end` of an object in one store. Raises BlobNotFound, DamagedBlob or
     StorageUnavailable."""

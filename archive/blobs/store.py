@@ -91,15 +91,19 @@ class BlobReader(Protocol):
         ...
 
 
-class BlobStore(Protocol):
+class Readable(Protocol):
+    """Where blobs are read."""
+
+    def open(self, key: str) -> BlobReader:
+        """Open a blob. Raises BlobNotFound."""
+        ...
+
+
+class BlobStore(Readable, Protocol):
     """A place for blobs."""
 
     def create(self, key: str) -> BlobWriter:
         """Begin a new blob."""
-        ...
-
-    def open(self, key: str) -> BlobReader:
-        """Open a blob. Raises BlobNotFound."""
         ...
 
     def delete(self, key: str) -> None:

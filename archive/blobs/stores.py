@@ -4,10 +4,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from archive.blobs.disk import DiskStore
+from archive.blobs.near import NearStore
 from archive.blobs.s3 import S3Store
 from archive.blobs.store import BlobStore
 from archive.blobs.tiers import COLD, TieredStore
 from archive.blobs.traced import TracedStore
+from archive.bounded_folder import BoundedFolder
 from kernel.errors import InvalidSetting
 from kernel.settings import BlobsSettings
 from kernel.traces import is_tracing
@@ -34,6 +36,14 @@ def main_store(settings: BlobsSettings) -> BlobStore:
     if not settings.cold_url:
         return primary
     return TieredStore(primary, {COLD: open_store(settings.cold_url, settings, "blobs.cold_url")})
+
+
+def near_store(settings: BlobsSettings, main: BlobStore, root: Path) -> NearStore | None:
+    """What is read lately of the main store, in a folder of this machine; none where all is at hand."""
+    distant = any(urlsplit(url).scheme == "s3" for url in (settings.url, settings.cold_url))
+    if not distant or not settings.near_bytes:
+        return None
+    return NearStore(main, BoundedFolder(root, settings.near_bytes))
 
 
 def copy_stores(settings: BlobsSettings) -> dict[str, BlobStore]:

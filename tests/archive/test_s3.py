@@ -13,11 +13,13 @@ import obstore
 import pytest
 
 from access.caller import Caller
+from archive.blobs.near import NearStore
 from archive.blobs.s3 import S3Store
 from archive.blobs.sealed import Blobs
 from archive.blobs.store import BlobNotFound, StorageUnavailable
+from archive.bounded_folder import BoundedFolder
 from archive.ingest import Outcome, ingest, ingest_all
-from archive.retrieve import find_instance, find_instances, instance_bytes
+from archive.retrieve import find_instance, find_instances, frame_pieces, instance_bytes
 from archive.sweep import sweep
 from cloudfilm.rooms import Rooms, build_rooms
 from kernel.clock import FixedClock, SystemClock
@@ -161,3 +163,67 @@ def test_a_read_that_the_store_cannot_serve_comes_from_a_copy(
 
     assert b"".join(instance_bytes(rooms.archive, stored)) == data
     rooms.close()
+
+
+@pytest.fixture
+def near(blobs: Blobs, tmp_path: Path) -> Blobs:
+    return replace(blobs, near=NearStore(blobs.store, BoundedFolder(tmp_path / "near", 64 << 20)))
+
+
+def kept_near(folder: Path) -> list[Path]:
+    return [path for path in (folder / "near").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("size", [1, 262_144, 524_288, 3_000_000])
+def test_what_was_read_of_a_distant_store_is_near(near: Blobs, tmp_path: Path, size: int) -> None:
+    data = secrets.token_bytes(size)
+    sealed = near.write(data)
+    for offset, length in ((0, size), (size // 2, 300_000), (size - 1, 1)):
+        assert near.read(sealed.key, sealed.seal, offset, length) == data[offset : offset + length]
+    near.store.delete(sealed.key)  # behind its back: what is asked now was kept
+
+    for offset, length in ((0, size), (size // 3, 300_000)):
+        assert near.read(sealed.key, sealed.seal, offset, length) == data[offset : offset + length]
+    assert size < 64 or not any(data[:64] in path.read_bytes() for path in kept_near(tmp_path))
+
+
+def test_what_is_near_and_damaged_is_read_from_where_it_lies(near: Blobs, tmp_path: Path) -> None:
+    data = secrets.token_bytes(1_000_000)
+    sealed = near.write(data)
+    for harm in (b"", b"cut off", bytes(524_288)):
+        assert near.read(sealed.key, sealed.seal) == data
+        kept = kept_near(tmp_path)
+        assert kept
+        for path in kept:
+            path.write_bytes(harm)
+        assert near.read(sealed.key, sealed.seal, 10, 700_000) == data[10:700_010]
+        assert near.read(sealed.key, sealed.seal) == data
+
+
+def test_what_is_deleted_is_not_near(near: Blobs, tmp_path: Path) -> None:
+    sealed = near.write(b"x" * 1000)
+    near.read(sealed.key, sealed.seal)
+    near.delete(sealed.key)
+
+    assert not kept_near(tmp_path)
+    with pytest.raises(BlobNotFound):
+        near.read(sealed.key, sealed.seal)
+
+
+def test_what_is_near_stays_within_its_limit(blobs: Blobs, tmp_path: Path) -> None:
+    near = replace(blobs, near=NearStore(blobs.store, BoundedFolder(tmp_path / "near", 8 << 20)))
+    for _ in range(30):
+        sealed = near.write(secrets.token_bytes(600_000))
+        near.read(sealed.key, sealed.seal)
+
+    assert 0 < sum(path.stat().st_size for path in kept_near(tmp_path)) <= (8 << 20) * 17 // 16 + 1_200_000
+
+
+def test_a_region_reads_an_image_from_its_store_once(s3_rooms: Rooms, operator: Caller) -> None:
+    receipt = ingest(s3_rooms.archive, operator, io.BytesIO(ct_slice()))
+    named = (receipt.study_instance_uid, receipt.series_instance_uid, receipt.sop_instance_uid)
+    stored = find_instance(s3_rooms.archive, operator, *named)
+    first = b"".join(frame_pieces(s3_rooms.archive, stored, 1))
+    s3_rooms.archive.blobs.store.delete(stored.blob_key)
+
+    assert b"".join(frame_pieces(s3_rooms.archive, stored, 1)) == first

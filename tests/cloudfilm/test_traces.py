@@ -123,7 +123,7 @@ def test_reading_an_object_is_part_of_its_request(traced: tuple[Collector, LiveS
     name = "GET /dicomweb/studies/<study>/series/<series>/instances/<instance>"
     request = found.wait_for(name)
 
-    assert {"store open", "store read"} <= found.below(request)
+    assert {"store open", "store read", "SELECT instance"} <= found.below(request)
 
 
 def test_operations_and_messages_are_traces_too(traced: tuple[Collector, LiveServer], tmp_path: Path) -> None:

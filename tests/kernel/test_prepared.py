@@ -1,9 +1,23 @@
 """Reads of one row, prepared once: the same rows as a session gives, with every type and list."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 
 import pytest
-from sqlalchemy import Dialect, Executable, String, bindparam, insert, select
+from sqlalchemy import (
+    Column,
+    Dialect,
+    Executable,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    insert,
+    select,
+    text,
+)
 
 from access.caller import Clause, Reach
 from archive.model import Hold, Instance, Series, Study
@@ -14,6 +28,7 @@ from kernel.database import Database, DatabaseUnavailable
 from kernel.prepared import Prepared
 from tests.archive.test_ingest import store
 from tests.builders import ROOT, ct_slice
+from tests.conftest import schema_on_postgresql
 
 OPEN = bindparam("uid", type_=String())
 
@@ -96,3 +111,60 @@ def test_a_database_that_is_away_is_said_to_be() -> None:
     away = Database("postgresql://nobody@127.0.0.1:1/nothing")
     with pytest.raises(DatabaseUnavailable):
         away.row(select(Study.id).where(Study.study_instance_uid == OPEN), {"uid": "1"})
+
+
+@pytest.fixture
+def server_of_our_own() -> Iterator[Database]:
+    with schema_on_postgresql() as url:
+        database = Database(url)
+        with database.transaction() as session:
+            session.execute(text("CREATE TABLE probe (id integer PRIMARY KEY, value integer)"))
+            session.execute(text("INSERT INTO probe VALUES (1, 10), (2, 20)"))
+        yield database
+        database.close()
+
+
+PROBE = Table("probe", MetaData(), Column("id", Integer), Column("value", Integer))
+PROBED = select(PROBE.c.value).where(PROBE.c.id == bindparam("id"))
+
+
+def test_a_restart_of_the_server_is_not_seen(server_of_our_own: Database) -> None:
+    """All connections end, with what was prepared on them."""
+    for _ in range(3):
+        assert server_of_our_own.row(PROBED, {"id": 2}) == (20,)
+    admin = Database(server_of_our_own.url.render_as_string(hide_password=False))
+    with admin.transaction() as session:
+        ended = session.execute(
+            text(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND query LIKE '%row_0%'"
+            )
+        ).scalar_one()
+    admin.close()
+
+    assert ended > 0
+    assert server_of_our_own.row(PROBED, {"id": 1}) == (10,)
+
+
+def test_a_column_that_became_another_is_read_as_it_is_now(server_of_our_own: Database) -> None:
+    for _ in range(3):
+        assert server_of_our_own.row(PROBED, {"id": 1}) == (10,)
+    with server_of_our_own.transaction() as session:
+        session.execute(text("ALTER TABLE probe ALTER COLUMN value TYPE text USING value || ' mm'"))
+
+    assert server_of_our_own.row(PROBED, {"id": 1}) == ("10 mm",)
+
+
+def test_what_the_server_cannot_prepare_is_asked_as_it_is(server_of_our_own: Database) -> None:
+    """A parameter of no known type, and a statement with a percent sign."""
+    asked = select(bindparam("said"), PROBE.c.value % 7).where(PROBE.c.id == bindparam("id"))
+    for said in ("a", "b", "a"):
+        assert server_of_our_own.row(asked, {"said": said, "id": 2}) == (said, 6)
+
+
+def test_every_thread_finds_its_row(server_of_our_own: Database) -> None:
+    with ThreadPoolExecutor(32) as threads:
+        found = list(
+            threads.map(lambda n: server_of_our_own.row(PROBED, {"id": n % 2 + 1}), range(2000), chunksize=10)
+        )
+    assert found == [(n % 2 * 10 + 10,) for n in range(2000)]
