@@ -49,6 +49,7 @@ FAILURE_REASONS = {  # PS3.18 table 10.5.3-1 and PS3.4 table B.2-1; what is not 
     Kind.TOO_LARGE: 0xA700,
 }
 PROCESSING_FAILURE = 0x0110
+OURS = {Kind.UNAVAILABLE: 503, Kind.EXHAUSTED: 507}  # nothing is wrong with what was sent
 HELD_FOR_REVIEW = 0xB000  # coercion of data elements: kept, and not yet seen as it is
 
 
@@ -119,7 +120,8 @@ def answer_type() -> str:
 
 
 def _respond(answer: _Answer, media_type: str) -> Response:
-    """The Store Instances Response (PS3.18 10.5.3, annex I): 200 all, 202 some, 409 none."""
+    """The Store Instances Response (PS3.18 10.5.3, annex I): 200 all, 202 some, 409 none; 503 or 507 when it
+    is only we who cannot store them now."""
     base = service_base()
     body: dict[str, Any] = {}
     studies = {receipt.study_instance_uid for receipt in answer.stored}
@@ -132,12 +134,18 @@ def _respond(answer: _Answer, media_type: str) -> Response:
         }
     if answer.stored:
         body["00081199"] = {"vr": "SQ", "Value": [_stored(base, receipt) for receipt in answer.stored]}
-    status = 200 if not answer.failed else 202 if answer.stored else 409
-    if not answer.failed and not answer.stored:
-        status = 400
-    held = any(receipt.outcome is Outcome.HELD for receipt in answer.stored)
     content = to_xml(body) if media_type == DICOM_XML else json.dumps(body).encode()
-    return Response(content, 202 if status == 200 and held else status, mimetype=media_type)
+    return Response(content, _status(answer), mimetype=media_type)
+
+
+def _status(answer: _Answer) -> int:
+    if answer.stored:
+        held = any(receipt.outcome is Outcome.HELD for receipt in answer.stored)
+        return 202 if answer.failed or held else 200
+    kinds = {refused.refusal.kind for refused in answer.failed}
+    if not kinds:
+        return 400
+    return OURS.get(kinds.pop(), 409) if len(kinds) == 1 else 409
 
 
 def _reference(sop_class_uid: str, sop_instance_uid: str) -> dict[str, Any]:

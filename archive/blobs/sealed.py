@@ -167,7 +167,11 @@ class SealedWriter(io.RawIOBase):
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._finished = False
-        self._writer.write(self._sealer.header)
+        try:
+            self._writer.write(self._sealer.header)
+        except BaseException:  # nobody has this writer yet, to take it back
+            self._writer.discard()
+            raise
 
     @property
     def size_bytes(self) -> int:

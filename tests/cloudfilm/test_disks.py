@@ -1,7 +1,6 @@
-"""A disk that is full: every door refuses in its own words, nothing that was acknowledged is lost, and all
-goes on by itself when there is room again."""
+"""A disk that is full, or that may only be read: every door refuses in its own words, nothing that was
+acknowledged is lost, and all goes on by itself when there is room again."""
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -12,6 +11,7 @@ import requests
 
 from tests.builders import ROOT, ct_slice
 from tests.builders_hl7 import adt_a04
+from tests.dimse.peers import at, dcmtk, said
 from tests.live import LiveServer, live_server_in
 from tests.region.test_region import send_to
 from tests.servers.disk import SmallDisk, small_disk
@@ -47,11 +47,8 @@ class Host:
         number = next(NUMBERS)
         path = folder / f"{number}.dcm"
         path.write_bytes(ct_slice(instance=number))
-        sent = subprocess.run(
-            ["storescu", "-v", "-aec", "CLOUDFILM", "127.0.0.1", str(self.server.dicom_port), str(path)],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        accepted = "(Success)" in sent.stdout + sent.stderr
+        sent = dcmtk("storescu", "-v", *at(self.server), path)
+        accepted = "(Success)" in said(sent)
         if accepted:
             self.images[f"{ROOT}.1.1.{number}"] = path.read_bytes()[-512:]  # the sender makes a new file head
         return accepted
@@ -63,6 +60,10 @@ class Host:
         if code == "AA":
             self.messages.add(control_id)
         return code
+
+    def ready(self) -> bool:
+        """Whether the server says that it can do its work."""
+        return self.client.get(f"{self.server.url}/readyz", timeout=60).ok
 
     def prove(self) -> None:
         """Everything that was acknowledged is there, once and whole."""
@@ -105,5 +106,38 @@ def test_a_disk_of_objects_that_takes_nothing_more_refuses_and_goes_on(host: Hos
 
     assert refused == (507, False)
     assert kept_on == "AA"
+    assert (host.store(), host.c_store(tmp_path), host.message()) == (200, True, "AA")
+    host.prove()
+
+
+def test_a_disk_of_objects_that_may_only_be_read_is_read(host: Host, tmp_path: Path) -> None:
+    assert (host.store(), host.c_store(tmp_path)) == (200, True)
+    with host.objects.read_only():
+        refused = host.store(), host.c_store(tmp_path)
+        ready = host.ready()
+        kept_on = host.message()
+        host.prove()
+
+    assert refused == (503, False)
+    assert not ready
+    assert kept_on == "AA"
+    assert (host.store(), host.c_store(tmp_path)) == (200, True)
+    assert host.ready()
+    host.prove()
+
+
+def test_a_full_disk_of_the_database_refuses_what_would_be_written(host: Host, tmp_path: Path) -> None:
+    assert (host.store(), host.c_store(tmp_path), host.message()) == (200, True, "AA")
+    host.data.fill()
+    refused = host.store(), host.c_store(tmp_path), host.message()
+    alive = host.client.get(f"{host.server.url}/healthz", timeout=60).status_code
+    host.data.free()
+
+    assert refused == (
+        503,
+        False,
+        "AR",
+    )  # HL7 2.9.2: not for its content; the same message may be taken later
+    assert alive == 200
     assert (host.store(), host.c_store(tmp_path), host.message()) == (200, True, "AA")
     host.prove()

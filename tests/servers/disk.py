@@ -27,6 +27,15 @@ class SmallDisk:
         """Give the room back."""
         (self.path / "filling").unlink()
 
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Let nobody write to it until the block ends; nobody may have a file open to write."""
+        _mount("-o", "remount,ro", str(self.path))
+        try:
+            yield
+        finally:
+            _mount("-o", "remount,rw", str(self.path))
+
 
 @contextmanager
 def small_disk(path: Path, megabytes: int) -> Iterator[SmallDisk]:
