@@ -10,10 +10,11 @@ import multiprocessing
 import os
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from types import FrameType
@@ -72,8 +73,7 @@ def run_web(rooms: Rooms, stop: threading.Event) -> None:
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - a heartbeat file
         "loglevel": "warning",
         "preload_app": False,
-        "worker_exit": lambda _server, _worker: shut_down_traces(),
-        "child_exit": lambda _server, worker: process_ended(worker.pid),
+        "when_ready": lambda arbiter: _limit(arbiter.LISTENERS, settings.web.client_timeout_s),
     }
     if speaks_tls(settings.web):
         paths = web_certificate(settings.web, settings.data_dir)
@@ -84,6 +84,14 @@ def run_web(rooms: Rooms, stop: threading.Event) -> None:
             "ssl_context": lambda _config, _default: server_tls(paths, authority),
         }
     _Gunicorn(settings, options).run()
+
+
+def _limit(listeners: Iterable[socket.socket], seconds: float) -> None:
+    """No client holds a thread by saying or taking nothing: connections have the limits of their listener."""
+    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+    for listener in listeners:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            listener.setsockopt(socket.SOL_SOCKET, option, limit)
 
 
 class _Gunicorn(BaseApplication):  # type: ignore[misc]

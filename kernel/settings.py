@@ -62,6 +62,7 @@ class WebSettings:
     hand_over_files: bool = False  # the proxy is nginx as in docker/ and sends files itself
     processes: int = 2  # server processes
     threads: int = 32  # requests that each process serves at once
+    client_timeout_s: float = 60.0  # a client that sends and takes nothing for so long is let go
     tls: str = "auto"  # on, off, or auto: on when it listens to other machines and no trusted proxy is named
     tls_certificate: str = ""  # PEM file of the certificate; empty: one of our own in the data directory
     tls_key: str = ""  # PEM file of its key

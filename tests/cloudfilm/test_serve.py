@@ -1,5 +1,6 @@
 """The server as its operator sees it: started once, restarted where it died, stopped cleanly, kept."""
 
+import socket
 import subprocess
 import sys
 import time
@@ -41,6 +42,36 @@ def test_nothing_outlives_a_server_that_was_killed(tmp_path: Path) -> None:
         server.process.kill()
 
         assert psutil.wait_procs(below, timeout=60)[1] == []
+
+
+def test_clients_that_say_or_take_nothing_hold_up_nobody_for_long(tmp_path: Path) -> None:
+    """Without any proxy in front: more of them than the server has threads."""
+    with live_server_in(
+        tmp_path,
+        CLOUDFILM_WEB__PROCESSES="1",
+        CLOUDFILM_WEB__THREADS="4",
+        CLOUDFILM_WEB__CLIENT_TIMEOUT_S="2",
+    ) as server:
+        client = server.session()
+        sent = client.post(
+            f"{server.url}/dicomweb/studies",
+            data=ct_slice(Rows=4096, Columns=4096, PixelData=bytes(2 * 4096 * 4096)),
+            headers={"Content-Type": "application/dicom"},
+        )
+        assert sent.status_code == 200
+        study = f"/dicomweb/studies/{ROOT}.1"
+        token = client.headers["Authorization"]
+        for begun in (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+            f"GET {study} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token!s}\r\n\r\n",
+        ):
+            slow = [socket.create_connection(("127.0.0.1", server.http_port), 60) for _ in range(12)]
+            for each in slow:
+                each.sendall(begun.encode())
+            answer = requests.get(f"{server.url}/readyz", timeout=60)
+            for each in slow:
+                each.close()
+            assert answer.status_code == 200
 
 
 def children(server: LiveServer) -> list[psutil.Process]:
