@@ -7,7 +7,8 @@ QIDO-RS and C-FIND `ImagingStudy.s`, WADO-RS, C-GET and C-MOVE `ImagingStudy.r`.
 
 A reach is what rows may be seen at all. It is a conjunction of limits (policy and scope and context and
 consent), a limit a choice of clauses (this institution, or these shared studies), a clause a conjunction of
-sets. Narrowing adds a limit, so a reach can only become smaller.
+sets. Narrowing adds a limit, so a reach can only become smaller. A clause may speak of some verbs only (a
+scope opens its own verbs on its own rows), so a room always asks for the reach of what is being done.
 """
 
 from collections.abc import Iterable
@@ -167,7 +168,13 @@ class Clause:
     except_patients: frozenset[str] | None = None  # none of these; a consent that denies, for one
     except_studies: frozenset[str] | None = None
     except_types: frozenset[str] | None = None
+    labels: frozenset[str] | None = None  # security labels, `system|code` or `code`: one of these at least
+    except_labels: frozenset[str] | None = None
     search: str = ""  # a granular scope's own query (SMART 2.2, `?category=...`), read by records.search
+    verbs: frozenset[str] | None = None  # of cruds; the clause opens rows for these only
+
+
+OPEN = Clause()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +197,16 @@ class Reach:
         """Also limited to what one of the clauses holds; with no clause, to nothing."""
         return Reach((*self.limits, frozenset(clauses)))
 
+    def for_verb(self, verb: str) -> "Reach":
+        """What it holds for one of cruds: clauses of other verbs are gone, and no clause names verbs."""
+        if all(clause.verbs is None for limit in self.limits for clause in limit):
+            return self
+        limits = (
+            frozenset(replace(each, verbs=None) for each in limit if each.verbs is None or verb in each.verbs)
+            for limit in self.limits
+        )
+        return Reach(tuple(limit for limit in limits if OPEN not in limit))
+
     @property
     def is_everywhere(self) -> bool:
         """Whether there is no limit."""
@@ -208,7 +225,7 @@ class Caller:
     principal: Principal
     door: Door
     permissions: Permissions
-    reach: Reach = field(default_factory=Reach.nowhere)
+    reach: Reach = field(default_factory=Reach.nowhere)  # of all verbs; rooms ask `reach_for`
     address: str = ""  # network address it came from
     purpose: str = "TREAT"  # purpose of use (HL7 v3 PurposeOfUse)
     grant: str = ""  # id of the token, session or share it shows; never the secret itself
@@ -221,6 +238,10 @@ class Caller:
         """Raise Forbidden unless the action is permitted."""
         if not self.may(action):
             raise Forbidden(str(action), "Ask the administrator for the right, or the app for the scope.")
+
+    def reach_for(self, verb: str) -> Reach:
+        """The rows on which one of cruds may be done, where the action is permitted at all."""
+        return self.reach.for_verb(verb)
 
     def narrowed(self, *clauses: Clause) -> "Caller":
         """The same caller with a smaller reach."""

@@ -2,17 +2,27 @@
 
 A Consent has a base provision and exceptions to it (FHIR R4 Consent.provision). Who is not named in a
 provision is meant too, except that a permit opens something new only to those whom it names. A withdrawn
-Consent, or one that has ended, says nothing.
+Consent, or one that has ended, says nothing. A permit that is narrowed in a way that is not read here opens
+nothing, and a denial denies without that narrowing.
+
+Security labels: a confidentiality is a high water mark (R4 Consent.provision.securityLabel), so a permit of R
+opens what is R or lower, and what has no label counts as N; a denial of R closes what is R or higher. Other
+labels are meant one by one.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from access.caller import Clause, Principal
 
 PERMIT, DENY = "permit", "deny"
+
+CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+LEVELS = tuple(f"{CONFIDENTIALITY}|{code}" for code in "ULMNRV")  # the lowest first
+NORMAL = LEVELS.index(f"{CONFIDENTIALITY}|N")
+NOT_READ = frozenset({"code", "dataPeriod", "provision"})  # what else narrows a provision
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,18 @@ class Provision:
     ends: datetime | None = None
     types: frozenset[str] = frozenset()
     studies: frozenset[str] = frozenset()  # Study Instance UIDs
+    labels: frozenset[str] = frozenset()  # security labels, `system|code` or `code`
+    is_understood: bool = True  # False: it is narrowed in ways that are not read here
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is heard: what is not understood denies, and opens nothing."""
+        return self.is_understood or self.effect == DENY
+
+    @property
+    def is_about_some(self) -> bool:
+        """Whether it speaks of some of the data only."""
+        return bool(self.types or self.studies or self.labels)
 
     def speaks_to(self, principal: Principal, purpose: str, at: datetime | None) -> bool:
         """Whether the provision is about this request."""
@@ -59,8 +81,10 @@ def provisions_for(
     """What the consent says to this principal; exceptions without data of their own replace the base."""
     if not consent.base.speaks_to(principal, purpose, at):
         return ()
-    said = tuple(each for each in consent.exceptions if each.speaks_to(principal, purpose, at))
-    if any(not each.types and not each.studies for each in said):
+    said = tuple(
+        each for each in consent.exceptions if each.counts and each.speaks_to(principal, purpose, at)
+    )
+    if not consent.base.counts or not all(each.is_about_some for each in said):
         return said
     return (consent.base, *said)
 
@@ -70,15 +94,47 @@ def permitted_by(
 ) -> tuple[Clause, ...]:
     """What consents open to a principal whom they name."""
     return tuple(
-        Clause(
-            patients=frozenset({consent.patient}),
-            studies=provision.studies or None,
-            resource_types=provision.types or None,
-        )
+        clause
         for consent in consents
         for provision in provisions_for(consent, principal, purpose, at)
         if provision.effect == PERMIT and provision.actors
+        for clause in _permitted(consent.patient, provision)
     )
+
+
+def _permitted(patient: str, provision: Provision) -> list[Clause]:
+    """What of a patient's data a permit is about."""
+    about = Clause(
+        patients=frozenset({patient}),
+        studies=provision.studies or None,
+        resource_types=provision.types or None,
+    )
+    if not provision.labels:
+        return [about]
+    others, levels = _sorted_labels(provision)
+    return [
+        *([replace(about, labels=others)] if others else []),
+        *([_up_to(max(levels), about)] if levels else []),
+    ]
+
+
+def _left_by(provision: Provision) -> Clause:
+    """What a denial of some labels leaves."""
+    others, levels = _sorted_labels(provision)
+    left = _up_to(min(levels) - 1, Clause()) if levels else Clause()
+    return replace(left, except_labels=others | (left.except_labels or frozenset()))
+
+
+def _sorted_labels(provision: Provision) -> tuple[frozenset[str], list[int]]:
+    """The labels that are meant one by one, and the levels of confidentiality."""
+    return provision.labels - set(LEVELS), [LEVELS.index(each) for each in provision.labels & set(LEVELS)]
+
+
+def _up_to(level: int, about: Clause) -> Clause:
+    """What of some data is of this confidentiality or a lower one."""
+    above = frozenset(LEVELS[level + 1 :])
+    lower = None if level >= NORMAL else frozenset(LEVELS[: level + 1])
+    return replace(about, labels=lower, except_labels=above or None)
 
 
 def denied_by(
@@ -89,11 +145,11 @@ def denied_by(
     limits: list[frozenset[Clause]] = []
     for consent in consents:
         said = provisions_for(consent, principal, purpose, at)
-        excused = [each for each in said if each.effect == PERMIT and (each.types or each.studies)]
+        excused = [each for each in said if each.effect == PERMIT and each.is_about_some]
         for provision in said:
             if provision.effect != DENY:
                 continue
-            if not (provision.types or provision.studies or excused):
+            if not (provision.is_about_some or excused):
                 patients.add(consent.patient)
                 continue
             rest = {Clause(except_patients=frozenset({consent.patient}))}
@@ -101,14 +157,10 @@ def denied_by(
                 rest.add(Clause(except_types=provision.types))
             if provision.studies:
                 rest.add(Clause(except_studies=provision.studies, resource_types=frozenset({"ImagingStudy"})))
+            if provision.labels:
+                rest.add(_left_by(provision))
             for each in excused:
-                rest.add(
-                    Clause(
-                        patients=frozenset({consent.patient}),
-                        studies=each.studies or None,
-                        resource_types=each.types or None,
-                    )
-                )
+                rest.update(_permitted(consent.patient, each))
             limits.append(frozenset(rest))
     if patients:
         limits.append(frozenset({Clause(except_patients=frozenset(patients))}))
@@ -121,8 +173,8 @@ def read_consent(document: Mapping[str, Any]) -> Consent | None:
     provision = document.get("provision")
     if document.get("status") != "active" or not patient or not isinstance(provision, Mapping):
         return None
-    base = _provision(provision, PERMIT)
     nested = provision.get("provision", ())
+    base = _provision({name: value for name, value in provision.items() if name != "provision"}, PERMIT)
     opposite = DENY if base.effect == PERMIT else PERMIT
     return Consent(patient, base, tuple(_provision(each, opposite) for each in nested))
 
@@ -141,7 +193,15 @@ def _provision(fields: Mapping[str, Any], effect: str) -> Provision:
         studies=frozenset(
             each.removeprefix("urn:oid:") for each in data if each.removeprefix("urn:oid:")[:1].isdigit()
         ),
+        labels=frozenset(_label(each) for each in fields.get("securityLabel", ())),
+        is_understood=not NOT_READ & set(fields),
     )
+
+
+def _label(coding: Mapping[str, Any]) -> str:
+    """A security label as `system|code`; without a system, the code of any."""
+    system, code = str(coding.get("system", "")), str(coding.get("code", ""))
+    return f"{system}|{code}" if system else code
 
 
 def _references(parts: Iterable[Mapping[str, Any]]) -> frozenset[str]:

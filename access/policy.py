@@ -9,10 +9,10 @@ consents closed for that one patient, never what scopes closed.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from access.caller import Action, Caller, Clause, Door, Permissions, Principal, Reach
+from access.caller import OPEN, Action, Caller, Clause, Door, Permissions, Principal, Reach
 from access.consents import Consent, denied_by, permitted_by
 from access.roles import ROLES, Role, Span
 from access.rules import Rule
@@ -162,18 +162,20 @@ def _opened(step: Step, glass: frozenset[str]) -> Step:
 
 
 def _scope_step(scopes: tuple[Scope, ...], context: Mapping[str, str]) -> Step:
-    """What the scopes speak of: the patient in context, and the queries of granular scopes."""
-    clauses: set[Clause] = set()
-    for scope in scopes:
-        if scope.level == "patient" and "patient" not in context:
-            continue  # a patient scope without a patient in context opens nothing
-        clauses.add(
-            Clause(
-                patients=frozenset({context["patient"]}) if scope.level == "patient" else None,
-                resource_types=None if scope.resource == "*" else frozenset({scope.resource}),
-                search=scope.query,
-            )
+    """What the scopes speak of: the patient in context, and the queries of granular scopes, each for its own
+    verbs. A scope of a patient opens nothing where none is in context."""
+    clauses = [
+        Clause(
+            patients=frozenset({context["patient"]}) if scope.level == "patient" else None,
+            resource_types=None if scope.resource == "*" else frozenset({scope.resource}),
+            search=scope.query,
+            verbs=frozenset(scope.verbs),
         )
+        for scope in scopes
+        if scope.level != "patient" or "patient" in context
+    ]
+    if len(clauses) == len(scopes) and len({(each.patients, each.search) for each in clauses}) == 1:
+        clauses = [replace(clause, verbs=None) for clause in clauses]  # the permissions tell these apart
     reason = f"The token's scopes are {' '.join(map(str, scopes)) or 'none'}."
-    limit = None if Clause() in clauses else frozenset(clauses)
+    limit = None if OPEN in clauses else frozenset(clauses)
     return Step("scope", reason, permissions_of(scopes), limit=limit)

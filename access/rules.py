@@ -151,7 +151,7 @@ def parse_actions(text: str) -> tuple[Action, ...]:
 
 
 CLAUSE_FIELDS = frozenset({"institutions", "departments", "patients", "studies", "modalities",
-                           "except_patients", "except_studies"})  # fmt: skip
+                           "except_patients", "except_studies", "labels", "except_labels"})  # fmt: skip
 
 
 def _clauses(choices: Any) -> frozenset[Clause] | None:

@@ -83,7 +83,7 @@ def request_commitment(
         Commitment(
             ae_title=ae_title,
             transaction_uid=transaction_uid,
-            institution="" if caller.reach.is_everywhere else caller.principal.institution,
+            institution="" if caller.reach_for("c").is_everywhere else caller.principal.institution,
             references=json.dumps([[each.sop_class_uid, each.sop_instance_uid] for each in references]),
             created_at=archive.clock.now(),
         )

@@ -93,7 +93,7 @@ def list_exams(archive: Archive, caller: Caller, find: str = "", most: int = MOS
     find: how a patient's name or pinyin, number or accession number begins. Raises Forbidden.
     """
     caller.require(SEARCH_IMAGES)
-    statement = within(select(Study), caller.reach)
+    statement = within(select(Study), caller.reach_for("s"))
     wanted = find.strip().casefold()
     if wanted:
         text = (
@@ -117,7 +117,9 @@ def list_exams(archive: Archive, caller: Caller, find: str = "", most: int = MOS
 def read_exam(archive: Archive, caller: Caller, study_instance_uid: str) -> Exam:
     """One examination with its series and images. Raises NotFound or Forbidden."""
     caller.require(READ_IMAGES)
-    statement = within(select(Study).where(Study.study_instance_uid == study_instance_uid), caller.reach)
+    statement = within(
+        select(Study).where(Study.study_instance_uid == study_instance_uid), caller.reach_for("r")
+    )
     with archive.database.snapshot() as session:
         study = session.scalar(statement)
         if study is None:

@@ -83,13 +83,13 @@ def bound_study(archive: Archive, caller: Caller, hints: Hints) -> Study | None:
                         Study.accession_number.in_(numbers),
                     )
                 ),
-                caller.reach,
+                caller.reach_for("r"),
             ).limit(3)
         ).all()
         if strong:
             return strong[0] if len(strong) == 1 else None
         of_patient = session.scalars(
-            within(select(Study).where(Study.patient_id.in_(patients)), caller.reach)
+            within(select(Study).where(Study.patient_id.in_(patients)), caller.reach_for("r"))
             .order_by(Study.study_date.desc().nulls_last(), Study.id.desc())
             .limit(500)
         ).all()

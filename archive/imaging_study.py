@@ -146,6 +146,7 @@ def _study(
         document["procedureCode"] = codes
     for order in (said[each["reference"]] for each in orders if each["reference"] in said):
         _complete(document, order)
+        _label(document["meta"], order)
     return {key: value for key, value in document.items() if value not in ([], "")}
 
 
@@ -163,6 +164,14 @@ def _complete(document: dict[str, Any], order: dict[str, Any]) -> None:
     ):
         if value and name not in document:
             document[name] = value
+
+
+def _label(meta: dict[str, Any], order: dict[str, Any]) -> None:
+    """A study is as confidential as its orders: their security labels, each once."""
+    known = meta.get("security", [])
+    fresh = [each for each in order.get("meta", {}).get("security", ()) if each not in known]
+    if fresh:
+        meta["security"] = [*known, *fresh]
 
 
 def _series(series: Series, instances: list[dict[str, Any]]) -> dict[str, Any]:

@@ -424,9 +424,12 @@ def _receipt(arrival: _Arrival, outcome: Outcome, detail: str = "") -> Ingested:
 
 def _require_reach(session: Session, caller: Caller, study_id: int) -> None:
     """A caller adds only to studies that it may know of, and its own new ones are among them."""
-    if caller.reach.is_everywhere:
+    if caller.reach_for("c").is_everywhere:
         return
-    if session.execute(within(select(Study.id).where(Study.id == study_id), caller.reach)).first() is None:
+    if (
+        session.execute(within(select(Study.id).where(Study.id == study_id), caller.reach_for("c"))).first()
+        is None
+    ):
         raise Forbidden("store ImagingStudy", "The study lies outside of what you may reach.")
 
 

@@ -107,7 +107,7 @@ def place_non_patient(
         )
         .returning(NonPatientInstance.id)
     ).scalar_one()
-    within = select(NonPatientInstance.id).where(NonPatientInstance.id == row_id, *_reached(caller))
+    within = select(NonPatientInstance.id).where(NonPatientInstance.id == row_id, *_reached(caller, "c"))
     if session.execute(within).first() is None:
         raise Forbidden("store NonPatientInstance", "What you store would lie outside of what you may reach.")
     rows = [
@@ -146,7 +146,7 @@ def search_non_patient(archive: Archive, caller: Caller, category: Category, que
     more = query.include_all or bool(query.include)
     columns = (NonPatientInstance.attributes, *((NonPatientInstance.document,) if more else ()))
     statement = select(*columns).where(
-        NonPatientInstance.category == category.name, *_reached(caller), *map(_condition, query.matches)
+        NonPatientInstance.category == category.name, *_reached(caller, "s"), *map(_condition, query.matches)
     )
     page = statement.order_by(NonPatientInstance.id.desc()).limit(limit + 1).offset(query.offset)
     with archive.database.snapshot() as session:
@@ -210,7 +210,7 @@ def find_non_patient(
             select(NonPatientInstance, NonPatientInstance.document).where(
                 NonPatientInstance.category == category.name,
                 NonPatientInstance.sop_instance_uid == sop_instance_uid,
-                *_reached(caller),
+                *_reached(caller, "r"),
             )
         ).first()
         if row is None:
@@ -256,7 +256,7 @@ def remove_non_patient(archive: Archive, caller: Caller, category: Category, sop
             .where(
                 NonPatientInstance.category == category.name,
                 NonPatientInstance.sop_instance_uid == sop_instance_uid,
-                *_reached(caller),
+                *_reached(caller, "d"),
             )
             .values(removed_at=archive.clock.now())
         )
@@ -282,11 +282,11 @@ def purge_non_patient(archive: Archive) -> None:
         archive.blobs.delete(row.blob_key)
 
 
-def _reached(caller: Caller) -> list[ColumnElement[bool]]:
+def _reached(caller: Caller, verb: str) -> list[ColumnElement[bool]]:
     """What is there, within the caller's reach: limits of patients and studies hold nothing of it."""
     return [
         NonPatientInstance.removed_at.is_(None),
-        *(or_(false(), *map(_clause, limit)) for limit in caller.reach.limits),
+        *(or_(false(), *map(_clause, limit)) for limit in caller.reach_for(verb).limits),
     ]
 
 
@@ -298,6 +298,7 @@ def _clause(clause: Clause) -> ColumnElement[bool]:
         except_patients=clause.except_patients,
         except_studies=clause.except_studies,
         except_types=clause.except_types,
+        except_labels=clause.except_labels,
     )
     if clause != of_site:
         return false()

@@ -163,7 +163,7 @@ def update_performed_step(
     """
     caller.require(Action("Workitem", "u"))
     with archive.database.transaction() as session:
-        row = _step(session, caller, uid, lock=True)
+        row = _step(session, caller.reach_for("u"), uid, lock=True)
         if row.state != IN_PROGRESS:
             raise StepHasEnded
         status = text(attributes, STATUS) or IN_PROGRESS
@@ -199,14 +199,14 @@ def read_performed_step(archive: Archive, caller: Caller, uid: str) -> Document:
     """What a modality said of a step (PS3.4 F.8, N-GET). Raises NoSuchStep or Forbidden."""
     caller.require(Action("Workitem", "r"))
     with archive.database.snapshot() as session:
-        found: Document = orjson.loads(_step(session, caller, uid).attributes)
+        found: Document = orjson.loads(_step(session, caller.reach_for("r"), uid).attributes)
     return found
 
 
-def _step(session: Session, caller: Caller, uid: str, lock: bool = False) -> PerformedStep:
+def _step(session: Session, reach: Reach, uid: str, lock: bool = False) -> PerformedStep:
     statement = select(PerformedStep).where(PerformedStep.sop_instance_uid == uid)
     row = session.scalar(statement.with_for_update() if lock else statement)
-    if row is None or not _reaches(caller.reach, row):
+    if row is None or not _reaches(reach, row):
         raise NoSuchStep
     return row
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import aliased
 from access.caller import Clause, Reach
 from archive.model import Series, Study
 from mpi.model import PatientRecord
+from records.reach import is_labelled
 
 Selected = TypeVar("Selected", bound=Select[*tuple[Any, ...]])
 
@@ -57,6 +58,10 @@ def _condition(clause: Clause) -> ColumnElement[bool]:
         first, last = clause.study_dates
         conditions.append(Study.study_date >= first if first else true())
         conditions.append(Study.study_date <= last if last else true())
+    if clause.labels is not None:
+        conditions.append(is_labelled(clause.labels, "ImagingStudy", Study.logical_id))
+    if clause.except_labels is not None:
+        conditions.append(~is_labelled(clause.except_labels, "ImagingStudy", Study.logical_id))
     if clause.search:
         conditions.append(_granular(clause.search))
     return and_(*conditions)

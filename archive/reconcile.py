@@ -262,7 +262,7 @@ def comparisons(
         .where(StudyComparison.state == state)
     )
     with archive.database.snapshot() as session:
-        reached = within(of_state, caller.reach)
+        reached = within(of_state, caller.reach_for("s"))
         total = session.scalar(select(func.count()).select_from(reached.subquery())) or 0
         rows = session.execute(reached.order_by(StudyComparison.id).offset(after).limit(most)).all()
         return [_as_value(archive, row, study) for row, study in rows], total
@@ -279,7 +279,7 @@ def lately_decided(archive: Archive, caller: Caller, most: int = 10) -> list[Com
         .limit(most)
     )
     with archive.database.snapshot() as session:
-        rows = session.execute(within(decided, caller.reach)).all()
+        rows = session.execute(within(decided, caller.reach_for("u"))).all()
         return [_as_value(archive, row, study) for row, study in rows]
 
 
@@ -338,7 +338,7 @@ def _for_decision(
     row = session.get(StudyComparison, number, with_for_update=True)
     if row is None or row.state not in states:
         raise NoSuchComparison(number)
-    study = session.scalar(within(select(Study).where(Study.id == row.study_id), caller.reach))
+    study = session.scalar(within(select(Study).where(Study.id == row.study_id), caller.reach_for("u")))
     if study is None:
         raise NoSuchComparison(number)
     return row, study

@@ -97,7 +97,7 @@ def remove(
     with archive.database.transaction() as session:
         study = session.scalar(
             within(
-                select(Study).where(Study.study_instance_uid == study_instance_uid), caller.reach
+                select(Study).where(Study.study_instance_uid == study_instance_uid), caller.reach_for("d")
             ).with_for_update(of=Study)
         )
         rows = [] if study is None else _chosen(session, study.id, series_instance_uid, sop_instance_uid)
@@ -239,7 +239,7 @@ def removals(archive: Archive, caller: Caller, most: int = 200) -> tuple[Removed
 def _reached(caller: Caller) -> list[ColumnElement[bool]]:
     """The study itself is gone, so the reach is that of its institution: what else limits a caller hides all
     removals."""
-    return [or_(false(), *map(_clause, limit)) for limit in caller.reach.limits]
+    return [or_(false(), *map(_clause, limit)) for limit in caller.reach_for("d").limits]
 
 
 def _clause(clause: Clause) -> ColumnElement[bool]:

@@ -113,7 +113,7 @@ def find_instances(
     caller.require(READ_IMAGES)
     statement = within(
         _statement(*COLUMNS, study=study_instance_uid, series=series_instance_uid, instance=sop_instance_uid),
-        caller.reach,
+        caller.reach_for("r"),
     ).order_by(Series.series_number, Series.id, Instance.instance_number, Instance.id)
     found = 0
     while True:
@@ -136,7 +136,7 @@ def find_images(
     (0 is the first). Raises NotFound when there is none."""
     caller.require(READ_IMAGES)
     statement = (
-        within(_statement(*COLUMNS, study=study, series=series), caller.reach)
+        within(_statement(*COLUMNS, study=study, series=series), caller.reach_for("r"))
         .where(Instance.number_of_frames > 0)
         .order_by(Instance.instance_number.nulls_last(), Instance.id)
     )
@@ -175,7 +175,9 @@ def survey(archive: Archive, caller: Caller, selection: Selection) -> Survey:
     of_form = (Instance.sop_class_uid, Instance.transfer_syntax_uid)
     counted = _selected(selection, *of_form, func.count(), func.sum(Instance.size_bytes)).group_by(*of_form)
     with archive.database.snapshot() as session:
-        rows = session.execute(within(counted, caller.reach).order_by(func.count().desc(), *of_form)).all()
+        rows = session.execute(
+            within(counted, caller.reach_for("r")).order_by(func.count().desc(), *of_form)
+        ).all()
     forms = tuple((row[0], row[1]) for row in rows)
     return Survey(sum(row[2] for row in rows), sum(row[3] for row in rows), forms)
 
@@ -186,7 +188,7 @@ def find_selected(archive: Archive, caller: Caller, selection: Selection) -> Ite
     caller.require(READ_IMAGES)
     by_number = (Study.id, Series.series_number, Series.id, Instance.instance_number, Instance.id)
     order = (Instance.id,) if selection.by_arrival else by_number
-    statement = within(_selected(selection, *COLUMNS), caller.reach).order_by(*order)
+    statement = within(_selected(selection, *COLUMNS), caller.reach_for("r")).order_by(*order)
     found, noted = 0, ""
     while True:
         with archive.database.snapshot() as session:
@@ -244,7 +246,7 @@ def find_extent(
     )  # fmt: skip
     with archive.database.snapshot() as session:
         rows = session.execute(
-            within(statement, caller.reach).group_by(
+            within(statement, caller.reach_for("r")).group_by(
                 Study.id, Study.revision, Study.patient_logical_id, Instance.transfer_syntax_uid, has_pixels
             )
         ).all()
@@ -273,7 +275,7 @@ def find_instance(
     """One instance. Raises NotFound."""
     caller.require(READ_IMAGES)
     row = archive.database.row(
-        _one_instance(caller.reach),
+        _one_instance(caller.reach_for("r")),
         {"study": study_instance_uid, "series": series_instance_uid, "instance": sop_instance_uid},
     )
     if row is None:
@@ -291,7 +293,7 @@ def find_middle(
     caller.require(READ_IMAGES)
     of_images = (Instance.number_of_frames > 0).desc()
     statement = within(
-        _statement(Series.id, study=study_instance_uid, series=series_instance_uid), caller.reach
+        _statement(Series.id, study=study_instance_uid, series=series_instance_uid), caller.reach_for("r")
     )
     with archive.database.snapshot() as session:
         series_id = session.scalar(
@@ -305,7 +307,7 @@ def find_middle(
             )
         ).one()
         images = counted[1] or 0
-        middle = within(_statement(*COLUMNS, study=study_instance_uid), caller.reach).where(
+        middle = within(_statement(*COLUMNS, study=study_instance_uid), caller.reach_for("r")).where(
             Series.id == series_id
         )
         row = session.execute(
@@ -431,7 +433,7 @@ def find_series_metadata(
         )
     )
     with archive.database.snapshot() as session:
-        row = session.execute(within(statement, caller.reach)).first()
+        row = session.execute(within(statement, caller.reach_for("r"))).first()
     if row is None:
         raise NotFound("The series")
     _note(archive, caller, study_instance_uid, row.patient_logical_id)

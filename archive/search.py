@@ -55,7 +55,7 @@ def search(archive: Archive, caller: Caller, query: Query) -> Found:
     caller.require(SEARCH_IMAGES)
     wanted = archive.settings.default_results if query.limit is None else query.limit
     limit = min(wanted, archive.settings.max_results)
-    if caller.reach.is_nowhere or (limit <= 0 and query.limit is None):
+    if caller.reach_for("s").is_nowhere or (limit <= 0 and query.limit is None):
         return Found((), False)
     with archive.database.snapshot() as session:
         statement = _statement(session, query, caller).limit(limit + 1).offset(query.offset)
@@ -110,7 +110,7 @@ def _statement(session: Session, query: Query, caller: Caller) -> Select[*tuple[
     for match in query.matches:
         if match.is_empty or any(match.values):
             statement = statement.where(_condition(match, query.level, query.fuzzy))
-    return within(statement, caller.reach).order_by(*order)
+    return within(statement, caller.reach_for("s")).order_by(*order)
 
 
 def _condition(match: Match, level: Level, fuzzy: bool) -> ColumnElement[bool]:
@@ -342,7 +342,7 @@ def _patient_counts(session: Session, caller: Caller, study_ids: Sequence[int]) 
                 for tag, number in zip(PATIENT_COUNTS, row[1:], strict=True)
             }
         )
-        for row in session.execute(within(counted, caller.reach))
+        for row in session.execute(within(counted, caller.reach_for("s")))
     }
 
 

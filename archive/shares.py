@@ -61,7 +61,7 @@ def share_studies(
     if not 1 <= len(wanted) <= MOST_STUDIES:
         raise InvalidTerms(f"A share names 1 to {MOST_STUDIES} studies.")
     with archive.database.transaction() as session:
-        statement = within(select(Study).where(Study.study_instance_uid.in_(wanted)), caller.reach)
+        statement = within(select(Study).where(Study.study_instance_uid.in_(wanted)), caller.reach_for("r"))
         rows = session.scalars(statement.order_by(Study.id)).all()
         if len(rows) != len(wanted):
             raise NotFound("The study")
@@ -93,7 +93,7 @@ def share_accession_number(
     owner = institution or own or archive.institution
     if not 1 <= len(number) <= 64 or not number.isprintable():
         raise InvalidTerms("An accession number has 1 to 64 characters.")
-    if own and owner != own and not caller.reach.is_everywhere:
+    if own and owner != own and not caller.reach_for("r").is_everywhere:
         raise Forbidden("make a code for another institution", "Ask that institution for it.")
     with archive.database.transaction() as session:
         return grant_of_number(archive.mpi, access, session, caller, number, owner, terms)

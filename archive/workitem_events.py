@@ -131,7 +131,9 @@ def subscribe(
             _add_subscriber(archive, session, caller, ae_title, uid, deletion_lock, keys or {})
         else:
             row = session.scalar(
-                workitems_within(select(Workitem).where(Workitem.sop_instance_uid == uid), caller.reach)
+                workitems_within(
+                    select(Workitem).where(Workitem.sop_instance_uid == uid), caller.reach_for("r")
+                )
             )
             if row is None:
                 raise UnknownWorkitem
@@ -163,11 +165,11 @@ def _add_subscriber(
             well_known_uid=uid,
             filter=orjson.dumps(keys).decode(),
             deletion_lock=deletion_lock,
-            reach=reach_text(caller.reach),
+            reach=reach_text(caller.reach_for("r")),
             created_at=archive.clock.now(),
         )
     )
-    statement = workitems_within(select(Workitem.id, Workitem.attributes), caller.reach).where(
+    statement = workitems_within(select(Workitem.id, Workitem.attributes), caller.reach_for("r")).where(
         Workitem.state.not_in(FINAL)
     )
     for row_id, attributes in session.execute(statement.execution_options(yield_per=500)):
@@ -236,7 +238,9 @@ def unsubscribe(archive: Archive, caller: Caller, ae_title: str, uid: str) -> No
             session.execute(delete(WorkitemSubscription).where(WorkitemSubscription.ae_title == ae_title))
         else:
             row_id = session.scalar(
-                workitems_within(select(Workitem.id).where(Workitem.sop_instance_uid == uid), caller.reach)
+                workitems_within(
+                    select(Workitem.id).where(Workitem.sop_instance_uid == uid), caller.reach_for("r")
+                )
             )
             if row_id is None:
                 raise UnknownWorkitem

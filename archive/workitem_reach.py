@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, false, or_, select, true
 from access.caller import Clause, Reach
 from archive.workitem_model import Workitem
 from mpi.model import PatientRecord
+from records.reach import is_labelled
 
 Selected = TypeVar("Selected", bound=Select[*tuple[Any, ...]])
 
@@ -44,6 +45,10 @@ def _condition(clause: Clause) -> ColumnElement[bool]:
     if clause.persons is not None:
         of_person = select(PatientRecord.patient_id).where(PatientRecord.person_id.in_(clause.persons))
         conditions.append(Workitem.patient_logical_id.in_(of_person))
+    if clause.labels is not None:
+        conditions.append(is_labelled(clause.labels, "ServiceRequest", Workitem.service_request_id))
+    if clause.except_labels is not None:
+        conditions.append(~is_labelled(clause.except_labels, "ServiceRequest", Workitem.service_request_id))
     if clause.except_patients is not None:
         conditions.append(Workitem.patient_logical_id.not_in(clause.except_patients))
     if clause.except_studies is not None:

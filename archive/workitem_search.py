@@ -62,7 +62,7 @@ def _found(
     after: tuple[date, int] | None = None
     given = 0
     statement = workitems_within(
-        select(Workitem).where(_prefilter(keys, worklist_only)), caller.reach
+        select(Workitem).where(_prefilter(keys, worklist_only)), caller.reach_for("s")
     )  # fmt: skip
     while limit is None or given < limit:
         with archive.database.snapshot() as session:

@@ -381,16 +381,18 @@ def _patient_of(archive: Archive, session: Session, row: Workitem, attributes: M
 
 def _require_reach(session: Session, caller: Caller, row: Workitem) -> None:
     """What somebody makes lies within its own reach."""
-    if caller.reach.is_everywhere:
+    if caller.reach_for("c").is_everywhere:
         return
-    statement = workitems_within(select(Workitem.id).where(Workitem.id == row.id), caller.reach)
+    statement = workitems_within(select(Workitem.id).where(Workitem.id == row.id), caller.reach_for("c"))
     if session.scalar(statement) is None:
         raise NoSuchWorkitem
 
 
 def locked_workitem(session: Session, caller: Caller, uid: str) -> Workitem:
     """The row, to be changed in this transaction. Raises NoSuchWorkitem."""
-    statement = workitems_within(select(Workitem).where(Workitem.sop_instance_uid == uid), caller.reach)
+    statement = workitems_within(
+        select(Workitem).where(Workitem.sop_instance_uid == uid), caller.reach_for("u")
+    )
     row = session.scalar(statement.with_for_update())
     if row is None:
         raise NoSuchWorkitem
@@ -402,7 +404,7 @@ def read_workitem(archive: Archive, caller: Caller, uid: str) -> Document:
     caller.require(READ)
     with archive.database.snapshot() as session:
         row = session.scalar(
-            workitems_within(select(Workitem).where(Workitem.sop_instance_uid == uid), caller.reach)
+            workitems_within(select(Workitem).where(Workitem.sop_instance_uid == uid), caller.reach_for("r"))
         )
     if row is None:
         raise NoSuchWorkitem

@@ -53,7 +53,7 @@ class EventReports:
         for listener in listeners:
             if listener.kept not in receivers:
                 continue
-            reach = listener.who.reach  # asked once of those who reach the same
+            reach = listener.who.reach_for("r")  # asked once of those who reach the same
             if reach not in known:
                 known[reach] = _may_know(session, listener.who, change.subject)
             if known[reach]:
@@ -66,7 +66,9 @@ class EventReports:
 
 
 def _may_know(session: Session, caller: Caller, uid: str) -> bool:
-    statement = workitems_within(select(Workitem.id).where(Workitem.sop_instance_uid == uid), caller.reach)
+    statement = workitems_within(
+        select(Workitem.id).where(Workitem.sop_instance_uid == uid), caller.reach_for("r")
+    )
     return session.scalar(statement) is not None
 
 

@@ -152,7 +152,9 @@ def _bodies(fhir: Fhir, caller: Caller, asked: dict[str, Any], type_: str) -> It
                 IndexCompartment.c.patient.in_(asked["patients"])
             )
             statement = statement.where(Resource.id.in_(members))
-        statement = within(statement, caller.reach, type_).order_by(Resource.id).limit(PAGE)
+        for verb in "rs":
+            statement = within(statement, caller.reach_for(verb), type_)
+        statement = statement.order_by(Resource.id).limit(PAGE)
         with fhir.records.database.snapshot() as session:
             ids = session.scalars(statement).all()
             page = bodies(fhir.records, session, rows_by_id(session, ids))

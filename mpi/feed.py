@@ -129,7 +129,7 @@ def _require_own(session: Session, caller: Caller, said: Demographics) -> None:
     """A hospital tells of its own numbers, not of another's."""
     row = record_of(session, said.issuer, said.identifier)
     own = caller.principal.institution
-    if row is not None and not caller.reach.is_everywhere and row.institution != own:
+    if row is not None and not caller.reach_for("u").is_everywhere and row.institution != own:
         raise Forbidden("feed Patient", "The number belongs to another institution.")
 
 

@@ -152,12 +152,12 @@ CERTAIN_BITS = 4.0  # this far above the link threshold a match is called certai
 
 def _visible(session: Session, caller: Caller, patient_ids: list[str]) -> frozenset[str]:
     """Those of some patients that the caller may know of."""
-    if caller.reach.is_everywhere:
+    if caller.reach_for("s").is_everywhere:
         return frozenset(patient_ids)
     statement = select(Resource.logical_id).where(
         Resource.type == "Patient", Resource.logical_id.in_(patient_ids)
     )
-    return frozenset(session.scalars(within(statement, caller.reach, "Patient")))
+    return frozenset(session.scalars(within(statement, caller.reach_for("s"), "Patient")))
 
 
 def cross_reference(

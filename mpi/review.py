@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from access.caller import Action, Caller
+from access.caller import Action, Caller, Reach
 from mpi.demographics import Demographics
 from mpi.links import UnknownRecord, decide_review, unlink
 from mpi.model import PatientRecord, ReviewItem
@@ -59,7 +59,7 @@ def open_reviews(mpi: Mpi, caller: Caller, most: int = 50, after: int = 0) -> tu
     after: how many to leave out, for paging. Raises Forbidden.
     """
     caller.require(SEARCH_PATIENTS)
-    reached = _reached(select(ReviewItem).where(ReviewItem.state == "open"), caller)
+    reached = _reached(select(ReviewItem).where(ReviewItem.state == "open"), caller.reach_for("s"))
     with mpi.database.snapshot() as session:
         total = session.scalar(select(func.count()).select_from(reached.subquery())) or 0
         ordered = reached.order_by(ReviewItem.weight.desc(), ReviewItem.id).offset(after).limit(most)
@@ -103,16 +103,16 @@ def split_off(mpi: Mpi, caller: Caller, item_id: int, patient_id: str) -> None:
 
 def _require(session: Session, caller: Caller, item_id: int) -> ReviewItem:
     wanted = select(ReviewItem).where(ReviewItem.id == item_id, ReviewItem.state == "open")
-    item = session.scalar(_reached(wanted, caller))
+    item = session.scalar(_reached(wanted, caller.reach_for("u")))
     if item is None:
         raise UnknownRecord(f"Open review item {item_id}")
     return item
 
 
-def _reached(statement: Selected, caller: Caller) -> Selected:
-    if caller.reach.is_everywhere:
+def _reached(statement: Selected, reach: Reach) -> Selected:
+    if reach.is_everywhere:
         return statement
-    patients = within(select(Resource.logical_id).where(Resource.type == "Patient"), caller.reach, "Patient")
+    patients = within(select(Resource.logical_id).where(Resource.type == "Patient"), reach, "Patient")
     records = select(PatientRecord.id).where(PatientRecord.patient_id.in_(patients))
     return statement.where(ReviewItem.patient_record_id.in_(records), ReviewItem.other_record_id.in_(records))
 

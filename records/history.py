@@ -53,6 +53,7 @@ def history(records: Records, caller: Caller, wanted: Wanted) -> HistoryPage:
     else:
         caller.require(Action("*", verb))
         types = {type_ for type_ in resource_types() if caller.may(Action(type_, verb))}
+    reach = caller.reach_for(verb)
     bound_to = f"history {wanted.resource_type}/{wanted.logical_id} {wanted.since} {wanted.at}"
     statement = (
         select(
@@ -63,10 +64,10 @@ def history(records: Records, caller: Caller, wanted: Wanted) -> HistoryPage:
         .order_by(_VERSIONS.c.updated_at.desc(), _VERSIONS.c.resource_id.desc(), _VERSIONS.c.version.desc())
         .limit(bindparam("most"))
     )  # fmt: skip
-    if len(types) < len(resource_types()) or not caller.reach.is_everywhere:
+    if len(types) < len(resource_types()) or not reach.is_everywhere:
         statement = statement.where(_VERSIONS.c.type.in_(sorted(types)))
-    if not caller.reach.is_everywhere:
-        statement = statement.where(reach_of_types(caller.reach, types, _ROWS.c))
+    if not reach.is_everywhere:
+        statement = statement.where(reach_of_types(reach, types, _ROWS.c))
     if wanted.since is not None:
         statement = statement.where(_VERSIONS.c.updated_at >= wanted.since)
     if wanted.at is not None:
@@ -81,7 +82,7 @@ def history(records: Records, caller: Caller, wanted: Wanted) -> HistoryPage:
                 select(_ROWS.c.id).where(
                     _ROWS.c.type == wanted.resource_type,
                     _ROWS.c.logical_id == wanted.logical_id,
-                    reach_of_types(caller.reach, types, _ROWS.c),
+                    reach_of_types(reach, types, _ROWS.c),
                 )
             ).first()
             if row is None:

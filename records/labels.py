@@ -57,9 +57,10 @@ def _values(
     rows, own = fresh(table), fresh(table_of(Resource))
     numbers = [parameter_number(type_, code) for type_ in types]
     statement = select(rows.c.value, func.min(rows.c.resource_id)).where(rows.c.parameter.in_(numbers))
-    if not caller.reach.is_everywhere:
-        reach = reach_of_types(caller.reach, types, own.c)
-        statement = statement.where(exists().where(own.c.id == rows.c.resource_id, reach))
+    reach = caller.reach_for("s")
+    if not reach.is_everywhere:
+        is_reached = reach_of_types(reach, types, own.c)
+        statement = statement.where(exists().where(own.c.id == rows.c.resource_id, is_reached))
     found = session.execute(statement.group_by(rows.c.value).limit(MOST_LABELS)).all()
     return [(value, resource_id) for value, resource_id in found]
 

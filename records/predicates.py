@@ -296,7 +296,7 @@ class Asking:
         return lambda columns: and_(
             columns.type == resource_type,
             ~columns.deleted,
-            *reach_of_type(self.caller.reach, resource_type, columns),
+            *reach_of_type(self.caller.reach_for("s"), resource_type, columns),
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Select, and_, exists, false, or_, true
 
 from access.caller import Clause, Reach
+from kernel.database import table_of
 from records.aliases import fresh
 from records.hashing import hash_of
 from records.indexing import is_in_patient_compartment
@@ -17,6 +18,8 @@ from records.model import IndexCompartment, IndexToken, Resource
 from records.parameters import parameter_number, parameters_of
 
 Selected = TypeVar("Selected", bound=Select[*tuple[Any, ...]])
+
+SECURITY = "_security"  # the search parameter of meta.security
 
 
 def within(statement: Selected, reach: Reach, resource_type: str) -> Selected:
@@ -42,15 +45,32 @@ def reach_of_types(reach: Reach, types: Iterable[str], resource: Any) -> ColumnE
     )
 
 
+def is_labelled(
+    labels: Iterable[str], resource_type: str, logical_id: ColumnElement[Any]
+) -> ColumnElement[bool]:
+    """Whether the document of this id has one of some security labels, `system|code` or `code`."""
+    own = fresh(table_of(Resource))
+    return exists().where(
+        own.c.type == resource_type,
+        own.c.logical_id == logical_id,
+        _tokens(resource_type, SECURITY, frozenset(labels), own.c),
+    )
+
+
 def _condition(clause: Clause, resource_type: str, resource: Any) -> ColumnElement[bool]:
     if clause.resource_types is not None and resource_type not in clause.resource_types:
         return false()
     if clause.except_types is not None and resource_type in clause.except_types:
         return false()
-    granular = [_granular(clause.search, resource_type, resource)] if clause.search else []
+    conditions: list[ColumnElement[bool]] = [true()]
+    if clause.search:
+        conditions.append(_granular(clause.search, resource_type, resource))
+    if clause.labels is not None:
+        conditions.append(_tokens(resource_type, SECURITY, clause.labels, resource))
+    if clause.except_labels is not None:
+        conditions.append(~_tokens(resource_type, SECURITY, clause.except_labels, resource))
     if not is_in_patient_compartment(resource_type):
-        return and_(true(), *granular)
-    conditions: list[ColumnElement[bool]] = [true(), *granular]
+        return and_(*conditions)
     if clause.institutions is not None:
         conditions.append(resource.institution.in_(clause.institutions))
     if clause.departments is not None:

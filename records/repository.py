@@ -162,7 +162,9 @@ def read(records: Records, caller: Caller, resource_type: str, logical_id: str) 
 
 
 def _row(session: Session, caller: Caller, resource_type: str, logical_id: str) -> ResourceRow:
-    statement = _ONE if caller.reach.is_everywhere else within(_ONE, caller.reach, resource_type)
+    """The row of a document that the caller may read."""
+    reach = caller.reach_for("r")
+    statement = _ONE if reach.is_everywhere else within(_ONE, reach, resource_type)
     row = session.connection().execute(statement, {"of_type": resource_type, "of_id": logical_id}).first()
     if row is None:
         raise ResourceNotFound(resource_type, logical_id)
@@ -370,17 +372,19 @@ def _check(records: Records, each: _Planned) -> None:
 
 
 def _require_reach(session: Session, caller: Caller, planned: Sequence[_Planned]) -> None:
-    """A caller changes only what it may know of, and what it makes must lie within its reach."""
-    if caller.reach.is_everywhere or not planned:
-        return
-    ids = {(each.resource_id or each.row.id): each for each in planned}
-    types = {each.writing.resource_type for each in planned}
-    seen = session.scalars(
-        select(_TABLE.c.id).where(_TABLE.c.id.in_(ids), reach_of_types(caller.reach, types, _TABLE.c))
-    ).all()
-    for resource_id, each in ids.items():
-        if resource_id not in seen and not (each.row is not None and each.row.deleted):
-            raise ResourceNotFound(each.writing.resource_type, each.logical_id)
+    """A caller changes only what it may change, and what it makes must lie within its reach."""
+    for verb in ("create", "update", "delete"):
+        reach = caller.reach_for(verb[0])
+        ids = {(each.resource_id or each.row.id): each for each in planned if each.verb == verb}
+        if reach.is_everywhere or not ids:
+            continue
+        types = {each.writing.resource_type for each in ids.values()}
+        seen = session.scalars(
+            select(_TABLE.c.id).where(_TABLE.c.id.in_(ids), reach_of_types(reach, types, _TABLE.c))
+        ).all()
+        for resource_id, each in ids.items():
+            if resource_id not in seen and not (each.row is not None and each.row.deleted):
+                raise ResourceNotFound(each.writing.resource_type, each.logical_id)
 
 
 def _store(records: Records, session: Session, caller: Caller, planned: Sequence[_Planned]) -> None:

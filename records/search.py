@@ -329,8 +329,9 @@ class _Looking:
     def _conditions(self, resource: Any, driver: Predicate | None) -> list[ColumnElement[bool]]:
         """All that must hold at a row of the resource table."""
         conditions = [~resource.deleted]
-        if len(self.types) < len(resource_types()) or not self.caller.reach.is_everywhere:
-            conditions.append(reach_of_types(self.caller.reach, self.types, resource))
+        reach = self.caller.reach_for("s")
+        if len(self.types) < len(resource_types()) or not reach.is_everywhere:
+            conditions.append(reach_of_types(reach, self.types, resource))
         for _, predicate in self.predicates:
             ids = predicate.ids() if predicate is driver else None
             if ids is not None:
@@ -368,10 +369,11 @@ class _Looking:
     def _at_index(self, key: ColumnElement[int], without: Predicate | None) -> list[ColumnElement[bool]]:
         """All that must hold at a row of an index, beside the predicate that it stands for."""
         conditions = [each.at(key) for _, each in self.predicates if each is not without]
-        if not self.caller.reach.is_everywhere:
+        reach = self.caller.reach_for("s")
+        if not reach.is_everywhere:
             own = fresh(_TABLE)
-            reach = reach_of_types(self.caller.reach, self.types, own.c)
-            conditions.append(exists().where(own.c.id == key, reach))
+            is_reached = reach_of_types(reach, self.types, own.c)
+            conditions.append(exists().where(own.c.id == key, is_reached))
         return conditions
 
     def _from_index(self, most: int, cursor: Cursor | None, driver: Rows) -> list[_Found]:
@@ -529,11 +531,12 @@ def _followed(
 def _reachable(session: Session, caller: Caller, rows: list[ResourceRow]) -> list[ResourceRow]:
     """Those of some rows that the caller may read: what is included obeys the same rules as what is found."""
     rows = [row for row in rows if caller.may(Action(row.type, "r"))]
-    if caller.reach.is_everywhere or not rows:
+    reach = caller.reach_for("r")
+    if reach.is_everywhere or not rows:
         return rows
     types = {row.type for row in rows}
     statement = select(_TABLE.c.id).where(
-        _TABLE.c.id.in_([row.id for row in rows]), reach_of_types(caller.reach, types, _TABLE.c)
+        _TABLE.c.id.in_([row.id for row in rows]), reach_of_types(reach, types, _TABLE.c)
     )
     kept = set(session.scalars(statement))
     return [row for row in rows if row.id in kept]

@@ -1,5 +1,8 @@
 """Permissions and reach: what narrows, narrows; what is denied, stays denied."""
 
+import ast
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +20,7 @@ from access.caller import (
     Reach,
 )
 from kernel.errors import Forbidden
+from tests.access.test_outgoing import sources
 
 RESOURCES = st.sampled_from(["*", "ImagingStudy", "Patient", "Share", "Account"])
 ACTIONS = st.builds(Action, RESOURCES, st.sampled_from(list("cruds")))
@@ -68,3 +72,27 @@ def test_a_caller_without_the_right_is_refused_by_name_of_the_action() -> None:
     caller.require(Action("ImagingStudy", "r"))
     with pytest.raises(Forbidden, match=r"ImagingStudy\.d"):
         caller.require(Action("ImagingStudy", "d"))
+
+
+def test_a_clause_of_some_verbs_opens_its_rows_for_these_only() -> None:
+    ct, mr = (Clause(modalities=frozenset({each})) for each in ("CT", "MR"))
+    reach = Reach.everywhere().narrowed(replace(ct, verbs=frozenset("rs")), replace(mr, verbs=frozenset("u")))
+
+    assert [reach.for_verb(verb) for verb in "ru"] == [Reach((frozenset({each}),)) for each in (ct, mr)]
+    assert reach.for_verb("d").is_nowhere
+    assert reach.narrowed(Clause(verbs=frozenset("r"))).for_verb("r") == reach.for_verb("r")
+
+
+def test_no_door_and_no_room_takes_a_reach_without_saying_what_for() -> None:
+    """A caller's reach is that of a verb everywhere outside of this room: `caller.reach_for("r")`."""
+    taken = [
+        f"{name}:{node.lineno}"
+        for name, module in sources()
+        for node in ast.walk(module)
+        if not name.startswith("access/")
+        and isinstance(node, ast.Attribute)
+        and node.attr == "reach"
+        and ast.unparse(node.value) != "subscriber"  # a row's text
+    ]
+
+    assert taken == []

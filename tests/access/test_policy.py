@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from access.accounts import sign_in
-from access.caller import Action, Caller, Clause, Door, Permissions, Principal, PrincipalKind
-from access.consents import Consent, Provision, read_consent
+from access.caller import EVERYTHING, Action, Caller, Clause, Door, Permissions, Principal, PrincipalKind
+from access.consents import CONFIDENTIALITY, Consent, Provision, read_consent
 from access.policy import Decision, Site, decide
-from access.roles import ROLES, Span
+from access.roles import ROLES, Role, Span
 from access.rules import RULES, InvalidPolicy, Rule, parse_actions, parse_rules
 from access.scopes import Scope
 from access.site import (
@@ -143,6 +143,47 @@ def test_adding_a_rule_or_a_scope_never_widens(
     assert ROLES[role].permissions.allow(action) or not after.may(action)
 
 
+MORE_SCOPES = st.lists(
+    st.builds(
+        Scope,
+        st.sampled_from(["patient", "user"]),
+        st.sampled_from(["*", "ImagingStudy", "Observation"]),
+        st.sampled_from(["r", "rs", "u", "cruds"]),
+        st.sampled_from(["", "modality=CT", "modality=MR"]),
+    ),
+    max_size=4,
+)
+TYPES, PATIENTS, MODALITIES = ("ImagingStudy", "Observation"), ("p1", "p2"), ("CT", "MR")
+ROW = st.tuples(st.sampled_from(TYPES), st.sampled_from(PATIENTS), st.sampled_from(MODALITIES))
+
+
+@given(MORE_SCOPES, st.sampled_from("cruds"), st.sampled_from([{}, {"patient": "p1"}]), ROW)
+def test_a_scope_opens_its_own_verbs_on_its_own_rows(
+    scopes: list[Scope], verb: str, context: dict[str, str], row: tuple[str, str, str]
+) -> None:
+    everybody = Role("operator", EVERYTHING, Span.ALL)
+    caller = decide(person(), Door.FHIR, scopes=tuple(scopes), context=context, role=everybody).caller
+    type_, patient, modality = row
+
+    reached = caller.may(Action(type_, verb)) and all(
+        any(
+            type_ in (clause.resource_types or {type_})
+            and patient in (clause.patients or {patient})
+            and clause.search in ("", f"modality={modality}")
+            for clause in limit
+        )
+        for limit in caller.reach_for(verb).limits
+    )
+
+    assert reached == any(
+        verb in scope.verbs
+        and scope.resource in ("*", type_)
+        and (scope.level == "user" or context.get("patient") == patient)
+        and scope.query in ("", f"modality={modality}")
+        for scope in scopes
+    )
+
+
 @given(st.sampled_from(sorted(ROLES)), st.lists(ANY_RULE, max_size=3), SCOPES, ACTIONS)
 def test_a_refusal_has_a_reason_and_a_permission_has_none_against_it(
     role: str, rules: list[Rule], scopes: tuple[Scope, ...] | None, action: Action
@@ -211,6 +252,62 @@ def test_a_denied_study_leaves_the_others() -> None:
 
     assert Clause(except_patients=frozenset({"p1"})) in limit
     assert any(clause.except_studies == frozenset({"1.2"}) for clause in limit)
+
+
+SENSITIVE = "http://terminology.hl7.org/CodeSystem/v3-ActCode|HIV"
+
+
+@pytest.mark.parametrize(
+    ("base", "exception", "label", "opened"),  # "-": what has no label
+    [
+        ("permit", "deny", "R", "-ULMN"),
+        ("permit", "deny", "N", "ULM"),
+        ("permit", "deny", "U", ""),
+        ("permit", "deny", SENSITIVE, "-ULMNRV"),
+        ("deny", "permit", "R", "-ULMNR"),
+        ("deny", "permit", "N", "-ULMN"),
+        ("deny", "permit", "L", "UL"),
+        ("deny", "permit", SENSITIVE, "S"),
+    ],
+)
+def test_a_consent_tells_security_labels_apart(base: str, exception: str, label: str, opened: str) -> None:
+    """A confidentiality is a high water mark; other labels are meant one by one."""
+
+    def name(code: str) -> frozenset[str]:
+        named = {"-": "", "S": SENSITIVE}.get(code, f"{CONFIDENTIALITY}|{code}" if len(code) == 1 else code)
+        return frozenset({named} - {""})
+
+    said = consent(base, exceptions=(Provision(exception, labels=name(label)),))
+    reach = decided(consents=(said,)).caller.reach
+
+    def is_open(labels: frozenset[str]) -> bool:
+        return all(
+            any(
+                clause.except_patients is None
+                and (clause.labels is None or bool(labels & clause.labels))
+                and not labels & (clause.except_labels or frozenset())
+                for clause in limit
+            )
+            for limit in reach.limits
+        )
+
+    codes = "-ULMNRV" + ("S" if label == SENSITIVE else "")
+    assert "".join(code for code in codes if is_open(name(code))) == opened
+
+
+@pytest.mark.parametrize(
+    "narrowing", [{"dataPeriod": {"start": "2020"}}, {"code": [{"text": "x"}]}, {"provision": [{}]}]
+)
+def test_a_permit_that_is_narrowed_in_a_way_that_is_not_read_opens_nothing(narrowing: dict[str, Any]) -> None:
+    permit = {"type": "permit", "actor": [{"reference": {"reference": "a1"}}], **narrowing}
+
+    excusing = read_consent(fhir_consent(provision={"type": "deny", "provision": [permit]}))
+    assert excusing is not None
+    assert NOT_P1 in decided(consents=(excusing,)).caller.reach.limits
+    if "provision" not in narrowing:  # a base has exceptions, which are read
+        opening = read_consent(fhir_consent(provision=permit))
+        assert opening is not None
+        assert decided(role="expert", consents=(opening,)).caller.reach.is_nowhere
 
 
 def test_a_permit_opens_something_only_for_whom_it_names() -> None:

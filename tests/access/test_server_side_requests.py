@@ -3,9 +3,19 @@
 import socket
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
+from access.federation import Provider, ProviderUnreachable, begin
 from access.oauth.fetch import KeySets, Unfetchable
 from access.outbound_http import Unreachable, request
+from access.tokens import REGISTRATION, issue
+from cloudfilm.rooms import Rooms
+from cloudfilm.web import create_app
+from kernel.clock import FixedClock
+from messaging.http import GatewayRefused
+from messaging.web_push import is_endpoint, point_of, push, text_of
 
 PUBLIC = "93.184.216.34"
 METADATA = "169.254.169.254"  # where a cloud's machines are told their credentials
@@ -88,3 +98,48 @@ def test_rebinding_leads_a_notification_nowhere_else(connected: list[str]) -> No
         ):
             pass
         assert connected == [PUBLIC], tries
+
+
+@pytest.mark.parametrize(
+    "inside",
+    ["https://169.254.169.254/x", "https://10.0.0.1/x", "https://localhost/x", "http://example.org/"],
+)
+def test_a_feature_with_an_inside_address_connects_to_nothing(
+    rooms: Rooms, clock: FixedClock, inside: str, connected: list[str]
+) -> None:
+    """Key sets of an app that registers itself, a hospital's provider, and a browser's push service."""
+    key = ECKey.generate_key("P-384", {"kid": "k"})
+    with rooms.database.transaction() as session:
+        initial = issue(rooms.access, session, REGISTRATION, life_s=600)
+    browser = create_app(rooms).test_client()
+    metadata = {
+        "client_name": "x", "token_endpoint_auth_method": "private_key_jwt", "jwks_uri": inside,
+        "redirect_uris": ["https://app.example.org/"],
+    }  # fmt: skip
+    headers = {"Authorization": f"Bearer {initial}"}
+    registered = browser.post("/oauth/register", json=metadata, headers=headers).get_json()
+    client_id, token_url = registered["client_id"], "http://localhost/oauth/token"
+    claims = {"iss": client_id, "sub": client_id, "aud": token_url, "jti": "1"}
+    claims["exp"] = int(clock.now().timestamp()) + 200
+    signed = jwt.encode(
+        {"alg": "ES384", "typ": "JWT", "kid": "k", "jku": inside}, claims, key, algorithms=["ES384"]
+    )
+    answer = browser.post(
+        "/oauth/token",
+        data={
+            "grant_type": "refresh_token", "refresh_token": "x", "client_assertion": signed,
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        },
+    )  # fmt: skip
+    assert answer.get_json()["error"] == "invalid_client"
+
+    with pytest.raises(ProviderUnreachable):
+        begin(rooms.access, KeySets(), Provider("h", "H", inside, "c"), "http://localhost/back", "/")
+
+    assert not is_endpoint(inside)
+    point = ec.generate_private_key(ec.SECP256R1()).public_key()
+    keys = {"p256dh": text_of(point_of(point)), "auth": text_of(b"0123456789abcdef")}
+    with pytest.raises(GatewayRefused):
+        push(rooms.access.keys, {"endpoint": inside, **keys}, b"x", "mailto:a@b.test", clock.now())
+
+    assert connected == []
