@@ -150,14 +150,29 @@ def note_once(
     action: str,
     subject: str,
     patient_id: str = "",
+    *,
+    outcome: str = DONE,
+    detail: str = "",
 ) -> None:
     """Write one entry in a transaction of its own unless this caller did the same a short while ago."""
     key = (caller.principal.kind.value, caller.principal.id, caller.grant, caller.address, action, subject)
     if recently.seen(*key):
         return
     with database.transaction() as session:
-        note(session, clock, caller, action, subject, patient_id=patient_id)
+        note(session, clock, caller, action, subject, outcome=outcome, patient_id=patient_id, detail=detail)
     recently.mark(*key)
+
+
+def note_refusal(
+    database: Database, recently: Recently, clock: Clock, caller: Caller, asked: str, detail: str = ""
+) -> None:
+    """Write down, once in a while, that a caller asked for what it has no right to.
+
+    asked: one of the few things that a door knows, such as a route; detail: the first of them in full.
+    """
+    note_once(
+        database, recently, clock, caller, "refuse request", asked, outcome=REFUSED, detail=detail[:500]
+    )
 
 
 @dataclass(frozen=True, slots=True)

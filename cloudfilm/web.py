@@ -5,7 +5,7 @@ import logging
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-from flask import Flask, Response, abort, request
+from flask import Flask, Response, abort, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -28,6 +28,7 @@ import fhir_server.routes
 import hl7_listener.http
 import portal.account
 import portal.api
+import portal.apps
 import portal.authorize
 import portal.console
 import portal.federation
@@ -43,13 +44,16 @@ import portal.share_opening
 import portal.staff_shares
 import portal.ui_files
 import portal.wechat
+from access.audit import note_refusal
 from access.bearer import settle_who_asks
+from access.caller import Caller
 from access.share_door import ShareDoor
 from access.signed_urls import PARAMETER
+from archive.room import Archive
 from cloudfilm import dicom_conformance, health
 from cloudfilm.rooms import Rooms
 from kernel.errors import CloudfilmError, Kind
-from kernel.http import PREFIX, problem
+from kernel.http import PREFIX, problem, room
 from kernel.traces import TracedApp, is_tracing
 
 log = logging.getLogger(__name__)
@@ -78,6 +82,7 @@ BLUEPRINTS = (
     (portal.account.blp, ""),
     (portal.federation.blp, ""),
     (portal.console.blp, ""),
+    (portal.apps.blp, ""),
     (portal.review.blp, ""),
     (portal.home.blp, ""),
     (portal.share_opening.blp, ""),
@@ -118,6 +123,7 @@ def create_app(rooms: Rooms) -> Flask:
     app.before_request(_refuse_nul)
     app.after_request(health.after_request)
     app.after_request(_with_headers)
+    app.after_request(_noting_refusals)
     app.wsgi_app = ShareDoor(app.wsgi_app)  # type: ignore[method-assign]
     if rooms.settings.web.trusted_proxies:
         app.wsgi_app = _TrustedProxies(app.wsgi_app, rooms.settings.web.trusted_proxies)  # type: ignore[method-assign]
@@ -171,6 +177,18 @@ def _with_headers(answer: Response) -> Response:
         answer.headers["Cache-Control"] = "no-store"
     if request.is_secure:  # RFC 6797: only ever said over TLS
         answer.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+    return answer
+
+
+def _noting_refusals(answer: Response) -> Response:
+    """What somebody known has no right to is in the audit trail, whichever door refused it."""
+    caller: Caller | None = g.get("caller")
+    if answer.status_code == 403 and caller is not None and request.url_rule is not None:
+        archive = room(Archive)
+        note_refusal(
+            archive.database, archive.recently, archive.clock, caller,
+            f"{request.method} {request.url_rule.rule}", request.path,
+        )  # fmt: skip
     return answer
 
 

@@ -250,7 +250,7 @@ class Association:
         if instance:
             command["AffectedSOPInstanceUID"] = instance
         if not is_pending(status):
-            self.answered[_name(request.operation), status] += 1
+            self.answered[operation_name(request.operation), status] += 1
         comment = elements.get("ErrorComment")
         if isinstance(comment, str):
             elements["ErrorComment"] = comment[:64]  # LO
@@ -268,7 +268,7 @@ class Association:
     ) -> int:
         """Send a request and return its message id."""
         self._last_message_id = self._last_message_id % 0xFFFF + 1
-        self.asked[_name(command["CommandField"])] += 1
+        self.asked[operation_name(command["CommandField"])] += 1
         self.send(context, {**command, "MessageID": self._last_message_id}, data)
         return self._last_message_id
 
@@ -367,7 +367,7 @@ class Association:
         return "; ".join((", ".join(done) or "nothing", moved, self.ending or "ended"))
 
 
-def _name(operation: Value) -> str:
+def operation_name(operation: Value) -> str:
     """The operation in the words of PS3.7."""
     try:
         return Operation(operation).name.replace("_", "-")  # type: ignore[arg-type]

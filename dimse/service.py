@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from access.audit import note
+from access.audit import note, note_refusal
 from access.tokens import Access
 from archive.room import Archive
-from dimse.association import Association, Message
+from dimse.association import Association, Message, operation_name
 from dimse.command import Operation
 from dimse.slots import Slots
 from dimse.statuses import PROCESSING_FAILURE, Refusal, status_of
 from dimse.upper_layer import AssociationEnded
 from kernel.clock import Clock
-from kernel.errors import CloudfilmError
+from kernel.errors import CloudfilmError, Kind
 from kernel.settings import DimseSettings
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,11 @@ def perform(dimse: Dimse, association: Association, request: Message, handler: H
     except Refusal as refusal:
         _refuse(association, request, refusal.status, str(refusal))
     except CloudfilmError as refusal:
+        if refusal.kind is Kind.FORBIDDEN:
+            note_refusal(
+                dimse.archive.database, dimse.archive.recently, dimse.clock, association.caller,
+                operation_name(request.operation), str(refusal),
+            )  # fmt: skip
         _refuse(association, request, status_of(request.operation, refusal.kind), str(refusal))
     except Exception:
         log.exception("operation %#06x failed", request.operation)

@@ -19,6 +19,7 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from access.audit import note_refusal
 from access.caller import Action, Caller
 from hl7_listener.acknowledgement import (
     CODES,
@@ -37,7 +38,7 @@ from hl7_listener.provenance import tell
 from hl7_listener.room import ContentError, Done, Hl7, Work
 from hl7_listener.sequence import take_number
 from kernel.database import table_of
-from kernel.errors import CloudfilmError, Kind
+from kernel.errors import CloudfilmError, Forbidden, Kind
 from kernel.traces import span
 
 log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def _keep_and_process_readable(
 def _receive_one(hl7: Hl7, caller: Caller, raw: bytes) -> Answer:
     header = _guess(raw)
     try:
-        caller.require(SEND)
+        _require_right(hl7, caller)
         try:
             message = parse(raw)
         except UnreadableMessage as refused:
@@ -117,6 +118,8 @@ def _receive_one(hl7: Hl7, caller: Caller, raw: bytes) -> Answer:
             return hl7.commits.run(lambda session: _keep_and_process(hl7, session, caller, raw, message))
         except NotUsable as unusable:  # what it had done is undone with its transaction; the message is kept
             refusal = unusable.refusal
+            if isinstance(unusable.__cause__, Forbidden):
+                _note_refusal(hl7, caller, message.message_code, unusable.__cause__)
         return hl7.commits.run(lambda session: _keep_and_process(hl7, session, caller, raw, message, refusal))
     except CloudfilmError as refused:
         letter, code = CODES.get(refused.kind, (REJECTED, "207"))
@@ -124,6 +127,18 @@ def _receive_one(hl7: Hl7, caller: Caller, raw: bytes) -> Answer:
     except Exception:
         log.exception("a message could not be kept; the sender was asked to send it again")
         return _negative(hl7, header, Refusal(REJECTED, "207", "MSH", "The message could not be kept."))
+
+
+def _require_right(hl7: Hl7, caller: Caller) -> None:
+    try:
+        caller.require(SEND)
+    except Forbidden as refused:
+        _note_refusal(hl7, caller, "message", refused)
+        raise
+
+
+def _note_refusal(hl7: Hl7, caller: Caller, asked: str, refused: Forbidden) -> None:
+    note_refusal(hl7.database, hl7.archive.recently, hl7.clock, caller, f"HL7 {asked}", str(refused))
 
 
 def _negative(hl7: Hl7, header: Header, refusal: Refusal) -> Answer:
@@ -268,7 +283,7 @@ def process(hl7: Hl7, session: Session, caller: Caller, message: Message) -> Don
         if refused.kind in (Kind.UNAVAILABLE, Kind.EXHAUSTED):
             raise
         letter, code = CODES.get(refused.kind, (ERROR, "207"))
-        raise NotUsable(Refusal(letter, code, "MSH", str(refused))) from None
+        raise NotUsable(Refusal(letter, code, "MSH", str(refused))) from refused
     except OperationalError:  # the database's own trouble: the sender shall send it again
         raise
     except Exception:

@@ -13,10 +13,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
 )
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from access.caller import operator
-from access.model import Node
+from access.model import AuditEntry, Node
 from access.rules import RULES
 from access.site_documents import put_document
 from tests.builders import ct_slice
@@ -56,6 +56,11 @@ def test_a_nodes_changed_rights_hold_from_its_next_message_on(door: Door, associ
     door.add_node(TITLE, permissions="find")
     assert store(association, 2) == NOT_AUTHORIZED
     assert find(association) == 0
+    with door.rooms.database.snapshot() as session:
+        noted = session.execute(
+            select(AuditEntry.subject, AuditEntry.outcome).where(AuditEntry.action == "refuse request")
+        ).all()
+    assert [tuple(each) for each in noted] == [("C-STORE", "refused")]
 
     door.add_node(TITLE, permissions="all")
     assert store(association, 3) == 0
