@@ -4,6 +4,7 @@
 # make format  mend layout and what of style mends itself
 # make viewer  fetch the OHIF viewer and build the pages' scripts (run and test do it too)
 # make lock    pin the newest dependencies (needs uv)
+# make bom     the bill of materials of what is shipped (CycloneDX), as bom.json
 
 PYTHON ?= python3
 TESTS ?= tests
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header --quiet --group build
 
-.PHONY: run test lint format viewer lock
+.PHONY: run test lint format viewer lock bom
 
 run: .venv/run
 	-@$(BIN)/python -m portal.ohif_dist
@@ -37,6 +38,9 @@ format: .venv/test
 viewer: .venv/run
 	$(BIN)/python -m portal.ohif_dist
 	$(BIN)/python -m portal.ui_dist
+
+bom: .venv/run
+	@$(BIN)/python -m cloudfilm.bill_of_materials > bom.json
 
 lock:
 	$(LOCK) --upgrade --output-file requirements.lock

@@ -27,6 +27,7 @@ from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 from kernel.http import room
 from portal.account import HEADERS
 from portal.catalogue import language, say, texts
+from portal.refusals import told
 from records.repository import read
 from records.room import Records
 from records.search import parse_search, search
@@ -365,7 +366,7 @@ def _refused(refusal: OAuth2Error) -> AnyResponse:
     reason = refusal.get_error_description() or refusal.error
     html = render_template(
         "message.html", say=say, language=language(), title=say("authorize.title"),
-        message=say("authorize.broken", reason=reason),
+        message=say("authorize.broken", reason=told(reason)),
     )  # fmt: skip
     answer = make_response(html, 400)
     answer.headers.update(HEADERS)

@@ -5,7 +5,7 @@ function that does it, so a page that somebody may not use is refused there and 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any
@@ -26,7 +26,7 @@ from access.accounts import (
     revoke_own,
 )
 from access.bearer import current_caller
-from access.caller import Action, Caller, Door
+from access.caller import SEARCH_IMAGES, Action, Caller, Door
 from access.explain import decision_for
 from access.mass_browsing import alarmed
 from access.model import Account, Token
@@ -57,7 +57,9 @@ from access.trail import TrailQuery, search_trail, seen_by
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 from kernel.http import STATUS, room
 from portal.account import HEADERS, relying_party
+from portal.audit_words import acted, decided_by, detailed, ended
 from portal.catalogue import language, say, texts
+from portal.refusals import told
 
 blp = Blueprint("console", __name__, template_folder="templates")
 
@@ -74,6 +76,7 @@ MENU: tuple[tuple[str, str, tuple[Action, ...]], ...] = (
     ("sharing", "/admin/sharing", (Action("Policy", "r"),)),
     ("gateways", "/admin/gateways", (Action("Setting", "r"),)),
     ("review", "/review/persons", (Action("Patient", "u"),)),
+    ("apps", "/my/apps", (SEARCH_IMAGES,)),
     ("emergency", "/my/glass", (Action("Glass", "c"),)),
     ("mine", "/my/access", ()),
     ("password", "/my/password", ()),
@@ -84,10 +87,17 @@ MENU: tuple[tuple[str, str, tuple[Action, ...]], ...] = (
 
 GLASS_HOURS = ("1", "4", "12")
 
+COMMON_ACTIONS = (  # that an auditor looks for: an action is found by how its code begins
+    "read ImagingStudy", "read DiagnosticReport", "read Patient", "search ImagingStudy", "store ImagingStudy",
+    "delete ImagingStudy", "sign in", "sign out", "refuse request", "break glass", "alarm MassBrowsing",
+    "create Share", "open Share", "create Account", "update Account", "update Policy", "issue Token",
+    "revoke Token", "launch app", "export AuditTrail",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One input of a form."""
+    """One input of a form, labelled by `field.<name>`, or by the text of another key."""
 
     name: str
     kind: str = "text"  # text, password, area, or select
@@ -95,6 +105,8 @@ class Field:
     choices: tuple[str, ...] = ()
     prefix: str = ""  # of the keys of the choices' texts; empty: they are shown as they are
     required: bool = True
+    label: str = ""  # of another key: `app_name` for `field.app_name`
+    suggestions: tuple[tuple[str, str], ...] = ()  # of a text: what may be entered, and what it means
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +114,10 @@ class Form:
     """One form of a page."""
 
     fields: tuple[Field, ...]
-    submit: str  # key of the button's text
+    submit: str = ""  # key of the button's text
     method: str = "post"
+    text: str = ""  # of the button, where it is no text of the catalogue
+    action: str = ""  # where it goes; empty: to the page itself
     picture: str = ""  # an SVG as a data address, for a QR code
     id: str = ""  # of a form that a script sends
     failed: str = ""  # key of what is said when the script fails
@@ -132,7 +146,7 @@ class Page:
     next_page: str = ""
     script: str = ""  # of the assets
     status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
+    leads_to: tuple[str, ...] = ()  # other sites that the answer of a form may lead to
 
 
 Draw = Callable[..., "Page | AnyResponse"]
@@ -149,7 +163,12 @@ def page(draw: Draw) -> Callable[..., AnyResponse]:
             if request.method == "GET":
                 return redirect(f"/sign-in?next={request.path}", 303)
             raise
-        drawn = draw(caller, **values)
+        try:
+            drawn = draw(caller, **values)
+        except CloudfilmError as refusal:
+            if refusal.kind in (Kind.FAULT, Kind.UNAUTHENTICATED, Kind.TOO_MANY):
+                raise
+            drawn = Page("refused", message=told(refusal), status=STATUS[refusal.kind])
         return _html(caller, drawn) if isinstance(drawn, Page) else drawn
 
     return answer
@@ -168,8 +187,10 @@ def _html(caller: Caller, drawn: Page) -> Response:
     )  # fmt: skip
     answer = make_response(html, drawn.status)
     answer.headers.update(HEADERS)
-    answer.headers["Content-Security-Policy"] = HEADERS["Content-Security-Policy"].replace(
-        "img-src 'self'", "img-src 'self' data:"
+    answer.headers["Content-Security-Policy"] = (
+        HEADERS["Content-Security-Policy"]
+        .replace("img-src 'self'", "img-src 'self' data:")
+        .replace("form-action 'self'", " ".join(("form-action 'self'", *drawn.leads_to)))
     )
     return answer
 
@@ -181,7 +202,7 @@ def _done(act: Callable[[], object]) -> str:
     except CloudfilmError as refusal:
         if refusal.kind in (Kind.FORBIDDEN, Kind.UNAUTHENTICATED, Kind.FAULT):
             raise
-        return say("console.wrong", reason=str(refusal))
+        return say("console.wrong", reason=told(refusal))
     return say("console.done")
 
 
@@ -303,7 +324,7 @@ def documents(caller: Caller) -> Page:
             version = document_version(session, kind)
             shown = str(version) if version else say("console.default")
             rows.append(Row((kind.name, _about(kind), shown), link=f"/admin/documents/{kind.name}"))
-    return Page("documents", ("name", "about", "version"), rows)
+    return Page("documents", ("document_name", "about", "version"), rows)
 
 
 def _about(kind: DocumentKind) -> str:
@@ -391,9 +412,15 @@ def explain(caller: Caller) -> Page:
             room(Access), account, Door.WEB, address=asked["address"], scope=asked["scope"] or None
         )
     except (CloudfilmError, ValueError) as refusal:
-        return Page("explain", forms=(form,), message=say("console.wrong", reason=str(refusal)))
+        return Page("explain", forms=(form,), message=say("console.wrong", reason=told(refusal)))
     rows = [
-        Row((say("console.allows" if step.lets(wanted) else "console.refuses"), step.name, step.reason))
+        Row(
+            (
+                say("console.allows" if step.lets(wanted) else "console.refuses"),
+                decided_by(step.name),
+                told(step.reason),
+            )
+        )
         for step in decision.steps
     ]
     verdict = say("console.may-not" if decision.refusals(wanted) else "console.may", action=str(wanted))
@@ -411,6 +438,7 @@ def clients(caller: Caller) -> Page:
         metadata: dict[str, Any] = {
             "client_name": _sent("name"),
             "redirect_uris": _sent("redirect_uris").split(),
+            "launch_url": _sent("launch_url"),
             "scope": _sent("scope"),
             "token_endpoint_auth_method": _sent("method"),
             "grant_types": ["authorization_code", "refresh_token"],
@@ -424,12 +452,15 @@ def clients(caller: Caller) -> Page:
         for each in list_clients(access, caller)
     ]
     fields = (
-        Field("name"),
+        Field("name", label="app_name"),
         Field("redirect_uris", "area"),
+        Field("launch_url", required=False),
         Field("scope", required=False),
         Field("method", "select", choices=tuple(each for each in AUTH_METHODS if each != "private_key_jwt")),
     )
-    return Page("clients", ("name", "id", "method", "scope"), rows, (Form(fields, "console.add"),), message)
+    return Page(
+        "clients", ("app_name", "id", "method", "scope"), rows, (Form(fields, "console.add"),), message
+    )
 
 
 @blp.route("/admin/nodes", methods=["GET", "POST"])
@@ -513,17 +544,22 @@ def audit(caller: Caller) -> Page:
     rows = [
         Row(
             (
-                _when(each.at), each.principal_name or each.principal_id, each.action, each.subject,
-                each.outcome, each.address, each.detail,
+                _when(each.at), each.principal_name or each.principal_id, acted(each.action), each.subject,
+                ended(each.outcome), each.address, detailed(each.detail),
             )
         )
         for each in found
     ]  # fmt: skip
-    form = Form(
-        tuple(Field(name, value=value, required=False) for name, value in asked.items()),
-        "console.find",
-        "get",
+    fields = (
+        Field(
+            name,
+            value=value,
+            required=False,
+            suggestions=tuple((each, acted(each)) for each in COMMON_ACTIONS) if name == "action" else (),
+        )
+        for name, value in asked.items()
     )
+    form = Form(tuple(fields), "console.find", "get")
     following = str(found[-1].seq) if len(found) == 100 else ""
     headings = ("at", "who", "action", "subject", "outcome", "address", "detail")
     message = say("console.mass-browsing", count=str(many)) if many else ""
@@ -576,7 +612,7 @@ def my_access(caller: Caller) -> Page:
         )
         for each in found
     ]  # fmt: skip
-    return Page("mine", ("kind", "name", "scope", "since", "used"), rows, message=message)
+    return Page("mine", ("kind", "device", "scope", "since", "used"), rows, message=message)
 
 
 @blp.route("/my/password", methods=["GET", "POST"])
@@ -590,7 +626,7 @@ def my_password(caller: Caller) -> Page:
             change_password(room(Access), caller, old, new)
             message = say("console.done")
         except CloudfilmError as refusal:
-            message = say("console.wrong", reason=str(refusal))
+            message = say("console.wrong", reason=told(refusal))
     elif "must" in request.args:
         message = say("console.must-change")
     form = Form((Field("old", "password"), Field("new", "password")), "console.save")
@@ -625,7 +661,7 @@ def my_factor(caller: Caller) -> Page:
         Form((Field("label", value=say("factor.webauthn")),), "factor.add-key", id="make-key",
              failed="factor.no-key"),
     )  # fmt: skip
-    return Page("factor", ("kind", "name", "since"), rows, forms, message, script="webauthn.js")
+    return Page("factor", ("kind", "factor_name", "since"), rows, forms, message, script="webauthn.js")
 
 
 def _own_login(caller: Caller) -> str:
@@ -661,7 +697,14 @@ def my_log(caller: Caller) -> Page:
     with access.database.snapshot() as session:
         own = session.scalar(select(Account.patients).where(Account.id == caller.principal.id)) or ""
     rows = [
-        Row((_when(each.at), each.principal_name or each.principal_id, each.action, each.outcome))
+        Row(
+            (
+                _when(each.at),
+                each.principal_name or each.principal_id,
+                acted(each.action),
+                ended(each.outcome),
+            )
+        )
         for each in seen_by(access, caller, frozenset(own.replace(",", " ").split()))
     ]
     return Page("log", ("at", "who", "action", "outcome"), rows)

@@ -33,6 +33,7 @@ from portal.catalogue import say, words
 from portal.film import NotOpen, Place, SignInFirst, film_page, masked_name, place_of
 from portal.health_links import make_health_link
 from portal.qr_code import qr_picture
+from portal.refusals import told
 from portal.report_page import (
     ReportShown,
     note_shown,
@@ -88,7 +89,7 @@ def expired_page() -> Response:
 def refused_page(refusal: CloudfilmError) -> Response:
     """Something that cannot be done, in words."""
     topic = "not-found" if refusal.kind in (Kind.NOT_FOUND, Kind.GONE) else "refused"
-    detail = "" if topic == "not-found" else str(refusal)
+    detail = "" if topic == "not-found" else told(refusal)
     return film_page("film_message.html", None, STATUS[refusal.kind], topic=topic, detail=detail, contact="")
 
 
@@ -301,7 +302,7 @@ def share_on(place: Place) -> AnyResponse:
         except CloudfilmError as refusal:
             if refusal.kind is not Kind.UNPROCESSABLE:
                 raise
-            message = say("film.share-wrong", reason=str(refusal))
+            message = say("film.share-wrong", reason=told(refusal))
     link = share_url(made.secret) if made else ""
     return film_page(
         "film_share.html", place, script="share", exams=exams, chosen=chosen, policy=policy, made=made,

@@ -22,6 +22,7 @@ from messaging.room import Messaging
 from messaging.send import list_messages
 from portal.catalogue import say
 from portal.console import Field, Form, Page, Row, page
+from portal.refusals import told
 
 blp = Blueprint("share_admin", __name__, template_folder="templates")
 
@@ -107,7 +108,7 @@ def _done(act: Any) -> str:
     except CloudfilmError as refusal:
         if refusal.kind in (Kind.FORBIDDEN, Kind.UNAUTHENTICATED, Kind.FAULT):
             raise
-        return say("console.wrong", reason=str(refusal))
+        return say("console.wrong", reason=told(refusal))
     return say("console.done")
 
 

@@ -35,6 +35,7 @@ from kernel.http import room
 from portal.catalogue import say
 from portal.film import film_page, local_time
 from portal.qr_code import Label, label_pdf, qr_file, qr_picture
+from portal.refusals import told
 from records.repository import read
 from records.room import Records
 
@@ -115,7 +116,7 @@ def staff_act() -> AnyResponse:
     except CloudfilmError as refusal:
         if refusal.kind is not Kind.UNPROCESSABLE:
             raise
-        message = say("film.share-wrong", reason=str(refusal))
+        message = say("film.share-wrong", reason=told(refusal))
     return _page(caller, find, list_exams(archive, caller, find, MOST_FOUND), study, made, message)
 
 
@@ -187,7 +188,7 @@ def print_label() -> AnyResponse:
     except CloudfilmError as refusal:
         if refusal.kind is not Kind.UNPROCESSABLE:
             raise
-        message = say("film.share-wrong", reason=str(refusal))
+        message = say("film.share-wrong", reason=told(refusal))
     return film_page(
         "staff_label.html", None, caller=caller, message=message, link=link,
         qr=qr_picture(link, say("film.qr")) if link else "", number=number,

@@ -119,6 +119,15 @@ def list_clients(access: Access, caller: Caller) -> tuple[RegisteredClient, ...]
     return tuple(_value(access, row) for row in rows)
 
 
+def launched_clients(access: Access) -> tuple[RegisteredClient, ...]:
+    """The apps that are opened from our own pages, by name: those with a launch address."""
+    with access.database.snapshot() as session:
+        rows = session.scalars(
+            select(Client).where(Client.disabled.is_(False), Client.launch_uri != "").order_by(Client.name)
+        ).all()
+    return tuple(_value(access, row) for row in rows)
+
+
 def _value(access: Access, row: Client) -> RegisteredClient:
     return RegisteredClient(
         row.id,

@@ -387,6 +387,24 @@ def test_s3_a_granular_scope_narrows_dicomweb_and_fhir(
     assert [study["00080061"]["Value"] for study in found] == [["MR"]]
 
 
+def test_s3_each_scope_opens_its_own_verbs_on_its_own_rows_in_dicomweb(
+    rooms: Rooms, app: App, operator: Caller, patient: str
+) -> None:
+    store_study(rooms, operator, 2, Modality="MR")
+    app.scope = "user/ImagingStudy.s user/ImagingStudy.r?modality=MR"
+    headers = {"Authorization": f"Bearer {app.tokens()['access_token']}"}
+
+    found = app.browser.get("/dicomweb/studies", headers=headers).get_json()
+    read = {
+        study["00080061"]["Value"][0]: app.browser.get(
+            f"/dicomweb/studies/{study['0020000D']['Value'][0]}/metadata", headers=headers
+        ).status_code
+        for study in found
+    }
+
+    assert read == {"CT": 404, "MR": 200}
+
+
 @pytest.fixture
 def tell(app: App, patient: str) -> Callable[..., TestResponse]:
     """A FHIR request with a token of some scope."""
@@ -416,6 +434,34 @@ def test_s4_reading_versions_and_searching_take_their_own_verbs(
     for given in "rs":
         answer = tell(f"user/Patient.{given}", "GET", path.replace("{patient}", patient))
         assert answer.status_code == (200 if given == verb else 403), (given, answer.data)
+
+
+def test_s3_each_scope_opens_its_own_verbs_on_its_own_rows_in_fhir(
+    tell: Callable[..., TestResponse], patient: str
+) -> None:
+    def observation(category: str, **more: str) -> dict[str, Any]:
+        return {
+            "resourceType": "Observation", "status": "final", "code": {"text": "x"},
+            "subject": {"reference": f"Patient/{patient}"}, "category": [{"coding": [{"code": category}]}],
+            **more,
+        }  # fmt: skip
+
+    def made(category: str) -> str:
+        answer = tell("user/Observation.c", "POST", "/Observation", json=observation(category))
+        return str(answer.get_json(force=True)["id"])
+
+    read, changed = made("laboratory"), made("vital-signs")
+    scope = "user/Observation.rs?category=laboratory user/Observation.u?category=vital-signs"
+
+    def statuses(id_: str, category: str) -> tuple[int, int]:
+        path, body = f"/Observation/{id_}", observation(category, id=id_)
+        return tell(scope, "GET", path).status_code, tell(scope, "PUT", path, json=body).status_code
+
+    assert statuses(read, "laboratory") == (200, 404)
+    assert statuses(changed, "vital-signs") == (404, 200)
+    assert statuses(changed, "laboratory") == (404, 404)  # it may not be made one that is not to be changed
+    found = tell(scope, "GET", "/Observation").get_json(force=True)["entry"]
+    assert [each["resource"]["id"] for each in found] == [read]
 
 
 def test_s4_the_history_of_everything_is_a_search(tell: Callable[..., TestResponse]) -> None:
@@ -532,6 +578,27 @@ def test_l1_a_launch_carries_the_patient_and_the_study_at_hand(rooms: Rooms, app
     said = app.tokens()
     assert said["fhirContext"] == [{"reference": f"ImagingStudy/{study}"}]
     assert said["patient"] == patient
+
+
+def test_l1_a_physician_opens_an_app_from_the_page_of_an_examination(
+    rooms: Rooms, app: App, operator: Caller, patient: str
+) -> None:
+    other = store_study(rooms, operator, 2, PatientID="P2", PatientName="Li^Na")
+    register(rooms.access, client_name="Without address", launch_url="")
+    found = app.browser.get("/my/apps?find=Li&lang=en").text
+    (chosen,) = re.findall(r'href="(\?study=[^"]+)"', found)
+    opened = app.browser.get(f"/my/apps{chosen}&lang=en")
+
+    assert re.findall(r"Open with “(.+?)”", opened.text) == ["Viewer"]
+    assert "form-action 'self' https://app.example.org;" in opened.headers["Content-Security-Policy"]
+    context = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]+)"', opened.text))
+    with rooms.database.snapshot() as session:
+        study = session.scalar(select(Study.logical_id).where(Study.patient_logical_id == other))
+    assert context == {"patient": other, "imagingstudy": study}
+    address = f"/apps/{app.client['client_id']}/launch"
+    assert f'action="{address}"' in opened.text
+    answer = app.browser.post(address, data=context, headers=OWN_PAGE)
+    assert answer.headers["Location"].startswith("https://app.example.org/launch?iss=")
 
 
 def test_c1_an_encounter_at_hand_is_in_the_context_and_has_to_be_of_the_patient(

@@ -4,6 +4,7 @@ and English, looked at by axe-core, nothing wider than the screen, no text left 
 CLOUDFILM_SCREENSHOTS names a folder for pictures of them.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -16,8 +17,11 @@ from playwright.sync_api import Page
 
 from access.accounts import create_account
 from access.caller import operator
+from access.node_register import NodeRow, put_node
 from access.oauth.clients import register_client
+from access.rules import RULES
 from access.second_factor import set_phone
+from access.site_documents import put_document
 from tests.browser.film import PASSWORD, Site, check
 
 REDIRECT = "https://app.example.org/callback"
@@ -30,6 +34,7 @@ PAGES = {
     "policies": "/admin/documents/rules",
     "clients": "/admin/clients",
     "nodes": "/admin/nodes",
+    "node": "/admin/nodes?edit=CT1",
     "audit": "/admin/audit",
     "explain": f"/admin/explain?login={TWICE}&action=Account.r",
     "glass": "/admin/glass",
@@ -39,6 +44,8 @@ PAGES = {
     "password": "/my/password",
     "own-log": "/my/log",
     "logout": "/oauth/logout",
+    "apps": "/my/apps",
+    "open": "/my/apps?study={study}",
 }
 KEY = re.compile(r"\b[a-z]+(?:-[a-z]+)*\.[a-z]+(?:-[a-z]+)+\b")  # a name of a text, where its text should be
 
@@ -52,9 +59,19 @@ def client_id(site: Site) -> str:
                 site.rooms.access, session, operator(), login, PASSWORD, role, institution="MAIN"
             )
     set_phone(site.rooms.access, operator(), account_id, "+8613800138000")
+    node = NodeRow("CT1", "10.1.2.3", addresses="10.1.0.0/16", permissions="store", institution="MAIN")
+    put_node(site.rooms.access, operator(), node)
+    rule = {
+        "id": "night",
+        "reason": "夜间院外不得下载。",
+        "when": {"roles": ["physician"]},
+        "deny": ["Download.r"],
+    }
+    put_document(site.rooms.access, operator(), RULES, json.dumps({"rules": [rule]}), "夜间")
     metadata = {
         "client_name": "Viewer of studies", "token_endpoint_auth_method": "none",
         "grant_types": ["authorization_code", "refresh_token"], "redirect_uris": [REDIRECT],
+        "launch_url": "https://app.example.org/launch",
     }  # fmt: skip
     return str(register_client(site.rooms.access, operator(), metadata)["client_id"])
 
@@ -107,12 +124,18 @@ def test_pages_of_accounts_apps_and_rules(
     page.wait_for_url(re.compile(r"/(?!sign-in)[^/]*/?"))
 
     for name, path in PAGES.items():
-        answer = page.goto(site.server.url + path)
+        answer = page.goto(site.server.url + path.format(study=site.study))
         assert answer is not None
         if answer.status == 200:
             faults += look(page, name, size, language)
         else:
             faults.append(f"{name}: {answer.status}")
+    if size == "phone":
+        page.goto(f"{site.server.url}/admin/audit")
+        page.locator("summary").click()
+        page.locator("details nav a").last.scroll_into_view_if_needed()
+        assert page.locator("details nav a").count() == page.locator("nav.wide a").count()
+        faults += look(page, "menu", size, language)
     for name, scope in (
         ("consent-patient", "openid fhirUser offline_access launch/patient patient/*.rs"),
         ("consent-study", "openid launch/imagingstudy patient/ImagingStudy.rs?modality=CT patient/Patient.r"),

@@ -128,13 +128,9 @@ def test_an_app_that_is_opened_from_the_portal_gets_the_patient_at_hand(
         app_folder, client_id=client_id, redirectUri=f"{app_url}/ready.html",
         scope="launch openid fhirUser user/*.rs",
     )  # fmt: skip
-    answer = page.context.request.post(
-        f"{live_server.url}/apps/{client_id}/launch",
-        form={"patient": patient},
-        headers={"Sec-Fetch-Site": "same-origin"},
-        max_redirects=0,
-    )
-    page.goto(answer.headers["location"])
+    page.goto(f"{live_server.url}/my/apps")
+    page.locator("tbody a").first.click()
+    page.locator(f'form[action="/apps/{client_id}/launch"] button').click()
     page.get_by_role("button", name="同意").click()
 
     found = result(page)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cloudfilm.bill_of_materials import bill_of_materials
+from portal.ohif_dist import VERSION
+
 ROOT = Path(__file__).parents[2]
 PINNED = re.compile(r"^([a-z0-9-]+)==\S+( ; .+)?$")
 HASH = re.compile(r"^--hash=sha256:[0-9a-f]{64}$")
@@ -60,3 +63,31 @@ def test_every_npm_package_has_its_hash(lock: Path) -> None:
     for name, package in packages.items():
         if name and not package.get("link") and not package.get("inBundle"):
             assert package["integrity"].startswith("sha512-"), name
+
+
+def test_the_bill_of_materials_names_every_package_that_is_shipped_with_its_hash() -> None:
+    components = bill_of_materials()["components"]
+    names = [each["purl"] for each in components]
+    python = {
+        f"pkg:pypi/{name}@{version}"
+        for name, version in re.findall(
+            r"^([a-z0-9-]+)==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE
+        )
+    }
+    packages = json.loads((ROOT / "portal/ui/package-lock.json").read_text())["packages"]
+    npm = {
+        f"pkg:npm/{path.rpartition('node_modules/')[2].replace('@', '%40')}@{package['version']}"
+        for path, package in packages.items()
+        if path
+    }
+
+    assert python | npm | {f"pkg:npm/%40ohif/app@{VERSION}"} == set(names)
+    assert len(names) == len(set(names))
+    for each in components:
+        hashes = each.get("hashes") or [
+            found for file in each["externalReferences"] for found in file["hashes"]
+        ]
+        assert hashes, each["name"]
+        for found in hashes:
+            length = {"SHA-256": 64, "SHA-512": 128}[found["alg"]]
+            assert re.fullmatch(f"[0-9a-f]{{{length}}}", found["content"]), each["name"]

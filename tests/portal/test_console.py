@@ -40,8 +40,8 @@ ALLOWED = {
     "security_administrator": {"accounts", "documents", "glass", "explain", "clients", "sharing"},
     "audit_administrator": {"audit"},
     "system_administrator": {"nodes", "documents", "gateways"},
-    "radiologist": {"emergency", "shares"},
-    "patient": set(),
+    "radiologist": {"apps", "emergency", "shares"},
+    "patient": {"apps"},
 }
 OWN = {"mine", "password", "factor", "log"}
 
