@@ -5,6 +5,7 @@ from datetime import datetime
 from access.caller import Clause, Door, Principal, PrincipalKind
 from access.model import Account
 from access.policy import Decision, decide
+from access.roles import PERSONAL
 from access.scopes import parse_scopes
 from access.tokens import Access, broken_glass, role_in_force, site_of
 
@@ -40,5 +41,5 @@ def decision_for(
         site=site_of(access),
         address=address,
         at=moment,
-        purpose="PATRQT" if account.role == "patient" else "TREAT",
+        purpose="PATRQT" if account.role in PERSONAL else "TREAT",
     )

@@ -22,7 +22,7 @@ from access.grant_model import ShareGrant, ShareItem, ShareVisit
 from access.model import AuditEntry, ConsentVersion, SiteDocument
 from access.phones import InvalidPhone, masked, normal_phone, phone_index
 from access.policy import decide
-from access.roles import Role, Span
+from access.roles import PERSONAL, Role, Span
 from access.rules import RULES
 from access.share_policy import SHARING, SharePolicy, Sharing, parse_sharing
 from access.tokens import Access, digest_of, site_of
@@ -270,7 +270,7 @@ def readdress_grant(session: Session, name: str, before: str, after: str) -> Non
 
 def own_patients(caller: Caller) -> frozenset[str]:
     """The patients whose own caller this is: a patient's account, or a visitor who is patient or family."""
-    is_own = caller.principal.role == "patient" or (
+    is_own = caller.principal.role in PERSONAL or (
         caller.principal.kind is PrincipalKind.VISITOR and caller.may(MAKE_SHARE)
     )
     if not is_own or not caller.reach.limits:

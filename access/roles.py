@@ -35,6 +35,9 @@ ADMINISTRATORS = ("system_administrator", "security_administrator", "audit_admin
 BEYOND_SECURITY = frozenset({"operator", "audit_administrator"})
 """Whose accounts a security administrator does not touch: who watches it is not in its hands."""
 
+PERSONAL = frozenset({"patient", "proxy"})
+"""Who comes on a patient's behalf: the patient, or who acts for it, for whom the patient's consents hold."""
+
 CLINICAL_READ = Permissions.of(all="rs")
 
 ROLES = {
@@ -79,6 +82,7 @@ ROLES = {
         Role("expert", CLINICAL_READ.union(Permissions.of(Observation="c", Communication="c")), Span.GRANTED),
         Role("referrer", CLINICAL_READ, Span.GRANTED),
         Role("patient", CLINICAL_READ.union(Permissions.of(Share="crds", Consent="cu")), Span.GRANTED),
+        Role("proxy", CLINICAL_READ.union(Permissions.of(Share="crds")), Span.GRANTED),
         Role(
             "integration",
             Permissions.of(all="cruds", Workitem="cruds", Message="c", Share="crds"),

@@ -21,6 +21,7 @@ from access.consents import read_consent
 from access.document_kind import DocumentKind, current_document
 from access.model import Account, BreakGlass, Client, ConsentVersion, SiteDocument, Token
 from access.policy import Decision, Site, decide
+from access.roles import PERSONAL
 from access.rules import RULES, parse_rules
 from access.scopes import parse_scopes
 from kernel.clock import Clock, new_id, new_secret
@@ -224,7 +225,7 @@ def _decide(access: Access, facts: tuple[Any, ...], door: Door, address: str, at
         site=site_of(access, tuple(revision[:2])),
         address=address,
         at=at,
-        purpose=told.get("purpose") or ("PATRQT" if principal.role == "patient" else "TREAT"),
+        purpose=told.get("purpose") or ("PATRQT" if principal.role in PERSONAL else "TREAT"),
         grant=token_id,
         unproven=_unproven(access.settings, kind, account_role, must_change, factors),
     )

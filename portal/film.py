@@ -12,6 +12,7 @@ from flask import Response, make_response, render_template, request
 from access.bearer import client_address, current_caller, is_same_origin
 from access.caller import Action, Caller, Door
 from access.grants import MAKE_SHARE, Visit, policy_of, visit_of
+from access.roles import PERSONAL
 from access.share_door import cookie_name
 from access.tokens import Access
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
@@ -110,7 +111,7 @@ def _own() -> Place:
         caller = current_caller(Door.PORTAL)
     except Unauthenticated:
         raise SignInFirst from None
-    if caller.principal.role != "patient":
+    if caller.principal.role not in PERSONAL:
         raise SignInFirst
     access = room(Access)
     menu = (

@@ -25,6 +25,7 @@ from access.grants import (
     policy_of,
     revoke_grant,
 )
+from access.roles import PERSONAL
 from access.share_links import share_url
 from access.tokens import Access
 from archive.exams import Exam, list_exams, read_exam
@@ -52,7 +53,7 @@ def _staff() -> Caller | None:
     except Unauthenticated:
         return None
     caller.require(SEE_SHARES)
-    return None if caller.principal.role == "patient" else caller  # patients have their own pages
+    return None if caller.principal.role in PERSONAL else caller  # patients have their own pages
 
 
 @blp.get("/staff/shares")

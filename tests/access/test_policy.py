@@ -323,6 +323,21 @@ def test_a_patient_always_reaches_its_own_records() -> None:
     assert NOT_P1 not in decided(role="patient", consents=(consent(),)).caller.reach.limits
 
 
+def test_a_proxy_does_not_reach_what_the_patient_denies() -> None:
+    """A guardian's account opens the patient's studies, and not those that the patient keeps to itself."""
+    label = frozenset({f"{CONFIDENTIALITY}|R"})
+    restricted = consent("permit", exceptions=(Provision("deny", frozenset({"proxy"}), labels=label),))
+    own = (Clause(patients=frozenset({"p1"})),)
+
+    proxy = decided(role="proxy", consents=(restricted,), granted=own).caller
+    assert proxy.reach.limits[0] == frozenset(own)
+    assert any(clause.except_labels and label <= clause.except_labels for clause in proxy.reach.limits[1])
+    assert decided(role="patient", consents=(restricted,), granted=own).caller.reach.limits == (
+        frozenset(own),
+    )
+    assert NOT_P1 in decided(role="proxy", consents=(consent(),), granted=own).caller.reach.limits
+
+
 def fhir_consent(**more: Any) -> dict[str, Any]:
     return {
         "resourceType": "Consent",

@@ -191,8 +191,8 @@ def test_a_patient_sees_who_saw_its_images(rooms: Rooms, browser: FlaskClient, o
         note(session, rooms.clock, operator, "delete ImagingStudy", "1.2.4", patient_id="p2")
     said = browser.get("/my/log").get_data(as_text=True)
 
-    assert "read ImagingStudy" in said
-    assert "delete ImagingStudy" not in said
+    assert "查看影像检查" in said
+    assert "删除影像检查" not in said
 
 
 def test_an_authenticator_is_set_up_and_then_asked_for(
