@@ -45,9 +45,7 @@ def reach_of_types(reach: Reach, types: Iterable[str], resource: Any) -> ColumnE
     )
 
 
-def is_labelled(
-    labels: Iterable[str], resource_type: str, logical_id: ColumnElement[Any]
-) -> ColumnElement[bool]:
+def is_labelled(labels: Iterable[str], resource_type: str, logical_id: Any) -> ColumnElement[bool]:
     """Whether the document of this id has one of some security labels, `system|code` or `code`."""
     own = fresh(table_of(Resource))
     return exists().where(
