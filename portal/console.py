@@ -4,9 +4,10 @@ A page is a table and a few forms, drawn by one template; what may be done is as
 function that does it, so a page that somebody may not use is refused there and left out of the menu here.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any
 from urllib.parse import quote
@@ -32,7 +33,7 @@ from access.mass_browsing import alarmed
 from access.model import Account, Token
 from access.node_register import NodeRow, list_nodes, put_node, remove_node
 from access.oauth.clients import AUTH_METHODS, disable_client, list_clients, register_client
-from access.roles import BEYOND_SECURITY, ROLES
+from access.roles import BEYOND_SECURITY, ROLES, Span
 from access.rules import parse_actions
 from access.second_factor import (
     confirm_totp,
@@ -59,6 +60,7 @@ from kernel.http import STATUS, room
 from portal.account import HEADERS, relying_party
 from portal.audit_words import acted, decided_by, detailed, ended
 from portal.catalogue import language, say, texts
+from portal.film import local_time
 from portal.refusals import told
 
 blp = Blueprint("console", __name__, template_folder="templates")
@@ -207,7 +209,7 @@ def _done(act: Callable[[], object]) -> str:
 
 
 def _when(at: datetime | None) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if at else ""
+    return local_time(at) if at else ""
 
 
 def _sent(name: str) -> str:
@@ -256,7 +258,8 @@ def _add_account(access: Access, caller: Caller) -> None:
 def _roles(caller: Caller) -> tuple[str, ...]:
     """The roles that the caller may give away."""
     beyond = BEYOND_SECURITY if caller.principal.role == "security_administrator" else frozenset({"operator"})
-    return tuple(code for code in reversed(ROLES) if code not in beyond)
+    clinical_first = sorted(ROLES, key=lambda code: ROLES[code].span in (Span.ALL, Span.NOTHING))
+    return tuple(code for code in clinical_first if code not in beyond)
 
 
 def _act(name: str) -> Field:
@@ -327,6 +330,14 @@ def documents(caller: Caller) -> Page:
     return Page("documents", ("document_name", "about", "version"), rows)
 
 
+def _readable(document: str) -> str:
+    """A document as people edit it: one thing a line, in its own script."""
+    try:
+        return json.dumps(json.loads(document), indent=2, ensure_ascii=False)
+    except ValueError:
+        return document
+
+
 def _about(kind: DocumentKind) -> str:
     """What a document is for, in this request's language where the catalogue has it."""
     return texts(language()).get(f"document.{kind.name}", kind.about)
@@ -350,7 +361,8 @@ def document(caller: Caller, name: str) -> Page:
     asked = request.args.get("version", "")
     shown = next((each for each in history if str(each.number) == asked), present)
     refused = message not in ("", say("console.done"))
-    text = _sent("document") if refused and _sent("document") else shown.document if shown else kind.default
+    present_text = _readable(shown.document if shown else kind.default)
+    text = _sent("document") if refused and _sent("document") else present_text
     rows = [
         Row(
             (str(each.number), _when(each.at), each.by, each.comment),
@@ -400,7 +412,7 @@ def explain(caller: Caller) -> Page:
             Field("address", value=asked["address"], required=False),
             Field("scope", value=asked["scope"], required=False),
         ),
-        "console.explain",
+        "console.find",
         "get",
     )
     if not asked["login"]:
@@ -448,7 +460,11 @@ def clients(caller: Caller) -> Page:
         if registered.get("client_secret"):
             message = f"{message} {say('field.secret')}: {registered['client_secret']}"
     rows = [
-        Row((each.name, each.client_id, each.auth_method, each.scope), each.client_id, "console.remove")
+        Row(
+            (each.name, each.client_id, say(f"method.{each.auth_method}"), each.scope),
+            each.client_id,
+            "console.remove",
+        )
         for each in list_clients(access, caller)
     ]
     fields = (
@@ -456,7 +472,12 @@ def clients(caller: Caller) -> Page:
         Field("redirect_uris", "area"),
         Field("launch_url", required=False),
         Field("scope", required=False),
-        Field("method", "select", choices=tuple(each for each in AUTH_METHODS if each != "private_key_jwt")),
+        Field(
+            "method",
+            "select",
+            prefix="method.",
+            choices=tuple(each for each in AUTH_METHODS if each != "private_key_jwt"),
+        ),
     )
     return Page(
         "clients", ("app_name", "id", "method", "scope"), rows, (Form(fields, "console.add"),), message

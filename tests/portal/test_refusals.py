@@ -88,7 +88,7 @@ def test_every_action_of_the_trail_has_its_words() -> None:
 @pytest.mark.parametrize(
     ("said", "chinese"),
     [
-        ("No account has this name.", "没有此登录名的账户。"),
+        ("No account has this name.", "没有此用户名的账户。"),
         ("A share lives 1 to 90 days.", "分享的有效期为 1 至 90 天。"),
         ("host: a name or an address", "地址：主机名或地址"),
         ("The role is physician; it reaches department.", "角色为“临床医师”，可及：本科室。"),
@@ -113,7 +113,7 @@ def test_chinese_pages_say_refusals_reasons_and_actions_in_chinese(
             ask(f"{path}{'&' if '?' in path else '?'}lang=zh", data=values or None, headers=OWN_PAGE).text
         )
 
-    assert "登录名为 2 至 64 位字母" in shown("/admin/accounts", login="!", role="physician", password="x")
+    assert "用户名为 2 至 64 位字母" in shown("/admin/accounts", login="!", role="physician", password="x")
     assert "可及：无临床资料" in shown("/admin/explain?login=person&action=ImagingStudy.r")
     refused = browser.get("/admin/audit?lang=zh")
     assert (refused.status_code, "您没有权限：AuditTrail.s" in refused.text) == (403, True)
