@@ -8,13 +8,14 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from access.audit import note
 from access.caller import Action, Caller
 from access.consents import read_consent
-from access.model import BreakGlass, ConsentVersion, Institution
+from access.model import Account, BreakGlass, ConsentVersion, Institution
+from access.roles import ROLES
 from access.tokens import Access
 from kernel.changes import record_change
 from kernel.errors import CloudfilmError, Forbidden, Kind
@@ -50,6 +51,7 @@ class NoSuchGlass(CloudfilmError):
         super().__init__(f"There is no number {number}.")
 
 
+UNREVIEWED_GLASS = select(func.count(BreakGlass.id)).where(BreakGlass.reviewed_at.is_(None))
 READ_POLICY, UPDATE_POLICY = Action("Policy", "r"), Action("Policy", "u")
 BREAK_GLASS = Action("Glass", "c")
 
@@ -76,7 +78,7 @@ def keep_consent(now: datetime, session: Session, logical_id: str, document: Any
 def break_glass(access: Access, caller: Caller, patient: str, reason: str, life: timedelta) -> datetime:
     """Let an account exceed policy for one patient, for a while; returns until when.
 
-    It is written into the audit trail, told to who follows the change feed, and waits for a review.
+    It is written into the audit trail, told to who reviews it and to the patient, and waits for the review.
     Raises Forbidden for who is not clinical staff of the house, and NoReason.
     """
     caller.require(BREAK_GLASS)
@@ -85,12 +87,17 @@ def break_glass(access: Access, caller: Caller, patient: str, reason: str, life:
     now = access.clock.now()
     until = now + min(life, MOST_GLASS)
     with access.database.transaction() as session:
-        session.execute(
-            insert(BreakGlass).values(
+        number = session.scalar(
+            insert(BreakGlass)
+            .values(
                 account_id=caller.principal.id, patient=patient, reason=reason.strip(), at=now, until=until
             )
+            .returning(BreakGlass.id)
         )
-        record_change(session, access.clock, "glass-broken", f"Patient/{patient}", by=caller.principal.id)
+        record_change(
+            session, access.clock, "glass-broken", f"Patient/{patient}",
+            by=caller.principal.id, who=caller.principal.name, number=number,
+        )  # fmt: skip
         note(
             session, access.clock, caller, "break glass", f"Patient/{patient}",
             patient_id=patient, detail=reason.strip()[:500],
@@ -115,6 +122,21 @@ def review_glass(access: Access, caller: Caller, number: int, verdict: str) -> N
         note(
             session, access.clock, caller, "review break-glass", f"BreakGlass/{number}", detail=verdict[:200]
         )
+
+
+def glass_reviewers(session: Session, but: str) -> tuple[str, ...]:
+    """The accounts that may review broken glass, without the one that broke it."""
+    roles = [code for code, role in ROLES.items() if role.permissions.allow(UPDATE_POLICY)]
+    found = select(Account.id).where(
+        Account.role.in_(roles), Account.disabled.is_(False), Account.id != but
+    )  # fmt: skip
+    return tuple(session.scalars(found.order_by(Account.id)))
+
+
+def count_unreviewed_glass(access: Access) -> int:
+    """How much of it waits for a review."""
+    with access.database.snapshot() as session:
+        return session.scalar(UNREVIEWED_GLASS) or 0
 
 
 def unreviewed_glass(access: Access, caller: Caller) -> tuple[BreakGlass, ...]:

@@ -1,4 +1,5 @@
-"""What patients are told: a report of theirs is ready, a share of theirs was opened for the first time.
+"""What patients are told: a report of theirs is ready, a share of theirs was opened for the first time,
+somebody saw their data in an emergency; the last is told to who reviews it as well.
 
 Goes to the message centre of every account that holds the patient's records, and from there out; a patient
 without an account is told by SMS at the first opening of a share, at the phone on the record.
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 from access.grant_model import ShareGrant
 from access.grants import sharing_of
 from access.patient_accounts import accounts_with
+from access.site import glass_reviewers
 from archive.room import Archive
 from kernel.changes import Change
 from messaging.notices import tell
@@ -30,9 +32,11 @@ class Notifying:
 
 
 def follow_for_notices(rooms: Notifying, session: Session, change: Change) -> None:
-    """Subscribed to reports that are filed and shares that are opened."""
+    """Subscribed to reports that are filed, shares that are opened and glass that is broken."""
     if change.kind == "report-filed":
         _report_ready(rooms, session, change)
+    elif change.kind == "glass-broken":
+        _glass_broken(rooms, session, change)
     elif change.data.get("first") and change.data.get("relation") != "patient":
         _share_opened(rooms, session, change)
 
@@ -52,6 +56,15 @@ def _report_ready(rooms: Notifying, session: Session, change: Change) -> None:
             rooms.messaging, session, account, "report-ready", change.subject, values,
             f"/patient/reports/{change.subject}",
         )  # fmt: skip
+
+
+def _glass_broken(rooms: Notifying, session: Session, change: Change) -> None:
+    about, values = f"glass {change.data.get('number')}", {"who": str(change.data.get("who") or "?")}
+    own = patients_of_person(rooms.archive.mpi, session, (change.subject.removeprefix("Patient/"),))
+    told = dict.fromkeys(glass_reviewers(session, but=str(change.data.get("by"))), "/admin/glass")
+    told |= dict.fromkeys(accounts_with(session, own), "/patient/seen")
+    for account, link in told.items():
+        tell(rooms.messaging, session, account, "glass-broken", about, values, link)
 
 
 def _exam(report: dict[str, object]) -> str:

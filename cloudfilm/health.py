@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from access.mass_browsing import alarmed
+from access.site import UNREVIEWED_GLASS
 from archive.blobs.store import StorageUnavailable
 from archive.copies import copy_study
 from archive.model import Hold
@@ -177,6 +178,7 @@ COUNTED = (
         "Objects that no store has whole",
         select(func.count(DamagedObject.blob_key)),
     ),
+    ("cloudfilm_glass_unreviewed", "Emergency accesses that wait for a review", UNREVIEWED_GLASS),
 )
 
 

@@ -147,7 +147,7 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
         ),
         Subscriber(
             "patient-notices",
-            frozenset({"report-filed", "share-opened"}),
+            frozenset({"report-filed", "share-opened", "glass-broken"}),
             lambda session, change: follow_for_notices(
                 Notifying(rooms.archive, rooms.messaging), session, change
             ),

@@ -33,6 +33,7 @@ from access.mass_browsing import alarmed
 from access.model import Account, Token
 from access.node_register import NodeRow, list_nodes, put_node, remove_node
 from access.oauth.clients import AUTH_METHODS, disable_client, list_clients, register_client
+from access.policy import Step
 from access.roles import BEYOND_SECURITY, ROLES, Span
 from access.rules import parse_actions
 from access.second_factor import (
@@ -43,7 +44,14 @@ from access.second_factor import (
     remove_second_factors,
 )
 from access.security_keys import keep_key, offer_key
-from access.site import BREAK_GLASS, break_glass, review_glass, unreviewed_glass
+from access.site import (
+    BREAK_GLASS,
+    UPDATE_POLICY,
+    break_glass,
+    count_unreviewed_glass,
+    review_glass,
+    unreviewed_glass,
+)
 from access.site_documents import (
     DocumentKind,
     document_history,
@@ -183,9 +191,10 @@ def menu_of(caller: Caller) -> list[tuple[str, str]]:
 
 def _html(caller: Caller, drawn: Page) -> Response:
     menu = menu_of(caller)
+    waiting = {"glass": count_unreviewed_glass(room(Access))} if caller.may(UPDATE_POLICY) else {}
     html = render_template(
         "console.html", say=say, language=language(), page=drawn, menu=menu, here=request.path,
-        name=caller.principal.name,
+        name=caller.principal.name, waiting=waiting,
     )  # fmt: skip
     answer = make_response(html, drawn.status)
     answer.headers.update(HEADERS)
@@ -404,13 +413,16 @@ def glass(caller: Caller) -> Page:
 def explain(caller: Caller) -> Page:
     """Why somebody may or may not do something."""
     caller.require(Action("Policy", "r"))
-    asked = {name: request.args.get(name, "").strip() for name in ("login", "action", "address", "scope")}
+    asked = {
+        name: request.args.get(name, "").strip() for name in ("login", "action", "address", "scope", "at")
+    }
     form = Form(
         (
             Field("login", value=asked["login"]),
             Field("action", value=asked["action"] or "ImagingStudy.r"),
             Field("address", value=asked["address"], required=False),
             Field("scope", value=asked["scope"], required=False),
+            Field("at", "datetime-local", asked["at"], required=False),
         ),
         "console.find",
         "get",
@@ -421,14 +433,15 @@ def explain(caller: Caller) -> Page:
         wanted = parse_actions(asked["action"])[0]
         account = account_of(room(Access), asked["login"])
         decision = decision_for(
-            room(Access), account, Door.WEB, address=asked["address"], scope=asked["scope"] or None
-        )
+            room(Access), account, Door.WEB, address=asked["address"], scope=asked["scope"] or None,
+            at=datetime.fromisoformat(asked["at"]) if asked["at"] else None,
+        )  # fmt: skip
     except (CloudfilmError, ValueError) as refusal:
         return Page("explain", forms=(form,), message=say("console.wrong", reason=told(refusal)))
     rows = [
         Row(
             (
-                say("console.allows" if step.lets(wanted) else "console.refuses"),
+                say(f"console.{_said_by(step, wanted)}"),
                 decided_by(step.name),
                 told(step.reason),
             )
@@ -437,6 +450,13 @@ def explain(caller: Caller) -> Page:
     ]
     verdict = say("console.may-not" if decision.refusals(wanted) else "console.may", action=str(wanted))
     return Page("explain", ("outcome", "step", "reason"), rows, (form,), verdict)
+
+
+def _said_by(step: Step, wanted: Action) -> str:
+    """What a step says to an action: allows, refuses, or limits it to some rows."""
+    if not step.lets(wanted):
+        return "refuses"
+    return "allows" if step.limit is None else "limits"
 
 
 @blp.route("/admin/clients", methods=["GET", "POST"])

@@ -13,11 +13,14 @@ from access.accounts import create_account
 from access.audit import note
 from access.caller import Caller
 from access.model import Account, SecondFactor
+from access.site import break_glass
 from access.tokens import ACCESS, issue
 from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
+from messaging.model import Notice
 from portal.catalogue import LANGUAGES, texts
 from portal.console import MENU
+from tests.settling import settle
 
 PASSWORD = "Correct-Horse-7"
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
@@ -193,6 +196,31 @@ def test_a_patient_sees_who_saw_its_images(rooms: Rooms, browser: FlaskClient, o
 
     assert "查看影像检查" in said
     assert "删除影像检查" not in said
+
+
+def test_broken_glass_is_told_to_who_reviews_it_and_to_the_patient(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    with rooms.database.transaction() as session:
+        patient, other = (
+            create_account(rooms.access, session, operator, login, PASSWORD, "patient")
+            for login in ("p1", "p2")
+        )
+        session.execute(update(Account).where(Account.role == "patient").values(patients=Account.login))
+        create_account(rooms.access, session, operator, "auditor", PASSWORD, "audit_administrator")
+    reviewer = enter(rooms, browser, operator, "security_administrator")
+    break_glass(rooms.access, operator, "p1", "unconscious, no relatives", timedelta(hours=1))
+    settle(rooms)
+
+    with rooms.database.snapshot() as session:
+        told = session.execute(select(Notice.account_id, Notice.topic, Notice.link)).all()
+    assert {tuple(each) for each in told} == {
+        (reviewer, "glass-broken", "/admin/glass"), (patient, "glass-broken", "/patient/seen"),
+    }  # fmt: skip
+    assert other not in {each.account_id for each in told}
+    assert '<b class="count">1</b>' in browser.get("/my/access").text
+    browser.post("/admin/glass", data={"number": "1", "verdict": "right"}, headers=OWN_PAGE)
+    assert 'class="count"' not in browser.get("/my/access").text
 
 
 def test_an_authenticator_is_set_up_and_then_asked_for(
