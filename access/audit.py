@@ -22,6 +22,7 @@ from access.model import AuditEntry, AuditHead
 from kernel.clock import Clock
 from kernel.database import Database, table_of
 from kernel.suites import sha256, sm3
+from kernel.writes import write_all
 
 ONCE_IN_S = 600.0  # what note_once leaves out within this time
 REMEMBERED = 20000  # how many (caller, action, subject) a process remembers for that
@@ -94,8 +95,7 @@ def note_all(session: Session, clock: Clock, caller: Caller, notes: Sequence[Not
         digest = entry_hash(digest, values, algorithm)
         rows.append(values | {"grant_id": values["grant"], "hash": digest})
     if rows:
-        connection.execute(_ENTRY, rows)
-        connection.execute(_ADVANCE, {"new_seq": seq, "new_hash": digest})
+        write_all(connection, [(_ENTRY, rows), (_ADVANCE, [{"new_seq": seq, "new_hash": digest}])])
 
 
 ALGORITHMS = {"sha256": sha256, "sm3": sm3}

@@ -17,6 +17,7 @@ from pypinyin import pinyin as readings
 from sqlalchemy import Table, delete, insert
 from sqlalchemy.orm import Session
 
+from kernel.writes import Write, write_all
 from records.dates import FIRST, LAST, interval
 from records.definitions import definitions
 from records.hashing import hash_of
@@ -109,15 +110,18 @@ def _patients(leaves: Iterable[Node]) -> Iterator[str]:
             yield str(value.get("reference", "")).split("/_history/")[0].rpartition("/")[2][:64]
 
 
-def store_index(session: Session, found: Mapping[int, IndexRows], replaced: Sequence[int]) -> None:
+def store_index(
+    session: Session, found: Mapping[int, IndexRows], replaced: Sequence[int], also: Iterable[Write] = ()
+) -> None:
     """Write the rows of some documents by `resource.id`, one insert for each table, however many they are.
 
-    replaced: the documents that have rows already, which go.
+    replaced: the documents that have rows already, which go. also: what is written with them.
     """
     connection = session.connection()
     if replaced:
         for table in INDEX_TABLES:
             connection.execute(delete(table).where(table.c.resource_id.in_(replaced)))
+    writes = list(also)
     for table in INDEX_TABLES:
         columns = COLUMNS[table.name]
         rows = [
@@ -125,15 +129,13 @@ def store_index(session: Session, found: Mapping[int, IndexRows], replaced: Sequ
             for resource_id, rows in found.items()
             for row in rows.rows.get(table.name, ())
         ]
-        if rows:
-            connection.execute(INSERTS[table.name], rows)
+        writes.append((INSERTS[table.name], rows))
     members = [
         {"patient": patient, "resource_id": resource_id}
         for resource_id, rows in found.items()
         for patient in sorted(rows.patients)
     ]
-    if members:
-        connection.execute(INSERTS[IndexCompartment.name], members)
+    write_all(connection, [*writes, (INSERTS[IndexCompartment.name], members)])
 
 
 def fold(text: str) -> str:

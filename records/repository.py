@@ -130,6 +130,7 @@ class Writing:
 
 _TABLE = table_of(Resource)
 _VERSIONS = table_of(ResourceVersion)
+_ADD_VERSION = insert(_VERSIONS)  # built once: every write runs it
 ROW = (
     _TABLE.c.id, _TABLE.c.type, _TABLE.c.logical_id, _TABLE.c.self_hash, _TABLE.c.version, _TABLE.c.deleted,
     _TABLE.c.updated_at, _TABLE.c.body,
@@ -401,20 +402,18 @@ def _store(records: Records, session: Session, caller: Caller, planned: Sequence
     owner = caller.principal.institution or records.institution
     _insert_rows(session, [each for each in planned if each.row is None], owner, caller.principal.department)
     _update_rows(session, [each for each in planned if each.row is not None])
-    session.connection().execute(
-        insert(_VERSIONS),
-        [
-            {
-                "resource_id": each.resource_id, "type": each.writing.resource_type,
-                "version": each.stored.version, "method": each.writing.method, "updated_at": now,
-                "body": each.stored.body,
-            }
-            for each in planned
-            if each.stored
-        ],
-    )  # fmt: skip
+    versions = [
+        {
+            "resource_id": each.resource_id, "type": each.writing.resource_type,
+            "version": each.stored.version, "method": each.writing.method, "updated_at": now,
+            "body": each.stored.body,
+        }
+        for each in planned
+        if each.stored
+    ]  # fmt: skip
     replaced = [each.resource_id for each in planned if each.row is not None and not each.row.deleted]
-    store_index(session, {each.resource_id: each.index for each in planned}, replaced)
+    found = {each.resource_id: each.index for each in planned}
+    store_index(session, found, replaced, [(_ADD_VERSION, versions)])
     _require_reach(session, caller, [each for each in planned if each.writing.document is not None])
     for each in planned:
         if each.writing.resource_type == "Consent":  # it holds from the commit on, for tokens out there too
