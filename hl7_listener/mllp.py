@@ -73,7 +73,7 @@ class Framer:
             message = body[body.rfind(START) + 1 :]
             if len(message) > self._max_bytes:
                 raise FrameTooLarge(self._max_bytes)
-            if message.strip():
+            if message.strip() or START in body:  # a frame with nothing in it waits for its answer too
                 yield message
 
 

@@ -1,5 +1,6 @@
 """`cloudfilm hl7`: look at messages, process them again, send one."""
 
+import re
 import socket
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from sqlalchemy import select
 
 from access.caller import operator
 from hl7_listener import share_codes
+from hl7_listener.er7 import split_batch
 from hl7_listener.mllp import END, frame
 from hl7_listener.model import Hl7Message, Hl7Outbound, Hl7Subscription
 from hl7_listener.outbound import TOPICS
@@ -81,25 +83,48 @@ def set_aside_(context: Any, message_id: int) -> None:
 @click.option("--to", default="", help="HOST:PORT of an MLLP listener; without it, this archive takes it.")
 @click.pass_obj
 def send(context: Any, file: Path, to: str) -> None:
-    """Send a message from a file, and show the answer. Exits 1 when it is negative."""
-    raw = file.read_bytes()
-    answers = _send(to, raw) if to else receive(hl7_of(context.rooms.by_kind()), operator(), raw).messages
+    """Send the messages of a file one after another, and show the answers. Exits 1 when one is negative."""
+    messages = messages_of(file.read_bytes())
+    if not messages:
+        raise click.ClickException(f"There is nothing in {file}.")
+    if to:
+        answers = _send(to, messages)
+    else:
+        door = hl7_of(context.rooms.by_kind())
+        answers = [each for raw in messages for each in receive(door, operator(), raw).messages]
     for answer in answers:
         click.echo(answer.decode("utf-8", errors="replace").replace("\r", "\n"))
     sys.exit(int(not all(b"\rMSA|AA" in answer or b"\rMSA|CA" in answer for answer in answers)))
 
 
-def _send(to: str, raw: bytes) -> tuple[bytes, ...]:
+def messages_of(raw: bytes) -> list[bytes]:
+    """The messages of a file: one or several, framed or not; a batch is one."""
+    if split_batch(raw) is not None:
+        return [raw]
+    parts = re.split(rb"[\x0b\x1c]|(?<=[\r\n])(?=MSH)", raw)
+    return [part for part in parts if part.strip()]
+
+
+def _send(to: str, messages: list[bytes]) -> list[bytes]:
     host, _, port = to.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=30) as client:
-        client.sendall(frame(raw))
-        received = b""
-        while END not in received:
-            piece = client.recv(65536)
-            if not piece:
-                break
-            received += piece
-    return (received.strip(b"\x0b\x1c\r"),)
+    if not host or not port.isdecimal():
+        raise click.BadParameter("write it as HOST:PORT", param_hint="--to")
+    try:
+        with socket.create_connection((host, int(port)), timeout=30) as client:
+            return [_answer(client, raw) for raw in messages]
+    except (OSError, OverflowError) as fault:
+        raise click.ClickException(f"{to} does not take messages: {fault}") from None
+
+
+def _answer(client: socket.socket, raw: bytes) -> bytes:
+    client.sendall(frame(raw))
+    received = b""
+    while END not in received:
+        piece = client.recv(65536)
+        if not piece:
+            raise ConnectionError("it closed the connection without an answer")
+        received += piece
+    return received.strip(b"\x0b\x1c\r")
 
 
 @hl7.command()

@@ -356,6 +356,10 @@ def test_frames_are_found_however_the_stream_is_cut(noise: list[bytes], step: in
     assert found == bodies
 
 
+def test_an_empty_frame_is_a_message_and_a_stray_end_is_none() -> None:
+    assert list(Framer(100).feed(frame(b"") + b"\x1c\r\n\x1c")) == [b""]
+
+
 def test_a_frame_that_never_ends_is_cut_off() -> None:
     with pytest.raises(FrameTooLarge):
         list(Framer(100).feed(b"\x0bMSH" + b"x" * 200))
