@@ -27,6 +27,8 @@ from kernel.suites import COMMERCIAL
 from kernel.throttle import Throttle
 from messaging.room import Messaging
 from mpi.room import Mpi
+from mpi.scoring import Scorer
+from mpi.weights import weights_of
 from portal.catalogue import texts
 from records.audit_events import AuditEventProjection
 from records.report_documents import ReportDocumentProjection
@@ -108,7 +110,7 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         keep_subscription,
     )
     terminology = Terminology(database, clock, records, definitions)
-    mpi = Mpi(database, clock, keys, records)
+    mpi = Mpi(database, clock, keys, records, Scorer(weights_of(settings.mpi)))
     store = main_store(settings.blobs)
     blobs = Blobs(
         store, keys, clock, settings.blobs, copy_stores(settings.blobs),

@@ -4,7 +4,7 @@ from access.site import patient_id_issuer
 from hl7_listener.data_types import authority_of, date_of, person_name
 from hl7_listener.er7 import Segment, Value
 from hl7_listener.room import ContentError, Work
-from mpi.characters import is_han
+from mpi.characters import has_han
 from mpi.demographics import Authority, Demographics, Identifier
 from mpi.identity_number import parse_identity_number
 from mpi.resolve import Identified, identify
@@ -91,7 +91,7 @@ def _name(values: tuple[Value, ...]) -> str:
     for value in values:
         text = person_name(value)
         stated = REPRESENTATIONS.get(value.component(8))
-        at = stated if stated is not None else int(any(map(is_han, text)))
+        at = stated if stated is not None else int(has_han(text))
         groups[at] = groups[at] or text
     return "=".join(groups).rstrip("=")
 
@@ -103,7 +103,7 @@ def _phone(value: Value) -> str:
 def _address(value: Value) -> str:
     street = value.component(1)
     parts = [value.component(4), value.component(3), street, value.component(2)]
-    if any(is_han(character) for part in parts for character in part):
+    if any(map(has_han, parts)):
         return "".join(part for part in parts if part)
     western = (street, value.component(2), value.component(3), value.component(4), value.component(5))
     return " ".join(part for part in western if part)

@@ -141,6 +141,13 @@ class MllpSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MpiSettings:
+    """The master patient index."""
+
+    weights: str = ""  # file that `cloudfilm mpi train` wrote; empty: the weights that are shipped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessSettings:
     """Who may come in."""
 
@@ -232,6 +239,7 @@ class Settings:
     push: PushSettings = field(default_factory=PushSettings)
     dimse: DimseSettings = field(default_factory=DimseSettings)
     mllp: MllpSettings = field(default_factory=MllpSettings)
+    mpi: MpiSettings = field(default_factory=MpiSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
     backup: BackupSettings = field(default_factory=BackupSettings)

@@ -55,7 +55,7 @@ def name_key(name: Name) -> str:
 
 def _name_keys(name: Name, born: str, address: str) -> Iterator[str]:
     parts = name.syllables or name.words
-    for letters in {"".join(sorted(name.letters)), "".join(sorted("".join(parts)))}:
+    for letters in {"".join(sorted("".join(each))) for each in (name.letters, *name.spellings)}:
         yield f"name|{letters}"  # also `name_key`
         if born:
             yield f"name|{letters}|{born[:4]}"

@@ -1,5 +1,6 @@
 """Candidates: the records that share a block key with one, found and compared, the best first."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,13 +41,10 @@ def find_candidates(
     """
     if not hashes:
         return []
-    statement, parameters = _nearest(session.get_bind().dialect.name, hashes)
+    dialect = session.get_bind().dialect.name
     named = hash_of(mpi, name_key(features.name)) if features.name else 0
-    rows = (
-        session.connection()
-        .execute(statement, {**parameters, "without": list(without) or [0], "named": named})
-        .all()
-    )
+    asked = {"hashes": _array(dialect, hashes), "without": list(without) or [0], "named": named}
+    rows = session.connection().execute(_NEAREST[dialect], asked).all()
     records = rows[0].newest if rows else 0
     frequency = name_frequency(features, rows[0].bearers, records) if rows else 0.0
     candidates = [
@@ -71,11 +69,9 @@ def _opened(keys: KeyRing, sealed: bytes) -> Features:
     return features_of(open_sealed(keys, sealed))
 
 
-def _nearest(dialect: str, hashes: list[int]) -> tuple[Any, dict[str, Any]]:
-    """The statement that finds and opens what `nearest_of` names, at once, and its parameters."""
-    if dialect == "postgresql":
-        return _NEAREST_POSTGRESQL, {"hashes": hashes}
-    return _nearest_sqlite(len(hashes)), {f"h{at}": value for at, value in enumerate(hashes)}
+def _array(dialect: str, numbers: list[int]) -> list[int] | str:
+    """Numbers as one parameter, so that one statement serves for any number of them."""
+    return numbers if dialect == "postgresql" else json.dumps(numbers)
 
 
 def nearest_of(blocks: dict[int, list[int]]) -> list[int]:
@@ -113,30 +109,30 @@ _INDEX = insert(table_of(BlockKey))
 
 def blocks_of(session: Session, hashes: list[int]) -> dict[int, list[int]]:
     """The records under each key, up to one more than is looked at, so that a fuller block shows."""
-    if session.get_bind().dialect.name == "postgresql":
-        found = session.connection().execute(text(HITS_POSTGRESQL), {"hashes": hashes})
-    else:
-        parameters = {f"h{at}": value for at, value in enumerate(hashes)}
-        found = session.connection().execute(text(_hits_sqlite(len(hashes))), parameters)
+    dialect = session.get_bind().dialect.name
+    found = session.connection().execute(_HITS[dialect], {"hashes": _array(dialect, hashes)})
     blocks: dict[int, list[int]] = {}
     for block, record_id in found:
         blocks.setdefault(block, []).append(record_id)
     return blocks
 
 
-HITS_POSTGRESQL = (
-    "SELECT wanted.hash, found.id FROM unnest(CAST(:hashes AS bigint[])) AS wanted(hash)"  # noqa: S608
-    " CROSS JOIN LATERAL (SELECT patient_record_id AS id FROM block_key WHERE block_key.hash = wanted.hash"
-    f" LIMIT {MOST_IN_BLOCK + 1}) AS found"
-)
-
-
-def _hits_sqlite(keys: int) -> str:
-    return " UNION ALL ".join(
-        "SELECT * FROM (SELECT hash, patient_record_id AS id FROM block_key"  # noqa: S608 - numbers only
-        f" WHERE hash = :h{at} LIMIT {MOST_IN_BLOCK + 1}) AS b{at}"
-        for at in range(keys)
-    )
+HITS = {  # dialect -> hash and record of each key that is asked for, up to one more than is looked at
+    "postgresql": f"""
+        SELECT wanted.hash, found.id FROM unnest(CAST(:hashes AS bigint[])) AS wanted(hash)
+        CROSS JOIN LATERAL (
+            SELECT patient_record_id AS id FROM block_key WHERE block_key.hash = wanted.hash
+            LIMIT {MOST_IN_BLOCK + 1}
+        ) AS found""",  # noqa: S608 - numbers only
+    "sqlite": f"""
+        SELECT wanted.value AS hash, found.patient_record_id AS id FROM json_each(:hashes) AS wanted
+        CROSS JOIN block_key AS found ON found.hash = wanted.value
+        WHERE found.patient_record_id <= coalesce((
+            SELECT patient_record_id FROM block_key WHERE hash = wanted.value
+            ORDER BY patient_record_id LIMIT 1 OFFSET {MOST_IN_BLOCK}
+        ), {2**63 - 1})""",  # noqa: S608 - numbers only
+}
+_HITS = {dialect: text(hits) for dialect, hits in HITS.items()}
 
 
 def _nearest_among(hits: str) -> Any:
@@ -161,12 +157,7 @@ def _nearest_among(hits: str) -> Any:
     ).bindparams(bindparam("without", expanding=True))
 
 
-_NEAREST_POSTGRESQL = _nearest_among(HITS_POSTGRESQL)
-
-
-@lru_cache
-def _nearest_sqlite(keys: int) -> Any:
-    return _nearest_among(_hits_sqlite(keys))
+_NEAREST = {dialect: _nearest_among(hits) for dialect, hits in HITS.items()}
 
 
 def hashes_of(mpi: Mpi, features: Features) -> list[int]:

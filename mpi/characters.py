@@ -4,6 +4,8 @@ Both tables hold what occurs in names and addresses, not the whole script; a cha
 matches by its sound, because the reading of a traditional character is that of the simplified one.
 """
 
+import re
+
 TRADITIONAL_PAIRS = """
 張张 陳陈 劉刘 楊杨 黃黄 趙赵 吳吴 孫孙 馬马 羅罗 鄭郑 謝谢 許许 鄧邓 馮冯 韓韩 蕭萧 葉叶 蔣蒋
 蘇苏 呂吕 盧卢 鍾钟 鐘钟 譚谭 陸陆 賈贾 韋韦 鄒邹 閻阎 閆闫 龍龙 賀贺 顧顾 龔龚 萬万 錢钱 嚴严
@@ -51,11 +53,9 @@ def simplified(text: str) -> str:
     return text.translate(TRADITIONAL)
 
 
-def is_han(character: str) -> bool:
-    """Whether it is a Chinese character (CJK unified ideographs, with extensions)."""
-    return (
-        "㐀" <= character <= "鿿"
-        or "𠀀" <= character <= "𲎯"
-        or character in "々〇"
-        or "豈" <= character <= "﫿"
-    )
+HAN = re.compile("[㐀-鿿豈-﫿々〇𠀀-𲎯]")
+
+
+def has_han(text: str) -> bool:
+    """Whether a character of it is Chinese (CJK unified ideographs, with extensions)."""
+    return bool(HAN.search(text))

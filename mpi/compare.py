@@ -15,6 +15,7 @@ from mpi.identity_number import IdentityNumber
 
 CLOSE, ALIKE = 0.94, 0.85  # Jaro-Winkler of Latin names
 WHOLE_WORDS = 6  # of a western address that goes from the house to the state: strangers do not share it
+LEAST_BEGINNING = 3  # characters of a name that stand for all of it
 LUNAR_DAYS = range(18, 56)  # a lunar birthday read as a solar one is this much too early
 
 
@@ -33,7 +34,7 @@ def _compare_han(one: Name, other: Name) -> str:
     a, b = one.han, other.han
     if a == b:
         return "same" if "?" not in a else "near"
-    if one.syllables == other.syllables:
+    if one.letters == other.letters:
         return "sound"
     if sorted(a) == sorted(b):
         return "reordered"
@@ -46,7 +47,7 @@ def _compare_han(one: Name, other: Name) -> str:
             return "near"
         if len(hard) == 1 and len(a) > 2:
             return "one-off" if hard[0][0] != a[0] else "given"
-    elif abs(len(a) - len(b)) == 1 and min(len(a), len(b)) >= 2 and _is_shortened(a, b):
+    elif _is_shortened(a, b):
         return "near"
     if one.syllables[0] == other.syllables[0]:
         return "family"
@@ -60,22 +61,27 @@ def _is_like(x: str, y: str, x_reading: str, y_reading: str) -> bool:
 
 
 def _is_shortened(a: str, b: str) -> bool:
-    """Whether the shorter is the longer with one character dropped that is not the first."""
+    """Whether the shorter is the longer with one character dropped that is not the first, or its beginning
+    (买买提 of 买买提·艾力)."""
     longer, shorter = (a, b) if len(a) > len(b) else (b, a)
-    return any(longer[:at] + longer[at + 1 :] == shorter for at in range(1, len(longer)))
+    if len(longer) - len(shorter) == 1 and len(shorter) >= 2:
+        return any(longer[:at] + longer[at + 1 :] == shorter for at in range(1, len(longer)))
+    return len(shorter) >= LEAST_BEGINNING and longer.startswith(shorter)
 
 
 def _compare_with_latin(han: Name, latin: Name) -> str:
     """A name in characters against one in pinyin only."""
-    letters = latin.letters.replace("v", "u")
-    if han.letters == letters:
+    letters, spellings = latin.letters, han.spellings
+    if any(letters in _rotations(each) or sorted(each) == sorted(latin.words) for each in spellings):
         return "sound"
-    given_first = "".join((*han.syllables[1:], han.syllables[0]))
-    if given_first == letters or sorted(han.syllables) == sorted(latin.words):
-        return "sound"
-    if JaroWinkler.similarity(han.letters, letters) >= CLOSE:
+    if any(JaroWinkler.similarity("".join(each), letters) >= CLOSE for each in spellings):
         return "near"
-    return "family" if letters.startswith(han.syllables[0]) else "different"
+    return "family" if any(letters.startswith(each[0]) for each in spellings) else "different"
+
+
+def _rotations(parts: tuple[str, ...]) -> set[str]:
+    """The parts as one word, whichever of them comes first: given names may, and a family name may be two."""
+    return {"".join(parts[at:] + parts[:at]) for at in range(len(parts))}
 
 
 def _compare_latin(one: Name, other: Name) -> str:
@@ -85,6 +91,8 @@ def _compare_latin(one: Name, other: Name) -> str:
         return "reordered"
     if one.letters == other.letters:
         return "sound"
+    if one.letters in _rotations(other.words) or other.letters in _rotations(one.words):
+        return "reordered"
     if len(one.words) < 2 or len(other.words) < 2:
         alike = max(JaroWinkler.similarity(a, b) for a in one.words for b in other.words)
         alike = max(alike, JaroWinkler.similarity(one.letters, other.letters))
@@ -116,7 +124,9 @@ def are_siblings_names(one: Name | None, other: Name | None) -> bool:
         return one.syllables[0] == other.syllables[0] and _compare_han(one, other) in ("one-off", "family")
     if one.han or other.han or len(one.words) < 2 or len(other.words) < 2 or one.words[0] != other.words[0]:
         return False
-    return one.letters != other.letters and JaroWinkler.similarity(one.words[-1], other.words[-1]) < ALIKE
+    given, other_given = one.words[-1], other.words[-1]
+    is_mistake = OSA.distance(given, other_given) <= 1 or JaroWinkler.similarity(given, other_given) >= ALIKE
+    return one.letters != other.letters and not is_mistake
 
 
 def compare_birth_dates(one: Features, other: Features) -> str | None:

@@ -4,31 +4,18 @@ Labels serve for counting only; weights are trained without them. Two measures: 
 by itself) and persons (records arrive one by one and go to the best person, as `identify` does it).
 """
 
-import csv
-import gzip
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
 from random import Random
-from typing import Any
 
 from mpi.blocking import MOST_IN_BLOCK, block_keys
-from mpi.demographics import Demographics
+from mpi.csv_records import Labelled
 from mpi.features import Features, features_of
 from mpi.scoring import Decision, Scored, Scorer, decide, frequency_key
-from mpi.training import count_patterns, train
-from mpi.weights import Weights, compare
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A record and who it really is."""
-
-    person: str
-    said: Demographics
+from mpi.training import has_households, train
+from mpi.weights import POPULATIONS, Levels, Weights, compare, population_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,47 +55,6 @@ class Evaluation:
     false_links: Counter[str]  # what the wrong pairs agree in
 
 
-def read_labelled(path: Path) -> list[Labelled]:
-    """Labelled records from CSV (may be gzipped): FEBRL's columns, or ours (see docs/mpi.md)."""
-    return list(iterate_labelled(path))
-
-
-def iterate_labelled(path: Path) -> Iterator[Labelled]:
-    """The same, one by one, for files that are larger than memory."""
-    opened: Any = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as text:
-        rows = csv.DictReader(text, skipinitialspace=True)
-        read = _febrl if "soc_sec_id" in (rows.fieldnames or ()) else _chinese
-        for row in rows:
-            yield read(row)
-
-
-def _febrl(row: dict[str, str]) -> Labelled:
-    address = " ".join(
-        row[column] for column in ("street_number", "address_1", "address_2", "suburb", "postcode", "state")
-    )
-    said = Demographics(
-        "FEBRL", row["rec_id"], "FEBRL", f"{row['surname']}^{row['given_name']}", _date(row["date_of_birth"]),
-        identity_number=row["soc_sec_id"], address=address,
-    )  # fmt: skip
-    return Labelled(row["rec_id"].split("-")[1], said)
-
-
-def _chinese(row: dict[str, str]) -> Labelled:
-    said = Demographics(
-        row["source"], row["local_id"], row["source"], f"{row['name_pinyin']}={row['name']}",
-        _date(row["birth_date"]), row["sex"], row["id_no"], row["mi_no"], row["phone"], row["address"],
-    )  # fmt: skip
-    return Labelled(row.get("cluster_id", ""), said)
-
-
-def _date(text: str) -> date | None:
-    try:
-        return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
-    except ValueError:
-        return None
-
-
 def candidate_pairs(features: Sequence[Features]) -> set[tuple[int, int]]:
     """Pairs of positions that share a block key, but for blocks that are too full."""
     blocks: dict[str, list[int]] = defaultdict(list)
@@ -137,32 +83,49 @@ def name_frequencies(features: Iterable[Features]) -> Callable[[Features], float
 
 
 RANDOM_PAIRS = 1  # for each record
+LEAST_RECORDS = 500  # of a population, to learn anything of it
 SEED = 2718  # the same records give the same weights
 
 
-def train_on(features: Sequence[Features], start: Weights, version: str) -> Weights:
-    """Weights learnt from records without labels.
+def train_on(registers: Sequence[Sequence[Features]], start: Weights, version: str) -> Weights:
+    """Weights learnt from the records of one register or more, without labels.
 
     Pairs drawn at random join those that share a block key: in a register without many strangers who share
-    one, nothing else shows how rarely two of them agree.
+    one, nothing else shows how rarely two of them agree. Each population sets out from the Chinese weights,
+    which know of households: from weights of a register without any, training does not find them. One of
+    which there are hardly any records stays as `start` has it.
     """
-    pairs = list(candidate_pairs(features))
-    dice, last = Random(SEED), len(features) - 1  # noqa: S311 - a sample, no secret
-    pairs += [(dice.randint(0, last), dice.randint(0, last)) for _ in range(RANDOM_PAIRS * len(features))]
-    patterns = count_patterns(compare(features[a], features[b]) for a, b in pairs if a != b)
-    names = count_names(features)
-    total = max(1, sum(names.values()))
-    same_name_u = sum((count / total) ** 2 for count in names.values()) or start.same_name_u
-    return train(patterns, start, version, same_name_u, len(features))
+    patterns: list[Counter[Levels]] = [Counter() for _ in POPULATIONS]
+    sizes, doubles = [0] * len(POPULATIONS), [Counter[str]() for _ in POPULATIONS]
+    for features in registers:
+        pairs = list(candidate_pairs(features))
+        dice, last = Random(SEED), len(features) - 1  # noqa: S311 - a sample, no secret
+        pairs += [(dice.randint(0, last), dice.randint(0, last)) for _ in range(RANDOM_PAIRS * len(features))]
+        for a, b in pairs:
+            if a != b:
+                patterns[population_of(features[a], features[b])][compare(features[a], features[b])] += 1
+        for at in range(len(POPULATIONS)):
+            own = [each for each in features if population_of(each, each) == at]
+            sizes[at] = max(sizes[at], len(own))
+            doubles[at] += count_names(own)
+    learnt = []
+    for at, known in enumerate(start.populations):
+        if sizes[at] < LEAST_RECORDS:
+            learnt.append(known)
+            continue
+        total = max(1, doubles[at].total())
+        same_name_u = sum((count / total) ** 2 for count in doubles[at].values()) or known.same_name_u
+        told = replace(
+            start.populations[0], same_name_u=same_name_u, records=sizes[at],
+            households=has_households(patterns[at]),
+        )  # fmt: skip
+        learnt.append(train(patterns[at], told))
+    return replace(start, version=version, populations=tuple(learnt))
 
 
-def evaluate(
-    labelled: Sequence[Labelled], weights: Weights | None, start: Weights, household_rules: bool = True
-) -> Evaluation:
-    """Score all candidate pairs and compare with the labels. weights: None trains on these records first."""
+def evaluate(labelled: Sequence[Labelled], weights: Weights, household_rules: bool = True) -> Evaluation:
+    """Score all candidate pairs, and compare what is linked with the labels."""
     features = [features_of(record.said) for record in labelled]
-    if weights is None:
-        weights = train_on(features, start, "trained")
     people = [record.person for record in labelled]
     true_pairs = sum(count * (count - 1) // 2 for count in Counter(people).values())
     pairs = candidate_pairs(features)
@@ -219,8 +182,7 @@ def _pairs(count: int) -> int:
 
 def as_lines(result: Evaluation) -> Iterator[str]:
     """The result for people to read."""
-    yield f"{result.records} records, {result.pairs.true_pairs} true pairs"
     blocked = result.blocked / max(1, result.pairs.true_pairs)
-    yield f"{result.candidates} candidate pairs, with {blocked:.4f} of the true pairs"
+    yield f"candidates: {result.candidates} pairs with {blocked:.4f} of {result.pairs.true_pairs} true pairs"
     for name, quality in (("pairs", result.pairs), ("persons", result.persons)):
         yield f"{name}: precision {quality.precision:.4f} recall {quality.recall:.4f} F1 {quality.f1:.4f}"

@@ -14,28 +14,49 @@ from functools import lru_cache
 
 from pypinyin import lazy_pinyin
 
-from mpi.characters import is_han, simplified
+from mpi.characters import has_han, simplified
 from mpi.demographics import Demographics
 from mpi.identity_number import IdentityNumber, parse_identity_number
 
 NEWBORN = re.compile(
-    r"^(?P<mother>.{2,5}?)(?:之|的)?(?P<order>[大小]双|长子|次子|[大小]?(?:子|女|婴|儿|宝))$"
+    r"^(?P<mother>.{2,5}?)(?P<mark>之|的)?(?P<order>[大小长次]?(?:[一二]?[子女婴儿宝]|双))(?P<number>[1-9A-Da-d甲乙]?)$"
 )
-NEWBORN_MARKED = re.compile(r"^(?P<mother>.{2,5}?)(?:之|的)(?P<order>.{1,3})$")
 NEWBORN_LATIN = re.compile(
-    r"^(baby|bb|newborn)\b|\b(baby (?:boy|girl|of)|baby [ab]|newborn)\b", re.IGNORECASE
+    r"^(?:baby|bb|newborn|infant)\b"
+    r"|\b(?:baby (?:boy|girl|of|[ab]|\d)|newborn|twin [ab\d]|zhi ?(?:zi|nv|nu)$)\b",
+    re.IGNORECASE,
 )
+NEWBORN_WORDS = frozenset({
+    "baby", "bb", "newborn", "infant", "boy", "girl", "male", "female", "of", "mother", "twin",
+    "zhi", "zi", "nv", "nu", "zhizi", "zhinv", "zhinu",
+})  # fmt: skip
+ELDER, YOUNGER = "elder", "younger"
+ORDERS = dict.fromkeys("大长1Aa甲一", ELDER) | dict.fromkeys("小次2Bb乙二", YOUNGER)
 UNKNOWN = re.compile(
     r"无名|未知|不详|不明|佚名|待查|匿名|测试|三无|^(unknown|anonymous|anon|test|john doe|jane doe|nn|n n)\b",
     re.IGNORECASE,
 )
+NOTE = re.compile(r"\([^()子女婴儿双宝]*\)|\[[^\[\]]*\]")  # that a desk writes behind a name: 张伟(欠费)
 MARKS = re.compile(r"[\s\^·•・.,，、'’`´\-_/()（）\[\]]+")
+NO_DIGITS, NO_NUMBER = re.compile("[^0-9]+"), re.compile("[^0-9A-Z]+")
 WILDCARDS = "?*？＊□■�"
 PLACEHOLDER_DATES = frozenset({date(1900, 1, 1), date(1800, 1, 1), date(1970, 1, 1), date(1899, 12, 30)})
 PLACEHOLDER_PHONES = frozenset({"13800000000", "13800138000", "12345678901", "12345678", "13000000000"})
 GUARDIAN_YEARS = 12  # an identity number this much older than its record is a parent's
 PROVINCE = re.compile(r"^(?:[^省区市县]{2,8}?(?:省|自治区|特别行政区)|(?:北京|上海|天津|重庆)市)")
-ADDRESS_WORDS = str.maketrans({"幢": "栋", "社": "组", "座": "栋"})
+ADDRESS_WORDS = str.maketrans("幢座社", "栋栋组")
+FAMILY_READINGS = {  # of characters that are read otherwise as a family name
+    "曾": "zeng", "单": "shan", "解": "xie", "仇": "qiu", "查": "zha", "区": "ou", "朴": "piao", "盖": "ge",
+    "缪": "miao", "乐": "yue", "召": "shao", "折": "she", "员": "yun", "种": "chong", "覃": "qin",
+    "翟": "zhai", "繁": "po", "牟": "mu", "薄": "bo", "隗": "wei", "洗": "xian", "句": "gou", "黑": "he",
+    "祭": "zhai", "卜": "bu", "阚": "kan", "能": "nai", "秘": "bi", "都": "du",
+}  # fmt: skip
+
+
+PINYIN = re.compile(
+    r"(?:(?:[zcs]h?|[bpmfdtnlgkhjqxrwy])?"
+    r"(?:[aeo]ng|[aeiou]n|[aeou]i|i?ao|ou|er|iang?|iong|ian|ing|i[eau]|uang?|uai|u[aeio]|[aeiou]))+"
+)  # what may be syllables; a Western name seldom is
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +65,15 @@ class Name:
 
     han: str = ""  # simplified characters, wildcards as ?
     syllables: tuple[str, ...] = ()  # the reading of each character of `han`
+    family_reading: str = ""  # of the first character, where as a family name it has one of its own
     letters: str = ""  # the reading, or the Latin name, as one word of a-z
     words: tuple[str, ...] = ()  # of a Latin name, family name first as far as it is known
+
+    @property
+    def spellings(self) -> tuple[tuple[str, ...], ...]:
+        """The syllables as they may be spelt: 曾伟 is Zeng Wei, and Ceng Wei where a programme spelt it."""
+        own = (self.syllables,) if self.syllables else ()
+        return (*own, (self.family_reading, *self.syllables[1:])) if self.family_reading else own
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +82,9 @@ class Features:
 
     name: Name | None
     mother: Name | None  # of a newborn that has no name of its own yet
-    newborn_order: str  # 大 or 小 of twins, else what the mark said
+    newborn_order: str  # elder or younger of twins, where the name says it
     birth_date: date | None
+    is_birth_date_said: bool  # and not only read from the identity number
     is_birth_date_rough: bool  # 1 January: often only the year is known
     sex: str
     identity: IdentityNumber | None
@@ -64,15 +93,16 @@ class Features:
     phones: tuple[str, ...]
     address: str
     postcode: str  # of a western address; a Chinese one says the same in words
+    origin: str  # chinese or western, by what shows it; empty: nothing does
 
 
 def features_of(said: Demographics) -> Features:
     """What can be compared of what a source says."""
     text, latin = _name_groups(said.name)
-    newborn = _newborn(text or latin)
+    newborn = _newborn(text, latin)
     is_unknown = bool(UNKNOWN.search(text or latin))
     birth_date = said.birth_date if said.birth_date not in PLACEHOLDER_DATES else None
-    identity = parse_identity_number(said.identity_number)
+    identity = parse_identity_number(unicodedata.normalize("NFKC", said.identity_number))
     guardian = ""
     if (
         identity is not None
@@ -81,59 +111,81 @@ def features_of(said: Demographics) -> Features:
         and birth_date.year - identity.birth_date.year >= GUARDIAN_YEARS
     ):
         guardian, identity = identity.number, None
+    is_said = birth_date is not None
     if birth_date is None and identity is not None and newborn is None:
         birth_date = identity.birth_date
     address = _address(said.address)
+    name = None if newborn or is_unknown else _name(text, latin)
     return Features(
-        name=None if newborn or is_unknown else _name(text, latin),
-        mother=_name(newborn[0], "") if newborn else None,
+        name=name,
+        mother=newborn[0] if newborn else None,
         newborn_order=newborn[1] if newborn else "",
         birth_date=birth_date,
+        is_birth_date_said=is_said,
         is_birth_date_rough=birth_date is not None and (birth_date.month, birth_date.day) == (1, 1),
         sex=said.sex if said.sex in ("M", "F") else "",
         identity=identity,
         guardian_identity=guardian,
         insurance=_number(said.insurance_number),
         phones=tuple(
-            dict.fromkeys(phone for part in re.split(r"[;,/、]", said.phone) if (phone := _phone(part)))
+            dict.fromkeys(
+                phone
+                for part in re.split(r"[;,/、]", unicodedata.normalize("NFKC", said.phone))
+                if (phone := _phone(part))
+            )
         ),
         address=address,
         postcode=postcode_of(address),
+        origin=_origin(name, address, identity, is_chinese=bool(text or guardian)),
     )
+
+
+def _origin(name: Name | None, address: str, identity: IdentityNumber | None, *, is_chinese: bool) -> str:
+    if is_chinese or (identity is not None and identity.is_resident) or not address.isascii():
+        return "chinese"
+    return "western" if address or (name is not None and not PINYIN.fullmatch(name.letters)) else ""
 
 
 def _name_groups(name: str) -> tuple[str, str]:
     """The Chinese writing of a person name, and its Latin one; `^` stays in the Latin one."""
     groups = [unicodedata.normalize("NFKC", group) for group in name.split("=")]
-    han = next((group for group in groups if any(is_han(character) for character in group)), "")
-    latin = next((group for group in groups if group.strip(" ^") and not any(map(is_han, group))), "")
-    return simplified(MARKS.sub("", han)), latin
+    han = next((group for group in groups if has_han(group)), "")
+    latin = next((group for group in groups if group.strip(" ^") and not has_han(group)), "")
+    return simplified(MARKS.sub("", NOTE.sub("", han) or han)), latin
 
 
-def _newborn(text: str) -> tuple[str, str] | None:
-    """The mother's name and the order mark of a newborn's name; None for a name."""
-    marked = NEWBORN_MARKED.match(text)
-    if marked and marked["order"][-1] in "子女婴儿宝双":
-        return marked["mother"], marked["order"]
-    plain = NEWBORN.match(text)
-    if plain and len(plain["mother"]) >= 2 and (len(plain["order"]) == 2 or text.endswith("婴")):
-        return plain["mother"], plain["order"]
-    if NEWBORN_LATIN.search(text.replace("^", " ").strip()):
-        return "", ""
+def _newborn(text: str, latin: str) -> tuple[Name | None, str] | None:
+    """The mother's name and which of twins it is, of a newborn's name; None for a name."""
+    found = NEWBORN.match(text)
+    if found and (found["mark"] or len(found["order"]) > 1 or found["order"] == "婴"):
+        mark = found["number"] or next((each for each in found["order"] if each in ORDERS), "")
+        return _name(found["mother"], ""), ORDERS.get(mark, "")
+    words = latin.replace("^", " ").split()
+    if not text and NEWBORN_LATIN.search(" ".join(words)):
+        rest = [word for word in words if word.lower() not in NEWBORN_WORDS]
+        mother = [word for word in rest if word.upper() not in ORDERS]
+        order = next((ORDERS[word.upper()] for word in rest if word.upper() in ORDERS), "")
+        return _name("", "^".join(mother or words)), order
     return None
 
 
 def _name(han: str, latin: str) -> Name | None:
     if han:
-        text = "".join("?" if character in WILDCARDS else character for character in han)
+        bare = re.sub("[0-9]+", "", han) or han  # 张伟2: the second of that name at the desk
+        text = "".join("?" if character in WILDCARDS else character for character in bare)
         syllables = tuple(reading(character) for character in text)
-        return Name(text, syllables, "".join(syllables))
+        return Name(text, syllables, FAMILY_READINGS.get(text[0], ""), "".join(syllables))
     words = tuple(
         word
         for part in re.split(r"[\s^,.]+", latin.replace("'", "").replace("-", " "))
         if (word := fold_latin(part))
     )
-    return Name(letters="".join(words), words=words) if words else None
+    return Name(letters=_as_pinyin("".join(words)), words=words) if words else None
+
+
+def _as_pinyin(letters: str) -> str:
+    """One spelling of ü: 吕 is Lü, Lv, Lu, and Lyu in a passport."""
+    return letters.replace("lyu", "lu").replace("nyu", "nu").replace("v", "u")
 
 
 @lru_cache(maxsize=65536)
@@ -149,13 +201,12 @@ def fold_latin(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    number = "".join(character for character in text.upper() if character.isascii() and character.isalnum())
+    number = NO_NUMBER.sub("", unicodedata.normalize("NFKC", text).upper())
     return number if len(number) >= 5 and len(set(number)) > 1 else ""
 
 
 def _phone(text: str) -> str:
-    digits = "".join(character for character in text if character.isascii() and character.isdigit())
-    digits = digits.removeprefix("0086")
+    digits = NO_DIGITS.sub("", text).removeprefix("0086")
     if len(digits) == 13 and digits.startswith("86"):
         digits = digits[2:]
     if len(digits) == 12 and digits.startswith("01"):
@@ -174,7 +225,7 @@ def postcode_of(address: str) -> str:
 
 def _address(text: str) -> str:
     plain = simplified(unicodedata.normalize("NFKC", text)).casefold()
-    if any(map(is_han, plain)):
+    if has_han(plain):
         plain = re.sub(r"\s+", "", plain).translate(ADDRESS_WORDS)
         return PROVINCE.sub("", plain)
     return " ".join(re.findall(r"[a-z0-9]+", plain))

@@ -1,10 +1,12 @@
 """Resident identity numbers (GB 11643-1999): check digit, 15 digits to 18, and what a number says itself."""
 
+import re
 from dataclasses import dataclass
 from datetime import date
 
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # ISO 7064, MOD 11-2
 CHECK = "10X98765432"
+SEPARATORS = re.compile(r"[^\w*]|_")
 FIRST_AND_LAST = ((11, 15), (21, 23), (31, 37), (41, 46), (50, 54), (61, 65), (71, 71), (81, 83), (91, 91))
 PROVINCES = frozenset(str(number) for first, last in FIRST_AND_LAST for number in range(first, last + 1))
 """GB/T 2260; 81 to 83: residence permits of Hong Kong, Macao and Taiwan residents; 91: of foreigners."""
@@ -27,7 +29,7 @@ def parse_identity_number(text: str) -> IdentityNumber | None:
 
     `x` and `*` stand for the check digit X. A 15-digit number becomes its 18-digit form (GB 11643-1999, 5).
     """
-    number = "".join(character for character in text.upper() if character.isalnum() or character == "*")
+    number = SEPARATORS.sub("", text.upper())
     if not number or number in PLACEHOLDERS or len(set(number)) == 1 or len(number) < 5:
         return None
     number = number[:-1] + "X" if number.endswith("*") else number

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from mpi.characters import is_han
+from mpi.characters import has_han
 from mpi.demographics import Authority, Demographics, Identifier
 from mpi.identity_number import parse_identity_number
 
@@ -88,7 +88,7 @@ def _groups(name: str) -> list[tuple[str, str]]:
     found = []
     for group, code in zip(name.split("="), GROUPS, strict=False):
         if group.strip(" ^"):
-            found.append((group, "IDE" if any(map(is_han, group)) and code == "ABC" else code))
+            found.append((group, "IDE" if has_han(group) and code == "ABC" else code))
     return sorted(found, key=lambda row: row[1] != "IDE")
 
 
@@ -166,7 +166,7 @@ def _person_name(names: list[dict[str, Any]]) -> str:
             ),
             None,
         )
-        code = stated if stated in groups else "IDE" if any(map(is_han, text)) else "ABC"
+        code = stated if stated in groups else "IDE" if has_han(text) else "ABC"
         groups[code] = groups[code] or text.strip("^")
     return "=".join(groups.values()).rstrip("=")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from mpi.compare import are_siblings_names
-from mpi.features import Features
+from mpi.features import ELDER, YOUNGER, Features
 from mpi.weights import FIELDS, MISSING, Levels
 
 
@@ -77,8 +77,7 @@ def _newborn_and_mother(pair: Pair) -> bool:
 
 
 def _other_twin(pair: Pair) -> bool:
-    one, other = pair.one.newborn_order, pair.other.newborn_order
-    return bool(one and other) and {one[0], other[0]} == {"大", "小"}
+    return {pair.one.newborn_order, pair.other.newborn_order} == {ELDER, YOUNGER}
 
 
 def _guardian(pair: Pair) -> bool:
@@ -90,17 +89,27 @@ def _guardian(pair: Pair) -> bool:
 def _generations(pair: Pair) -> bool:
     return (
         _years_apart(pair) >= GENERATION_YEARS
-        and not pair.is_one_name
+        and _has_another_name(pair)
         and not pair.has("identity", "same")
         and pair.has("birth_date", "different")
     )
 
 
+def _has_another_name(pair: Pair) -> bool:
+    """Whether the names are of two members of a family: those have a given name each.
+
+    In characters one that differs is another name (建国 and 建军), in letters it is a mistake.
+    """
+    one, other = pair.one.name, pair.other.name
+    in_characters = one is not None and other is not None and bool(one.han or other.han)
+    return pair.has("name", "family", "different") or (in_characters and pair.has("name", "one-off"))
+
+
 def _twins(pair: Pair) -> bool:
-    in_household = pair.has("phone", "same", "near") or pair.has("address", "same", "near")
+    in_household = pair.has("phone", "same", "near") or pair.has("address", "whole", "same", "near")
     return (
         in_household
-        and pair.has("birth_date", "same", "typo")
+        and pair.has("birth_date", "same", "typo", "year")
         and not pair.has_personal_number
         and are_siblings_names(pair.one.name, pair.other.name)
     )
@@ -111,9 +120,21 @@ def _two_identities(pair: Pair) -> bool:
     return one is not None and other is not None and one.is_valid and other.is_valid and one != other
 
 
+def _borrowed_number(pair: Pair) -> bool:
+    """A child's record with a parent's number and no birth date of its own looks as old as the parent."""
+    number = pair.one.identity
+    return (
+        number is not None
+        and number.is_resident
+        and pair.has("identity", "same")
+        and pair.has("name", "family", "different")
+        and not (pair.one.is_birth_date_said and pair.other.is_birth_date_said)
+    )
+
+
 def _other_name_and_birth_date(pair: Pair) -> bool:
     return (
-        pair.has("name", "given", "family", "different")
+        pair.has("name", "family", "different")
         and pair.has("birth_date", "different", "lunar")
         and not pair.has("identity", "same")
     )
@@ -121,7 +142,7 @@ def _other_name_and_birth_date(pair: Pair) -> bool:
 
 def _other_name_in_household(pair: Pair) -> bool:
     return (
-        pair.has("name", "given", "family", "different")
+        pair.has("name", "family", "different")
         and pair.level("birth_date") is None
         and not pair.has_personal_number
     )
@@ -134,19 +155,25 @@ RULES: tuple[tuple[str, Verdict, Callable[[Pair], bool]], ...] = (
     ("a newborn and its mother", Verdict.APART, _newborn_and_mother),
     ("the elder and the younger twin", Verdict.APART, _other_twin),
     ("two valid identity numbers", Verdict.REVIEW, _two_identities),
+    ("another name, and no birth date but the identity number's", Verdict.REVIEW, _borrowed_number),
     ("a newborn without a name of its own", Verdict.REVIEW, _newborn),
     ("one has the identity number of the other's parent", Verdict.REVIEW, _guardian),
+)
+"""Looked at in this order; the first that holds decides."""
+
+HOUSEHOLD_RULES: tuple[tuple[str, Verdict, Callable[[Pair], bool]], ...] = (
     ("a generation lies between them", Verdict.REVIEW, _generations),
     ("twins, by birth date and household", Verdict.REVIEW, _twins),
     ("neither name nor birth date agree", Verdict.REVIEW, _other_name_and_birth_date),
     ("another name, and nothing but the household agrees", Verdict.REVIEW, _other_name_in_household),
 )
-"""Looked at in this order; the first that holds decides."""
+"""Looked at after those where families share addresses and phones."""
 
 
-def judge(pair: Pair) -> tuple[str, Verdict] | None:
+def judge(pair: Pair, households: bool = True) -> tuple[str, Verdict] | None:
     """The first rule that holds, and what it says."""
-    return next(((name, verdict) for name, verdict, holds in RULES if holds(pair)), None)
+    rules = (*RULES, *HOUSEHOLD_RULES) if households else RULES
+    return next(((name, verdict) for name, verdict, holds in rules if holds(pair)), None)
 
 
 def _years_apart(pair: Pair) -> int:

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 from mpi.features import Features, Name
 from mpi.rules import Pair, Verdict, judge
-from mpi.weights import MISSING, TERMS, Levels, Weights, compare, name_of, name_of_combination
+from mpi.weights import (
+    MISSING,
+    TERMS,
+    Levels,
+    Weights,
+    compare,
+    name_of,
+    name_of_combination,
+    population_of,
+)
 
 RAREST, COMMONEST = 4.0, -4.0  # what the frequency of a name may add or take, in bits
 
@@ -19,14 +28,15 @@ class Scored:
     adjustment: float  # part of the weight: how rare the name is, and how large the register
     rule: str  # the rule that held, or nothing
     verdict: Verdict | None
+    population: int  # whose weights it was weighed by
 
     def by_field(self, weights: Weights) -> dict[str, tuple[str, float]]:
         """For each term of which anything is known: how its fields agree, and its weight in bits."""
-        shown = {}
+        shown, population = {}, weights.populations[self.population]
         for at, term in enumerate(TERMS):
             combination = tuple(self.levels[field] for field in term)
             if any(level != MISSING for level in combination):
-                bits = round(weights.bits(at, combination), 2)
+                bits = round(population.bits(at, combination), 2)
                 shown[name_of(term)] = (name_of_combination(term, combination), bits)
         if self.adjustment:
             shown["frequency of the name, size of the register"] = ("", round(self.adjustment, 2))
@@ -61,7 +71,10 @@ class Scorer:
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
         self._bits = tuple(
-            (term, {row: weights.bits(at, row) for row in weights.terms[at]}) for at, term in enumerate(TERMS)
+            tuple(
+                (term, {row: each.bits(at, row) for row in each.terms[at]}) for at, term in enumerate(TERMS)
+            )
+            for each in weights.populations
         )
 
     def score(self, one: Features, other: Features, name_frequency: float = 0.0, records: int = 0) -> Scored:
@@ -70,19 +83,20 @@ class Scorer:
         name_frequency: the share of records that bear the name; 0: not known. records: the size of the
         register; each time it doubles, twice as many strangers agree in what is no personal number.
         """
-        levels = compare(one, other)
+        levels, population = compare(one, other), population_of(one, other)
+        learnt = self.weights.populations[population]
         adjustment = 0.0
         if name_frequency and levels[0] in AGREEING_NAMES:
-            adjustment = math.log2(self.weights.same_name_u / name_frequency)
+            adjustment = math.log2(learnt.same_name_u / name_frequency)
             adjustment = min(RAREST, max(COMMONEST, adjustment))
         pair = Pair(one, other, levels)
-        if records > self.weights.records and not pair.has_personal_number:
-            adjustment -= math.log2(records / self.weights.records)
-        weight = self.weights.prior + adjustment
-        for term, bits in self._bits:
+        if records > learnt.records and not pair.has_personal_number:
+            adjustment -= math.log2(records / learnt.records)
+        weight = learnt.prior + adjustment
+        for term, bits in self._bits[population]:
             weight += bits.get(tuple(levels[at] for at in term), 0.0)
-        rule = judge(pair)
-        return Scored(levels, weight, adjustment, rule[0] if rule else "", rule[1] if rule else None)
+        rule, verdict = judge(pair, learnt.households) or ("", None)
+        return Scored(levels, weight, adjustment, rule, verdict, population)
 
 
 AGREEING_NAMES = frozenset({0, 1})  # same, sound

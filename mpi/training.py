@@ -8,30 +8,27 @@ A. P. Dempster et al. 1977; I. P. Fellegi and A. B. Sunter 1969; W. E. Winkler 1
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from mpi.weights import MISSING, TERMS, Levels, Weights, combinations
+from mpi.weights import FIELDS, MISSING, TERMS, Levels, Population, combinations
 
 ROUNDS = 200
 SETTLED = 1e-6
 PSEUDO_PAIRS = 6.0  # the weights it starts from count as this many pairs
 LEAST = 1e-9
+LEAST_OTHERS = 0.05  # of the pairs under one phone or address, where there are households
 
 Array = npt.NDArray[np.float64]
 
 
-def train(
-    patterns: Mapping[Levels, int], start: Weights, version: str, same_name_u: float, records: int
-) -> Weights:
-    """Weights that explain the patterns best, starting from `start`.
+def train(patterns: Mapping[Levels, int], start: Population) -> Population:
+    """What explains the patterns of one population best, starting from `start`.
 
-    patterns: how often each pattern of levels occurred among the pairs that share a block key, in a register
-    of so many `records`.
+    patterns: how often each pattern of levels occurred among the pairs that share a block key.
     """
     counts = np.array(list(patterns.values()), dtype=np.float64)
     terms = [_Term(term, at, list(patterns), start) for at, term in enumerate(TERMS)]
@@ -47,21 +44,13 @@ def train(
         share = min(max(float((match * counts).sum() / counts.sum()), 1e-9), 1 - 1e-9)
         if abs(share - before) < SETTLED:
             break
-    prior = math.log2(share / (1 - share))
-    return replace(
-        start,
-        version=version,
-        prior=prior,
-        terms=tuple(term.as_rows() for term in terms),
-        same_name_u=same_name_u,
-        records=records,
-    )
+    return replace(start, prior=math.log2(share / (1 - share)), terms=tuple(term.as_rows() for term in terms))
 
 
 class _Term:
     """One term while it is trained: its combinations, which of them each pattern shows, and their m and u."""
 
-    def __init__(self, term: tuple[int, ...], at: int, patterns: Sequence[Levels], start: Weights) -> None:
+    def __init__(self, term: tuple[int, ...], at: int, patterns: Sequence[Levels], start: Population) -> None:
         self.combinations = combinations(term)
         number = {combination: row for row, combination in enumerate(self.combinations)}
         silent = len(number)  # all of its fields are missing
@@ -92,13 +81,26 @@ class _Term:
         self.table = self._normal(np.array(rows) + PSEUDO_PAIRS * self.prior)
 
     def as_rows(self) -> dict[Levels, tuple[float, float]]:
-        """As `Weights` has it."""
+        """As `Population` has it."""
         return {
             combination: (float(m), float(u))
             for combination, m, u in zip(self.combinations, *self.table, strict=True)
         }
 
 
-def count_patterns(pairs: Iterable[Levels]) -> Counter[Levels]:
-    """How often each pattern occurs."""
-    return Counter(pairs)
+def has_households(patterns: Mapping[Levels, int]) -> bool:
+    """Whether several people are found under one phone or address in a register.
+
+    Where hardly anybody is, two records that share all of it are one person with mistakes, not twins.
+    """
+    together = others = 0
+    for levels, count in patterns.items():
+        how = {
+            field.name: "" if level == MISSING else field.levels[level]
+            for field, level in zip(FIELDS, levels, strict=True)
+        }
+        if how["phone"] == "same" or how["address"] in ("whole", "same"):
+            together += count
+            if how["name"] in ("family", "different") and how["birth_date"] == "different":
+                others += count
+    return others > LEAST_OTHERS * together

@@ -11,11 +11,15 @@ and named with every decision that used it.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from itertools import product
+from pathlib import Path
+from typing import Any
 
+from kernel.errors import CloudfilmError, InvalidSetting, Kind
+from kernel.settings import MpiSettings
 from mpi.compare import (
     compare_addresses,
     compare_birth_dates,
@@ -26,6 +30,15 @@ from mpi.compare import (
     compare_sex,
 )
 from mpi.features import Features
+
+
+class UnusableWeights(CloudfilmError):
+    """A file that holds no weights; says what is wrong with it."""
+
+    kind = Kind.INVALID
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"These are no weights as `cloudfilm mpi train` writes them: {reason}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +89,17 @@ def compare(one: Features, other: Features) -> Levels:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
-    """A trained set: the prior, and for each term the (m, u) of its combinations of levels.
+class Population:
+    """What was learnt of one population: the prior, and for each term the (m, u) of its combinations.
 
     m and u add up to 1 over the combinations in which the same fields are missing.
     """
 
-    version: str
     prior: float  # log2 odds that two records sharing a block key are of one person
     terms: tuple[Mapping[Levels, tuple[float, float]], ...]  # one for each of TERMS
-    link: float  # at this log2 odds and above two records are linked
-    review: float  # from here to `link` a person has to look
     same_name_u: float  # how often two people have one name: what the m and u of `same` stand for
-    records: int = 20000  # the size of the register that the prior is of
+    records: int  # the size of the register that the prior is of
+    households: bool  # whether people here share addresses and phones: then rules about households hold
 
     def bits(self, at: int, combination: Levels) -> float:
         """log2(m/u) of one term's combination of levels; nothing when all of its fields are missing."""
@@ -96,26 +107,29 @@ class Weights:
         return math.log2(found[0] / found[1]) if found else 0.0
 
 
+POPULATIONS = ("chinese", "western")
+
+
+def population_of(one: Features, other: Features) -> int:
+    """Whose weights two records are weighed by, as a position in POPULATIONS: the western ones where
+    something of them is western and nothing is Chinese."""
+    return int("western" in (one.origin, other.origin) and "chinese" not in (one.origin, other.origin))
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A trained set, and from where a pair is linked or looked at."""
+
+    version: str
+    link: float  # at this log2 odds and above two records are linked
+    review: float  # from here to `link` a person has to look
+    populations: tuple[Population, ...]  # one for each of POPULATIONS
+
+
 def combinations(term: tuple[int, ...]) -> list[Levels]:
     """Every combination of a term's levels, but for all missing."""
     choices = [(MISSING, *range(len(FIELDS[at].levels))) for at in term]
     return [chosen for chosen in product(*choices) if any(level != MISSING for level in chosen)]
-
-
-def independent(table: Mapping[str, Mapping[str, tuple[float, float]]], like: Weights) -> Weights:
-    """Weights with terms as if their fields were independent: where training starts from nothing."""
-    terms = []
-    for term in TERMS:
-        rows: dict[Levels, tuple[float, float]] = {}
-        for combination in combinations(term):
-            m = u = 1.0
-            for at, level in zip(term, combination, strict=True):
-                if level != MISSING:
-                    field_m, field_u = table[FIELDS[at].name][FIELDS[at].levels[level]]
-                    m, u = m * field_m, u * field_u
-            rows[combination] = (m, u)
-        terms.append(rows)
-    return replace(like, terms=tuple(terms))
 
 
 def name_of(term: tuple[int, ...]) -> str:
@@ -132,8 +146,19 @@ def name_of_combination(term: tuple[int, ...], combination: Levels) -> str:
 
 
 def load_weights(text: str) -> Weights:
-    """Read a set from its JSON."""
-    plain = json.loads(text)
+    """Read a set from its JSON. Raises UnusableWeights."""
+    try:
+        plain = json.loads(text)
+        populations = tuple(_population(plain["populations"][name]) for name in POPULATIONS)
+        weights = Weights(str(plain["version"]), float(plain["link"]), float(plain["review"]), populations)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as fault:
+        raise UnusableWeights(f"{type(fault).__name__} {fault}") from None
+    if weights.review > weights.link:
+        raise UnusableWeights("review is above link")
+    return weights
+
+
+def _population(plain: Mapping[str, Any]) -> Population:
     terms = tuple(
         {
             combination: (float(row[0]), float(row[1]))
@@ -142,32 +167,55 @@ def load_weights(text: str) -> Weights:
         }
         for term in TERMS
     )
-    return Weights(
-        plain["version"],
-        plain["prior"],
-        terms,
-        plain["link"],
-        plain["review"],
-        plain["same_name_u"],
-        plain["records"],
-    )
+    found = Population(
+        float(plain["prior"]), terms, float(plain["same_name_u"]), int(plain["records"]),
+        bool(plain["households"]),
+    )  # fmt: skip
+    shares = [found.same_name_u, *(share for rows in terms for row in rows.values() for share in row)]
+    if not all(terms) or not all(0 < share <= 1 for share in shares) or found.records < 1:
+        raise ValueError("a term is empty, or a share is not between 0 and 1")
+    return found
+
+
+def read_weights(path: Path) -> Weights:
+    """Read a set from its file. Raises UnusableWeights."""
+    try:
+        return load_weights(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UnusableWeights(str(fault)) from None
+
+
+def weights_of(settings: MpiSettings) -> Weights:
+    """The set that an installation goes by. Raises InvalidSetting."""
+    if not settings.weights:
+        return default_weights()
+    try:
+        return read_weights(Path(settings.weights))
+    except UnusableWeights as unusable:
+        raise InvalidSetting("mpi.weights", settings.weights, str(unusable)) from None
 
 
 def dump_weights(weights: Weights) -> str:
     """The set as JSON, for people to read as well."""
     plain = {
         "version": weights.version,
-        "prior": round(weights.prior, 3),
         "link": weights.link,
         "review": weights.review,
-        "same_name_u": round(weights.same_name_u, 9),
-        "records": weights.records,
-        "terms": {
-            name_of(term): {
-                name_of_combination(term, combination): [float(f"{m:.4g}"), float(f"{u:.4g}")]
-                for combination, (m, u) in rows.items()
+        "populations": {
+            name: {
+                "prior": round(each.prior, 3),
+                "same_name_u": round(each.same_name_u, 9),
+                "records": each.records,
+                "households": each.households,
+                "terms": {
+                    name_of(term): {
+                        name_of_combination(term, combination): [float(f"{m:.4g}"), float(f"{u:.4g}")]
+                        for combination, (m, u) in rows.items()
+                    }
+                    for term, rows in zip(TERMS, each.terms, strict=True)
+                },
             }
-            for term, rows in zip(TERMS, weights.terms, strict=True)
+            for name, each in zip(POPULATIONS, weights.populations, strict=True)
         },
     }
     return json.dumps(plain, indent=1) + "\n"

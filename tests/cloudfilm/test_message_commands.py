@@ -1,14 +1,19 @@
 """`cloudfilm hl7` and `cloudfilm mpi`, as an operator types them."""
 
 import json
+import re
+from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from access.caller import Caller
 from archive.ingest import ingest
@@ -17,9 +22,16 @@ from cloudfilm.commands.institution import institution
 from cloudfilm.commands.mpi import mpi
 from cloudfilm.commands.reconcile import reconcile
 from cloudfilm.rooms import Rooms
+from hl7_listener.mllp import frame
 from hl7_listener.receiving import receive
 from hl7_listener.room import hl7_of
+from kernel.errors import InvalidSetting
+from kernel.settings import MpiSettings
+from mpi.bulk import identify_all
+from mpi.csv_records import UnreadableRecords
 from mpi.model import PatientRecord
+from mpi.resolve import State
+from mpi.weights import UnusableWeights, weights_of
 from tests.builders import ct_slice
 from tests.builders_hl7 import PID, adt_a04, omi_o23
 from tests.settling import settle
@@ -49,6 +61,28 @@ def test_a_message_is_sent_listed_shown_and_replayed(rooms: Rooms, tmp_path: Pat
     assert run(rooms, hl7, "send", str(register)).exit_code == 0
     assert "PID|1||5^^^HIS" in run(rooms, hl7, "show", "3").output
     assert run(rooms, hl7, "show", "99").exit_code == 1
+
+
+def test_a_file_of_several_messages_is_sent_one_by_one(rooms: Rooms, tmp_path: Path) -> None:
+    file = tmp_path / "several.hl7"
+    file.write_bytes(adt_a04(control_id="M1") + b"\n" + frame(adt_a04(control_id="M2")) + omi_o23("CA"))
+    sent = run(rooms, hl7, "send", str(file))
+    assert re.findall(r"MSA\|(..)", sent.output) == ["AA", "AA", "AE"]
+    assert sent.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("to", "told"),
+    [("nowhere", "HOST:PORT"), ("host:port", "HOST:PORT"), ("127.0.0.1:1", "does not take messages")],
+)
+def test_who_cannot_be_sent_to_is_said(rooms: Rooms, tmp_path: Path, to: str, told: str) -> None:
+    file = tmp_path / "message.hl7"
+    file.write_bytes(adt_a04())
+    sent = run(rooms, hl7, "send", str(file), "--to", to)
+    assert sent.exit_code != 0
+    assert told in sent.output
+    file.write_bytes(b"\r\n")
+    assert "nothing in" in run(rooms, hl7, "send", str(file)).output
 
 
 def test_an_operator_subscribes_a_node(rooms: Rooms) -> None:
@@ -96,9 +130,25 @@ def test_records_are_loaded_linked_explained_and_parted(rooms: Rooms, people: Pa
     assert "name+birth_date: same+same" in explained
     assert "insurance: same" in explained
     assert "score by operator" in run(rooms, mpi, "explain", second).output
+    assert "There is no Patient nobody." in run(rooms, mpi, "explain", first, "nobody").output
     assert run(rooms, mpi, "unlink", second).exit_code == 0
     assert run(rooms, mpi, "link", first, second).exit_code == 0
     assert run(rooms, mpi, "review").exit_code == 0
+
+
+@pytest.mark.parametrize(("conflicts", "output"), [(1, "linked 1  new 2\n"), (9, "Load the file again.\n")])
+def test_a_batch_of_which_others_brought_a_number_is_tried_again(
+    rooms: Rooms, people: Path, monkeypatch: pytest.MonkeyPatch, conflicts: int, output: str
+) -> None:
+    left = [IntegrityError("INSERT", {}, Exception())] * conflicts
+
+    def contested(*arguments: Any) -> Counter[State]:
+        if left:
+            raise left.pop()
+        return identify_all(*arguments)
+
+    monkeypatch.setattr("cloudfilm.commands.mpi.identify_all", contested)
+    assert run(rooms, mpi, "load", str(people)).output.endswith(output)
 
 
 def test_weights_are_trained_and_evaluated(rooms: Rooms, people: Path, tmp_path: Path) -> None:
@@ -106,5 +156,25 @@ def test_weights_are_trained_and_evaluated(rooms: Rooms, people: Path, tmp_path:
     weights.write_text(run(rooms, mpi, "train", str(people), "--version", "mine").output)
     assert json.loads(weights.read_text())["version"] == "mine"
     evaluated = run(rooms, mpi, "evaluate", str(people), "--weights", str(weights)).output
-    assert "1 true pairs" in evaluated
-    assert "F1" in evaluated
+    assert "of 1 true pairs" in evaluated
+    assert re.findall(r"weights (.*)", evaluated) == ["learnt from the file", "mine"]
+    assert evaluated.count("F1") == 4
+    (tmp_path / "nonsense.json").write_text('{"version": "x", "terms": {}}')
+    for wrong in (tmp_path / "nonsense.json", people):
+        refused = run(rooms, mpi, "evaluate", str(people), "--weights", str(wrong))
+        assert isinstance(refused.exception, UnusableWeights)
+    people.write_text(CSV.replace(",A\n", ",\n"))
+    assert isinstance(run(rooms, mpi, "evaluate", str(people)).exception, UnreadableRecords)
+    people.write_text("a,b\n1,2\n")
+    for command in (("load",), ("train", "--version", "x"), ("evaluate",)):
+        assert isinstance(run(rooms, mpi, *command, str(people)).exception, UnreadableRecords)
+
+
+def test_an_installation_goes_by_its_own_weights(rooms: Rooms, people: Path, tmp_path: Path) -> None:
+    path = tmp_path / "weights.json"
+    path.write_text(run(rooms, mpi, "train", str(people), "--version", "mine").output)
+    own = replace(rooms.settings, mpi=MpiSettings(weights=str(path)))
+    assert weights_of(own.mpi).version == "mine"
+    path.write_text(path.read_text().replace('"link": 2.0', '"link": -9'))
+    with pytest.raises(InvalidSetting, match=r"mpi\.weights"):
+        weights_of(own.mpi)

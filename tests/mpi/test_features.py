@@ -66,6 +66,33 @@ def test_a_newborn_has_its_mothers_name_and_none_of_its_own(name: str) -> None:
     assert found.mother.han == "王丽"
 
 
+@pytest.mark.parametrize(
+    ("name", "mother", "order"),
+    [
+        ("=王丽之大双", "wangli", "elder"),
+        ("=王丽之小双", "wangli", "younger"),
+        ("=王丽之子1", "wangli", "elder"),
+        ("=王丽之子2", "wangli", "younger"),
+        ("=王丽之女B", "wangli", "younger"),
+        ("=王丽长子", "wangli", "elder"),
+        ("=王丽之次女", "wangli", "younger"),
+        ("Smith^Baby Boy", "smith", ""),
+        ("Baby Girl A Smith", "smith", "elder"),
+        ("SMITH^TWIN B", "smith", "younger"),
+        ("WANG LI ZHI ZI", "wangli", ""),
+        ("BB^SMITH", "smith", ""),
+        ("Baby", "baby", ""),
+    ],
+)
+def test_of_a_newborn_the_mother_and_which_of_twins_it_is_are_read(
+    name: str, mother: str, order: str
+) -> None:
+    found = features(name=name)
+    assert found.name is None
+    assert found.mother is not None
+    assert (found.mother.letters, found.newborn_order) == (mother, order)
+
+
 @pytest.mark.parametrize("name", ["张小宝", "李子", "王之涣", "刘爱婴子涵"])
 def test_an_ordinary_name_is_no_newborns(name: str) -> None:
     assert features(name=f"={name}").mother is None
@@ -120,3 +147,51 @@ def test_the_word_street_brings_nobody_together() -> None:
     keys = block_keys(features(name="Li^Na", address="5 wahroonga street"))
     assert "word|wahroonga|na" in keys
     assert "word|street|na" not in keys
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "level"),
+    [
+        ("=买买提·艾力", "=买买提艾力", "same"),
+        ("=买买提·艾力", "=买买提", "near"),
+        ("=欧阳娜娜", "Nana Ouyang", "sound"),
+        ("=欧阳娜娜", "OUYANG^NA NA", "sound"),
+        ("=曾志伟", "ZENG^ZHIWEI", "sound"),
+        ("=曾志伟", "CENG ZHI WEI", "sound"),  # as a programme spells it that knows no family names
+        ("=吕布", "LYU^BU", "sound"),
+        ("=吕布", "LV BU", "sound"),
+        ("Zhang^Wei", "WEIZHANG", "reordered"),
+        ("=张伟(欠费)", "=张伟", "same"),
+        ("=张伟2", "=张伟", "same"),
+        ("=张 伟", "=張偉", "same"),
+        ("=张玥", "=张yue", "sound"),  # a character that the sender could not write
+        ("=张三", "=李四", "different"),
+    ],
+)
+def test_one_name_is_one_however_it_is_written(one: str, other: str, level: str) -> None:
+    assert compare_names(features(name=one).name, features(name=other).name) == level
+    assert compare_names(features(name=other).name, features(name=one).name) == level
+
+
+def test_names_that_sound_alike_share_a_key_however_they_are_spelt() -> None:
+    for one, other in (("=曾志伟", "ZENG^ZHIWEI"), ("=吕布", "LYU^BU"), ("=欧阳娜娜", "Nana Ouyang")):
+        assert set(block_keys(features(name=one))) & set(block_keys(features(name=other)))
+
+
+def test_full_width_digits_are_digits() -> None:
+    wide = str.maketrans("0123456789X", "０１２３４５６７８９Ｘ")
+    said = {
+        "identity_number": "51052219800507390X",
+        "phone": "13916651624",
+        "insurance_number": "510562268269",
+    }
+    narrow, broad = (
+        features(**said),
+        features(**{name: value.translate(wide) for name, value in said.items()}),
+    )
+    assert narrow == broad
+    assert narrow.phones == ("13916651624",)
+
+
+def test_a_note_behind_a_newborns_name_is_not_its_mark() -> None:
+    assert features(name="=王丽(之子)").mother == features(name="=王丽之子").mother

@@ -79,6 +79,41 @@ def test_twins_are_never_linked(rooms: Rooms, operator: Caller) -> None:
     assert first.person_id != second.person_id
 
 
+def test_a_child_with_its_parents_number_is_not_the_parent(rooms: Rooms, operator: Caller) -> None:
+    first = said_by(rooms, operator, ZHANG)
+    child = replace(ELSEWHERE, name="=李子轩", insurance_number="", birth_date=None)
+    assert said_by(rooms, operator, child).person_id != first.person_id
+    child = replace(child, identifier="78", birth_date=date(2019, 3, 1))
+    assert said_by(rooms, operator, child).person_id != first.person_id
+
+
+def test_twins_of_whom_the_year_alone_is_known_are_never_linked(rooms: Rooms, operator: Caller) -> None:
+    home = {"phone": "13912345678", "address": "四川省成都市锦江区学府路306号", "sex": "M"}
+    first, second = (
+        said_by(rooms, operator, Demographics(f"HIS{at}", "1", "H1", name, born, **home))  # type: ignore[arg-type]
+        for at, (name, born) in enumerate((("=李明轩", date(2015, 5, 1)), ("=李明浩", date(2015, 1, 1))))
+    )
+    assert first.person_id != second.person_id
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Baby Boy A Smith", "Baby Boy B Smith"),
+        ("Smith^Baby Boy", "Smith^Baby Boy"),
+        ("=李娜之子1", "=李娜之子2"),
+        ("=李娜之大双", "=李娜之小双"),
+    ],
+)
+def test_newborn_twins_are_never_linked(rooms: Rooms, operator: Caller, names: tuple[str, str]) -> None:
+    home = {"phone": "13912345678", "address": "12 Main Street Springfield", "birth_date": date(2026, 1, 5)}
+    first, second = (
+        said_by(rooms, operator, Demographics(f"HIS{at}", "1", "H1", name, sex="M", **home))  # type: ignore[arg-type]
+        for at, name in enumerate(names)
+    )
+    assert first.person_id != second.person_id
+
+
 @pytest.mark.parametrize("name", ["李娜之子", "李娜"])
 def test_a_newborn_is_never_linked_by_itself(rooms: Rooms, operator: Caller, name: str) -> None:
     home = {"phone": "13912345678", "address": "四川省成都市锦江区学府路306号"}

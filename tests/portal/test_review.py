@@ -21,7 +21,7 @@ from mpi.demographics import Demographics
 from mpi.model import PatientRecord
 from mpi.resolve import identify
 from mpi.review import open_reviews
-from mpi.rules import RULES
+from mpi.rules import HOUSEHOLD_RULES, RULES
 from mpi.weights import FIELDS
 from portal.catalogue import LANGUAGES, texts
 from tests.builders import ct_slice
@@ -141,6 +141,8 @@ def test_who_may_not_change_patients_does_not_see_the_queue(
 
 def test_every_field_level_and_rule_has_its_words() -> None:
     words = {f"review.level.{level}" for field in FIELDS for level in field.levels}
-    words |= {f"review.field.{field.name}" for field in FIELDS} | {f"review.rule.{rule[0]}" for rule in RULES}
+    words |= {f"review.field.{field.name}" for field in FIELDS} | {
+        f"review.rule.{rule[0]}" for rule in (*RULES, *HOUSEHOLD_RULES)
+    }
     for language in LANGUAGES:
         assert words <= texts(language).keys()
