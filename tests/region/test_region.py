@@ -5,6 +5,7 @@ import re
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from hl7_listener.mllp import frame
 from portal.ohif_dist import FOLDER
 from tests.builders import ROOT, ct_slice
 from tests.builders_hl7 import adt_a04
+from tests.dimse.peers import at, dcmtk, said
 from tests.servers.postgresql import PostgreSQL, postgresql_server
 from tests.servers.region import Region, region_in
 
@@ -179,29 +181,39 @@ def send_to(port: int, message: bytes) -> str:
 
 STUDIES = count(100)  # each load has studies of its own
 SENDERS = 2
+PATIENCE = ("-to", "15", "-ta", "15", "-td", "30")  # seconds that storescu waits
 
 
 @dataclass
 class Load:
-    """What was acknowledged: images by SOP Instance UID, control ids of messages."""
+    """What was acknowledged: images by SOP Instance UID (those of STOW-RS, and those of C-STORE), and control
+    ids of messages."""
 
     region: Region
     images: dict[str, bytes] = field(default_factory=dict)
+    scans: dict[str, bytes] = field(default_factory=dict)
     messages: set[str] = field(default_factory=set)
 
     def goes_on(self) -> None:
         """Wait until more has been acknowledged than until now."""
-        had = len(self.images), len(self.messages)
-        wait_for(lambda: len(self.images) >= had[0] + 4 and len(self.messages) >= had[1] + 2)
+        had = len(self.images), len(self.scans), len(self.messages)
+        wait_for(
+            lambda: (
+                len(self.images) >= had[0] + 4
+                and len(self.scans) >= had[1] + 2
+                and len(self.messages) >= had[2] + 2
+            )
+        )
 
 
 @contextmanager
 def load(region: Region) -> Iterator[Load]:
-    """Senders that store images and send messages until the block ends, each until it is acknowledged; then
-    it is proven that everything that was acknowledged is there, whole, and once."""
+    """Senders that store images, by both ways, and send messages until the block ends, each until it is
+    acknowledged; then it is proven that everything that was acknowledged is there, whole, and once."""
     known = Load(region)
     ended = threading.Event()
     studies = [next(STUDIES) for _ in range(SENDERS)]
+    scanned = next(STUDIES)
     authorization = {"Authorization": region.client().headers["Authorization"]}
 
     def images_of(study: int) -> None:
@@ -218,6 +230,17 @@ def load(region: Region) -> Iterator[Load]:
                         break
                 time.sleep(0.1)
 
+    def scans_of(study: int) -> None:
+        number = 0
+        with tempfile.TemporaryDirectory() as folder:
+            while not ended.is_set():
+                number += 1
+                path = Path(folder, "scan.dcm")
+                path.write_bytes(ct_slice(study=study, instance=number))
+                while "(Success)" not in said(dcmtk("storescu", "-v", *PATIENCE, *at(region), path)):
+                    time.sleep(0.1)
+                known.scans[f"{ROOT}.{study}.1.{number}"] = path.read_bytes()[-512:]
+
     def messages_of(sender: int) -> None:
         number = 0
         while not ended.is_set():
@@ -232,6 +255,7 @@ def load(region: Region) -> Iterator[Load]:
 
     senders = [threading.Thread(target=images_of, args=(study,)) for study in studies]
     senders.append(threading.Thread(target=messages_of, args=(studies[0],)))
+    senders.append(threading.Thread(target=scans_of, args=(scanned,)))
     for sender in senders:
         sender.start()
     try:
@@ -244,11 +268,12 @@ def load(region: Region) -> Iterator[Load]:
             "a sender never got through: " + region.logs()
         )
     region.wait_until_ready()
-    prove(known, studies)
+    prove(known, studies, scanned)
 
 
-def prove(known: Load, studies: list[int]) -> None:
-    """Everything that was acknowledged is there once, as it was sent."""
+def prove(known: Load, studies: list[int], scanned: int) -> None:
+    """Everything that was acknowledged is there once, as it was sent; of a scan its pixels, for who sends it
+    by C-STORE makes a new head."""
     rooms = build_rooms(load_settings(known.region.environment))
     try:
         for study in studies:
@@ -259,6 +284,12 @@ def prove(known: Load, studies: list[int]) -> None:
             sent = {uid: data for uid, data in known.images.items() if uid.startswith(f"{ROOT}.{study}.")}
             assert len(found) == len(dict(found))
             assert sent.items() <= dict(found).items()
+        scans = [
+            (each.sop_instance_uid, b"".join(instance_bytes(rooms.archive, each))[-512:])
+            for each in find_instances(rooms.archive, operator(), f"{ROOT}.{scanned}")
+        ]
+        assert len(scans) == len(dict(scans))
+        assert known.scans.items() <= dict(scans).items()
         with rooms.database.snapshot() as session:
             kept = session.execute(
                 text("SELECT control_id FROM hl7_message WHERE control_id LIKE :of"),
