@@ -30,6 +30,7 @@ from cloudfilm.jobs import JOBS, bundle_for
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.subscribers import subscribers
 from cloudfilm.web import create_app
+from cloudfilm.web_worker import WebWorker
 from kernel.changes import follow_changes
 from kernel.database import DatabaseUnavailable
 from kernel.errors import InvalidSetting
@@ -64,7 +65,7 @@ def run_web(rooms: Rooms, stop: threading.Event) -> None:
         "bind": f"{settings.web.host}:{settings.web.port}",
         "workers": settings.web.processes,
         "threads": settings.web.threads,
-        "worker_class": "gthread",
+        "worker_class": WebWorker,
         "worker_connections": 2000,
         "backlog": 2048,
         "keepalive": 75,

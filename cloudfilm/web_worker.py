@@ -1,0 +1,141 @@
+"""The process that serves HTTP: gunicorn's threaded worker, made to do less between two requests.
+
+Two things of its own. A thread stays with a connection for a moment after an answer, since a client that
+loads images asks for the next one at once: that request then costs no way through the event loop and back.
+And an answer leaves in as few system calls as it has moments: its head with its first piece, the pieces of a
+list all together, uncopied; each call lets go of the interpreter and has to win it back from other threads.
+"""
+
+import select
+import socket
+import ssl
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from gunicorn.http import wsgi
+from gunicorn.http.message import Request
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+STAYS_MS = 2  # how long a thread waits for the next request of a connection while nobody else waits for it
+MOST_PIECES = 512  # of one call; Linux takes 1024 (IOV_MAX)
+COPIED_BYTES = 65536  # TLS takes one piece a call: what is smaller than this is joined before
+
+
+class WebWorker(ThreadWorker):  # type: ignore[misc]
+    """A process with threads that answer requests."""
+
+    def handle(self, conn: TConn) -> Any:
+        """Answer a request, and those that follow it closely; whether the connection is kept, as gunicorn
+        has it."""
+        kept = super().handle(conn)
+        while kept is True and self._follows(conn):
+            kept = super().handle(conn)
+        return kept
+
+    def _follows(self, conn: TConn) -> bool:
+        """Whether the next request is coming, and no other connection waits for a thread."""
+        if not self.alive or not self.tpool._work_queue.empty() or conn.parser.unreader.buf.getvalue():
+            return False
+        if isinstance(conn.sock, ssl.SSLSocket) and conn.sock.pending():
+            return True
+        waiting = select.poll()
+        waiting.register(conn.sock, select.POLLIN)
+        return bool(waiting.poll(STAYS_MS))
+
+    def handle_request(self, req: Request, conn: TConn) -> bool:
+        """Answer one request; whether the connection can be kept."""
+        answer, environ = wsgi.create(
+            req, conn.sock, conn.client, conn.server, self.cfg, response_class=Answer
+        )
+        environ["wsgi.multithread"] = True
+        if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
+            answer.force_close()
+        began = datetime.now()  # noqa: DTZ005 - gunicorn's own log takes the difference
+        try:
+            body = self.wsgi(environ, answer.start_response)
+            try:
+                answer.write_body(body)
+                answer.close()
+            finally:
+                self.log.access(answer, req, environ, datetime.now() - began)  # noqa: DTZ005
+                if hasattr(body, "close"):
+                    body.close()
+        except OSError:
+            raise
+        except (Exception, SystemExit):
+            if not answer.headers_sent:
+                raise
+            self.log.exception("Error handling request")  # an answer that broke off: nothing can follow it
+            return False
+        if answer.should_close():
+            return False
+        if not is_followed_by_body(req):
+            conn.parser.mesg = None  # nothing is left of it that would have to be read
+        return True
+
+
+def is_followed_by_body(req: Request) -> bool:
+    """Whether a request announced a body (RFC 9112 6)."""
+    return any(name in ("CONTENT-LENGTH", "TRANSFER-ENCODING") for name, _ in req.headers)
+
+
+class Answer(wsgi.Response):  # type: ignore[misc]
+    """An answer whose head waits for the first piece of the body, and whose pieces are not copied."""
+
+    headers_sent: bool  # as far as gunicorn is concerned: made, and on its way with what comes first
+    _waiting_head = b""
+    _head_waits = True
+
+    def write_body(self, body: Iterable[bytes]) -> None:
+        """Send the whole body: a list at once, a file by the kernel, anything else as it comes."""
+        if isinstance(body, wsgi.FileWrapper):
+            self._head_waits = False
+            self.write_file(body)
+        elif isinstance(body, list) and self.response_length == sum(map(len, body)) and not self._omits_body:
+            self.send_headers()
+            self.sent = self.response_length
+            self._send(body)
+        else:
+            for piece in body:
+                self.write(piece)
+
+    def send_headers(self) -> None:
+        """Make the head, once."""
+        if self.headers_sent:
+            return
+        self.headers_sent = True
+        lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers)]
+        self._waiting_head = f"{''.join(lines)}\r\n".encode("latin-1")
+        if not self._head_waits:
+            self._send([])
+
+    def _emit_body(self, data: bytes) -> None:
+        self._send([f"{len(data):X}\r\n".encode(), data, b"\r\n"] if self.chunked else [data])
+
+    def close(self) -> None:
+        """End the answer (RFC 9112 7.1)."""
+        self.send_headers()
+        self._send([b"0\r\n\r\n"] if self.chunked else [])
+
+    def _send(self, pieces: Sequence[bytes]) -> None:
+        head, self._waiting_head = self._waiting_head, b""
+        if head or pieces:
+            send_pieces(self.sock, [head, *pieces] if head else pieces)
+
+
+def send_pieces(connection: socket.socket, pieces: Sequence[bytes]) -> None:
+    """Send pieces in as few calls as there can be. Raises OSError."""
+    if isinstance(connection, ssl.SSLSocket):
+        small = sum(map(len, pieces)) <= COPIED_BYTES
+        for piece in (b"".join(pieces),) if small else pieces:
+            connection.sendall(piece)
+        return
+    for at in range(0, len(pieces), MOST_PIECES):
+        left = [memoryview(piece) for piece in pieces[at : at + MOST_PIECES] if piece]
+        while left:
+            sent = connection.sendmsg(left)
+            while left and sent >= len(left[0]):
+                sent -= len(left.pop(0))
+            if sent:
+                left[0] = left[0][sent:]
