@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
 from access.caller import system
@@ -216,15 +216,15 @@ class StoredRendition:
     frames: bytes
 
 
+_RENDITION = select(Rendition.blob_key, Rendition.seal, Rendition.frames).where(
+    Rendition.instance_id == bindparam("instance"), Rendition.form == bindparam("form")
+)
+
+
 def find_rendition(archive: Archive, stored: StoredInstance, form: str) -> StoredRendition | None:
     """A form of an instance that the caller has found, if it was made."""
-    with archive.database.snapshot() as session:
-        row = session.execute(
-            select(Rendition.blob_key, Rendition.seal, Rendition.frames).where(
-                Rendition.instance_id == stored.id, Rendition.form == form
-            )
-        ).first()
-    return None if row is None else StoredRendition(row.blob_key, Seal.unpack(row.seal), row.frames)
+    row = archive.database.row(_RENDITION, {"instance": stored.id, "form": form})
+    return None if row is None else StoredRendition(row[0], Seal.unpack(row[1]), row[2])
 
 
 def rendition_frame(archive: Archive, rendition: StoredRendition, number: int) -> list[bytes]:

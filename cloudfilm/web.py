@@ -2,8 +2,10 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 from flask import Flask, Response, abort, g, request
 from werkzeug.exceptions import HTTPException
@@ -52,8 +54,10 @@ from access.signed_urls import PARAMETER
 from archive.room import Archive
 from cloudfilm import dicom_conformance, health
 from cloudfilm.rooms import Rooms
+from dicomweb.frame_door import FrameDoor
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import PREFIX, problem, room
+from kernel.throttle import Throttle
 from kernel.traces import TracedApp, is_tracing
 
 log = logging.getLogger(__name__)
@@ -97,12 +101,12 @@ BLUEPRINTS = (
     (portal.ohif.blp, None),
 )
 
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "SAMEORIGIN",
-    "Cache-Control": "private, no-store",
-}
+HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Frame-Options", "SAMEORIGIN"),
+)
+HSTS = ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")  # RFC 6797: only ever over TLS
 
 
 def create_app(rooms: Rooms) -> Flask:
@@ -124,7 +128,8 @@ def create_app(rooms: Rooms) -> Flask:
     app.after_request(health.after_request)
     app.after_request(_with_headers)
     app.after_request(_noting_refusals)
-    app.wsgi_app = ShareDoor(app.wsgi_app)  # type: ignore[method-assign]
+    frames = FrameDoor(app.wsgi_app, rooms.access, rooms.archive, rooms.by_kind()[Throttle], common_headers)
+    app.wsgi_app = ShareDoor(frames)  # type: ignore[method-assign]
     if rooms.settings.web.trusted_proxies:
         app.wsgi_app = _TrustedProxies(app.wsgi_app, rooms.settings.web.trusted_proxies)  # type: ignore[method-assign]
     if is_tracing():
@@ -170,13 +175,12 @@ def _refuse_nul() -> None:
 
 def _with_headers(answer: Response) -> Response:
     is_signed = PARAMETER in request.args and request.path.startswith("/dicomweb/")
-    for name, value in HEADERS.items():
+    for name, value in common_headers(request.environ):
         if name != "X-Frame-Options" or not is_signed:  # what is signed is for others' pages
             answer.headers.setdefault(name, value)
+    answer.headers.setdefault("Cache-Control", "private, no-store")
     if PREFIX in request.environ:  # what a visitor saw stays nowhere but on the screen
         answer.headers["Cache-Control"] = "no-store"
-    if request.is_secure:  # RFC 6797: only ever said over TLS
-        answer.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
     return answer
 
 
@@ -190,6 +194,11 @@ def _noting_refusals(answer: Response) -> Response:
             f"{request.method} {request.url_rule.rule}", request.path,
         )  # fmt: skip
     return answer
+
+
+def common_headers(environ: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What every answer says, to a request with this environment."""
+    return (*HEADERS, HSTS) if environ.get("wsgi.url_scheme") == "https" else HEADERS
 
 
 def _framework_refusal(refusal: HTTPException) -> Response:

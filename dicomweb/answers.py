@@ -22,9 +22,12 @@ CACHE = "private, no-cache"
 
 def wanted() -> tuple[Representation, ...]:
     """The forms that this request accepts, best first."""
-    return _forms(
-        request.headers.get("Accept", "")[:MOST_ACCEPT], request.args.get("accept", "")[:MOST_ACCEPT]
-    )
+    return forms_of(request.headers.get("Accept", ""), request.args.get("accept", ""))
+
+
+def forms_of(header: str, parameter: str = "") -> tuple[Representation, ...]:
+    """The forms that an Accept header, or the parameter in its place, names; best first."""
+    return _forms(header[:MOST_ACCEPT], parameter[:MOST_ACCEPT])
 
 
 @lru_cache(maxsize=512)
@@ -47,11 +50,17 @@ def multipart(media_type: str, parts: Iterable[Part], parameters: str = "") -> R
 
 def at_once(pieces: list[bytes], content_type: str, tag: str) -> Response:
     """An answer whose pieces are all at hand; they are sent as they are, not joined."""
-    answer = Response(pieces, content_type=content_type)
-    answer.headers["Content-Length"] = str(sum(map(len, pieces)))
-    answer.headers["ETag"] = f'"{tag}"'
-    answer.headers["Cache-Control"] = CACHE
-    return answer
+    return Response(pieces, headers=head_of(pieces, content_type, tag))
+
+
+def head_of(pieces: list[bytes], content_type: str, tag: str) -> list[tuple[str, str]]:
+    """What is said of such an answer."""
+    return [
+        ("Content-Type", content_type),
+        ("Content-Length", str(sum(map(len, pieces)))),
+        ("ETag", f'"{tag}"'),
+        ("Cache-Control", CACHE),
+    ]
 
 
 def ranged(

@@ -9,6 +9,7 @@ import gzip
 import logging
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from flask import Blueprint, Response, request
 
@@ -18,7 +19,7 @@ from archive.blobs.store import BlobNotFound
 from archive.documents import parse_marked
 from archive.image_pixel import ImagePixel, NotAnImage, image_pixel_of
 from archive.recode import frame_in
-from archive.renditions import find_rendition, rendition_frame
+from archive.renditions import StoredRendition, find_rendition, rendition_frame
 from archive.retrieve import (
     NotFound,
     StoredInstance,
@@ -35,6 +36,7 @@ from dicomweb.answers import (
     accepts_gzip,
     at_once,
     conditional,
+    head_of,
     is_known,
     multipart,
     not_modified,
@@ -57,6 +59,15 @@ MOST_FRAMES = 100_000  # numbers in one list
 GZIP_LEVEL = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The form that a request gets, and what it comes from."""
+
+    form: Representation
+    transfer_syntax_uid: str
+    rendition: StoredRendition | None = None  # that has the frames in this transfer syntax
+
+
 @blp.get(INSTANCE + "/frames/<numbers>")
 def frames(study: str, series: str, instance: str, numbers: str) -> Response:
     """One or more frames."""
@@ -68,81 +79,121 @@ def frames(study: str, series: str, instance: str, numbers: str) -> Response:
     for number in listed:
         if not 1 <= number <= stored.number_of_frames:
             raise NotFound(f"Frame {number}")
-    form, syntax = choose_form(archive, stored, wanted())
+    choice = choose_form(archive, stored, wanted())
+    named = name_answer(stored, numbers, choice, accepts_gzip() and "Range" not in request.headers)
+    if request.headers.get("If-None-Match") and is_known(named.tag):
+        return not_modified(named.tag)
+    if named.gzipped or ("Range" in request.headers and named.single):
+        return _single(archive, stored, listed[0], choice, named)
+    if len(listed) > MOST_AT_ONCE:
+        part = {"Content-Type": named.content_type}
+        parts = ((part, pieces_in(archive, stored, number, choice)) for number in listed)
+        return conditional(multipart(named.media_type, parts), named.tag)
+    answer = _answer(archive, stored, listed, choice, named)
+    return Response(answer.pieces, headers=answer.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What can be said of an answer before a frame is read."""
+
+    media_type: str
+    content_type: str  # of a frame
+    tag: str
+    single: bool  # one frame that is no part
+    gzipped: bool
+
+
+def name_answer(stored: StoredInstance, numbers: str, choice: Choice, takes_gzip: bool) -> Named:
+    """Type and entity tag of an answer with the frames `numbers` (a list, as it stands in the URL)."""
+    syntax = choice.transfer_syntax_uid
     media_type = OCTETS if syntax in UNCOMPRESSED else frame_media_type(syntax)
+    single = not choice.form.multipart and "," not in numbers and choice.form.media_type != "*/*"
+    gzipped = single and media_type == OCTETS and takes_gzip
     tag = f"{stored.sha256.hex()}.{numbers}"
     if syntax != stored.transfer_syntax_uid:
         tag += f".{syntax}"
-    single = not form.multipart and len(listed) == 1 and form.media_type != "*/*"
-    gzipped = single and media_type == OCTETS and accepts_gzip() and "Range" not in request.headers
     if gzipped:
         tag += ".gzip"
-    if request.headers.get("If-None-Match") and is_known(tag):
-        return not_modified(tag)
-    content_type = f"{media_type}; transfer-syntax={syntax}"
-    if single:
-        return _single(archive, stored, listed[0], syntax, content_type, tag, gzipped)
-    parts = (
-        ({"Content-Type": content_type}, pieces_in(archive, stored, number, syntax)) for number in listed
-    )
-    if len(listed) > MOST_AT_ONCE:
-        return conditional(multipart(media_type, parts), tag)
-    boundary = new_boundary()
-    outer = f'multipart/related; type="{media_type}"; boundary={boundary}'
-    return at_once(list(write_parts(boundary, parts)), outer, tag)
+    return Named(media_type, f"{media_type}; transfer-syntax={syntax}", tag, single, gzipped)
 
 
-def _single(
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, before any framework has it."""
+
+    headers: list[tuple[str, str]]
+    pieces: list[bytes]
+
+
+def frame_answer(
     archive: Archive,
     stored: StoredInstance,
     number: int,
-    syntax: str,
-    content_type: str,
-    tag: str,
-    gzipped: bool,
-) -> Response:
-    """One frame alone; uncompressed ones are compressed on the way when the client takes that."""
-    pieces = pieces_in(archive, stored, number, syntax)
-    if gzipped:
-        answer = at_once([gzip.compress(b"".join(pieces), GZIP_LEVEL, mtime=0)], content_type, tag)
-        answer.headers["Content-Encoding"] = "gzip"
-        answer.headers["Vary"] = "Accept, Accept-Encoding"
-        return answer
-    if "Range" in request.headers:
-        return ranged_bytes(b"".join(pieces), content_type, tag)
-    answer = at_once(pieces, content_type, tag)
-    answer.headers["Accept-Ranges"] = "bytes"
+    forms: tuple[Representation, ...],
+    takes_gzip: bool,
+) -> Answer | None:
+    """The answer that has one frame; None when it would be compressed on the way.
+
+    Raises NotAcceptable, NoSuchFrame, or what reading raises.
+    """
+    choice = choose_form(archive, stored, forms)
+    named = name_answer(stored, str(number), choice, takes_gzip)
+    return None if named.gzipped else _answer(archive, stored, [number], choice, named)
+
+
+def _answer(
+    archive: Archive, stored: StoredInstance, listed: list[int], choice: Choice, named: Named
+) -> Answer:
+    """A few frames, all read before the answer begins: alone, or as parts."""
+    if named.single:
+        pieces = pieces_in(archive, stored, listed[0], choice)
+        headers = head_of(pieces, named.content_type, named.tag)
+        return Answer([*headers, ("Accept-Ranges", "bytes"), ("Vary", "Accept, Accept-Encoding")], pieces)
+    boundary, part = new_boundary(), {"Content-Type": named.content_type}
+    parts = ((part, pieces_in(archive, stored, number, choice)) for number in listed)
+    pieces = list(write_parts(boundary, parts))
+    outer = f'multipart/related; type="{named.media_type}"; boundary={boundary}'
+    return Answer(head_of(pieces, outer, named.tag), pieces)
+
+
+def _single(archive: Archive, stored: StoredInstance, number: int, choice: Choice, named: Named) -> Response:
+    """One frame alone, compressed on the way or a range of it."""
+    data = b"".join(pieces_in(archive, stored, number, choice))
+    if not named.gzipped:
+        return ranged_bytes(data, named.content_type, named.tag)
+    answer = at_once([gzip.compress(data, GZIP_LEVEL, mtime=0)], named.content_type, named.tag)
+    answer.headers["Content-Encoding"] = "gzip"
     answer.headers["Vary"] = "Accept, Accept-Encoding"
     return answer
 
 
-def choose_form(
-    archive: Archive, stored: StoredInstance, forms: tuple[Representation, ...]
-) -> tuple[Representation, str]:
-    """The first form that can be given, and the transfer syntax that it comes in. Raises NotAcceptable."""
+def choose_form(archive: Archive, stored: StoredInstance, forms: tuple[Representation, ...]) -> Choice:
+    """The first form that can be given. Raises NotAcceptable."""
     own = stored.transfer_syntax_uid
     own_type = frame_media_type(own)
     pixel: ImagePixel | None = None
     for form in forms:
         if form.transfer_syntax == "*":  # as stored, untouched, whatever the type asked for: OHIF's way
-            return form, own
+            return Choice(form, own)
         same_type = form.media_type in (own_type, own_type.partition("/")[0] + "/*", "*/*")
         if same_type and form.transfer_syntax in ("", own):
-            return form, own
+            return Choice(form, own)
         if form.media_type == OCTETS and own in UNCOMPRESSED and form.transfer_syntax in ("", own):
-            return form, own
+            return Choice(form, own)
         asked = wanted_syntax(form.media_type, form.transfer_syntax)
         if not asked or is_video(own):
             continue
-        if find_rendition(archive, stored, asked) is not None:
-            return form, asked
+        rendition = find_rendition(archive, stored, asked)
+        if rendition is not None:
+            return Choice(form, asked, rendition)
         if pixel is None:
             try:
                 pixel = image_pixel_of(parse_marked(instance_document(archive, stored)))
             except NotAnImage:
                 continue
         if can_encode(pixel, asked) or (asked == JPEG_BASELINE and can_be_baseline(pixel)):
-            return form, asked
+            return Choice(form, asked)
     raise NotAcceptable(
         (
             f'multipart/related; type="{own_type}"; transfer-syntax={own}',
@@ -151,14 +202,14 @@ def choose_form(
     )
 
 
-def pieces_in(archive: Archive, stored: StoredInstance, number: int, syntax: str) -> list[bytes]:
-    """A frame in a transfer syntax: as stored, from a rendition, or made now."""
+def pieces_in(archive: Archive, stored: StoredInstance, number: int, choice: Choice) -> list[bytes]:
+    """A frame in the form that was chosen: as stored, from a rendition, or made now."""
+    syntax = choice.transfer_syntax_uid
     if syntax == stored.transfer_syntax_uid:
         return frame_pieces(archive, stored, number)
-    rendition = find_rendition(archive, stored, syntax)
-    if rendition is not None:
+    if choice.rendition is not None:
         try:
-            return rendition_frame(archive, rendition, number)
+            return rendition_frame(archive, choice.rendition, number)
         except (BlobNotFound, DamagedBlob):
             log.warning("a rendition of %s is lost; it is made again on the way", stored.sop_instance_uid)
     key = f"{stored.sha256.hex()[:40]}{number:08x}{abs(hash_of(syntax)):08x}"
@@ -187,7 +238,7 @@ def pixel_data(study: str, series: str = "", instance: str = "") -> Response:
     if first is None:
         raise NotFound("Pixel data")
     forms = wanted()
-    _, syntax = choose_form(archive, first, forms)
+    syntax = choose_form(archive, first, forms).transfer_syntax_uid
     media_type = OCTETS if syntax in UNCOMPRESSED else frame_media_type(syntax)
     return multipart(media_type, _pixel_parts(archive, first, found, forms, service_base()))
 
@@ -208,9 +259,10 @@ def _frames_of(
     archive: Archive, stored: StoredInstance, forms: tuple[Representation, ...], base: str
 ) -> Iterator[Part]:
     try:
-        _, syntax = choose_form(archive, stored, forms)
+        choice = choose_form(archive, stored, forms)
     except NotAcceptable:
         return  # an instance of the study that cannot be had so; the others can
+    syntax = choice.transfer_syntax_uid
     media_type = OCTETS if syntax in UNCOMPRESSED else frame_media_type(syntax)
     url = (
         f"{base}/studies/{stored.study_instance_uid}/series/{stored.series_instance_uid}"
@@ -221,4 +273,4 @@ def _frames_of(
             "Content-Type": f"{media_type}; transfer-syntax={syntax}",
             "Content-Location": f"{url}{number}",
         }
-        yield headers, pieces_in(archive, stored, number, syntax)
+        yield headers, pieces_in(archive, stored, number, choice)
