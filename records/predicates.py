@@ -125,6 +125,12 @@ class Rows:
         found = exists().where(rows.c.resource_id == key, self._where(rows.c))
         return not_(found) if self.negated else found
 
+    def at_few(self, key: ColumnElement[int]) -> ColumnElement[bool]:
+        """The same where few documents are left to ask about: each is looked up by itself."""
+        rows = fresh(self.table)
+        found = _looked_up(rows.c.resource_id == key, self._where(rows.c))
+        return not_(found) if self.negated else found
+
 
 @dataclass(frozen=True, slots=True)
 class Own:

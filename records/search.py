@@ -338,6 +338,8 @@ class _Looking:
                 conditions.append(resource.id.in_(ids))
             elif isinstance(predicate, Own):
                 conditions.append(predicate.match(resource))
+            elif isinstance(predicate, Rows) and driver is not None:
+                conditions.append(predicate.at_few(resource.id))
             else:
                 conditions.append(predicate.at(resource.id))
         return conditions
