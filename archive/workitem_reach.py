@@ -62,8 +62,13 @@ def _condition(clause: Clause) -> ColumnElement[bool]:
 
 def reach_text(reach: Reach) -> str:
     """A reach as JSON."""
-    limits = [[asdict(clause) for clause in limit] for limit in reach.limits]
+    limits = [[_said(clause) for clause in limit] for limit in reach.limits]
     return json.dumps(limits, default=_plain, sort_keys=True)
+
+
+def _said(clause: Clause) -> dict[str, Any]:
+    """What a clause says; a dimension that it leaves open is left out, so that older code reads the rest."""
+    return {name: value for name, value in asdict(clause).items() if value not in (None, "")}
 
 
 def _plain(value: object) -> object:

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
+
+from access.oauth.fetch import is_servers, resolve
 
 TIMEOUT_S = (5, 15)
 
@@ -38,12 +41,27 @@ def _asked(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> di
 
 
 def _request(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> requests.Response:
+    _require_server(url)
     try:
         return requests.request(
             method, url, data=body, headers=dict(headers), timeout=TIMEOUT_S, allow_redirects=False
         )
     except requests.RequestException as failure:  # its text may hold the address with what was asked
         raise GatewayRefused(type(failure).__name__, may_recover=True) from None
+
+
+def _require_server(url: str) -> None:
+    """A gateway is where the site says, in its own network too, and never a cloud's metadata service.
+
+    A name that is not known here is a proxy's to resolve, or fails in the request itself.
+    """
+    try:
+        parts = urlsplit(url)
+        addresses = resolve(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    except (OSError, UnicodeError, ValueError):
+        return
+    if not all(map(is_servers, addresses)):
+        raise GatewayRefused("no gateway is at such an address", may_recover=False)
 
 
 def post_for_status(url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, str]:

@@ -1,7 +1,7 @@
 """What the audit trail says, in words for people; the trail itself keeps codes, as `read ImagingStudy`."""
 
 from portal.catalogue import language, texts
-from portal.refusals import told
+from portal.refusals import phrases, told
 
 
 def acted(action: str, in_language: str = "") -> str:
@@ -29,5 +29,6 @@ def decided_by(step: str) -> str:
 
 
 def detailed(detail: str) -> str:
-    """What else is known; numbers and names are shown as they are."""
-    return told(detail)
+    """What else is known: counts and the reasons of refused sign-ins in words; what people wrote as it is."""
+    is_ours = detail[:1].isdigit() or detail in phrases(language())
+    return told(detail) if is_ours else detail

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from portal.catalogue import FOLDER, language, texts
 
+LONGEST = 1000  # what is longer is no sentence of ours
 VALUE = re.compile(r"\{(\d?)\}")
 
 
@@ -40,7 +41,7 @@ def _patterns(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
 
 def _told(said: str, language: str) -> str:
     book = phrases(language)
-    if not book or said in book:
+    if not book or said in book or len(said) > LONGEST:
         return book.get(said, said)
     for pattern, text in _patterns(language):
         if found := pattern.fullmatch(said):

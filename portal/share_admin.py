@@ -22,6 +22,7 @@ from messaging.room import Messaging
 from messaging.send import list_messages
 from portal.catalogue import say
 from portal.console import Field, Form, Page, Row, page
+from portal.film import local_time
 from portal.refusals import told
 
 blp = Blueprint("share_admin", __name__, template_folder="templates")
@@ -127,8 +128,8 @@ def gateways(caller: Caller) -> Page:
     form = Form((Field("document", "area", present), Field("comment", required=False)), "console.save")
     rows = [
         Row(
-            (each.created_at.strftime("%Y-%m-%d %H:%M"), each.channel, each.masked, each.template,
-             say(f"console.message-{each.state}"), each.gateway, each.error)
+            (local_time(each.created_at), each.channel, each.masked, each.template,
+             say(f"console.message-{each.state}"), each.gateway, told(each.error))
         )
         for each in sent
     ]  # fmt: skip

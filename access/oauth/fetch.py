@@ -71,6 +71,19 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not parsed.is_multicast
 
 
+def is_servers(address: str) -> bool:
+    """Whether a server that a site itself names may be at an address, its own network included: any but those
+    of one link (where a cloud's machines are told their credentials), of nobody and of many."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed in NAT64:
+            return is_servers(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
+        inner = parsed.ipv4_mapped or parsed.sixtofour
+        if inner:
+            return is_servers(str(inner))
+    return not (parsed.is_link_local or parsed.is_unspecified or parsed.is_multicast)
+
+
 @dataclass(slots=True)
 class KeySets:
     """Key sets by URL, kept no longer than their Cache-Control says."""

@@ -3,18 +3,19 @@
 import socket
 
 import pytest
+import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from access.federation import Provider, ProviderUnreachable, begin
-from access.oauth.fetch import KeySets, Unfetchable
+from access.oauth.fetch import KeySets, Unfetchable, is_servers
 from access.outbound_http import Unreachable, request
 from access.tokens import REGISTRATION, issue
 from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
 from kernel.clock import FixedClock
-from messaging.http import GatewayRefused
+from messaging.http import GatewayRefused, post_for_status
 from messaging.web_push import is_endpoint, point_of, push, text_of
 
 PUBLIC = "93.184.216.34"
@@ -143,3 +144,25 @@ def test_a_feature_with_an_inside_address_connects_to_nothing(
         push(rooms.access.keys, {"endpoint": inside, **keys}, b"x", "mailto:a@b.test", clock.now())
 
     assert connected == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest/meta-data/", "http://2852039166/", "https://[fe80::1]/",
+        "https://[::ffff:169.254.169.254]/", "https://[64:ff9b::a9fe:a9fe]/", "http://0.0.0.0/", "http://[::]/",
+    ],
+)  # fmt: skip
+def test_no_gateway_is_where_a_cloud_tells_its_credentials(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The site's own SMS interface and webhook may be inside; a metadata service is neither."""
+    asked: list[str] = []
+    monkeypatch.setattr(requests, "request", lambda _method, url, **_: asked.append(url))
+
+    with pytest.raises(GatewayRefused, match="no gateway"):
+        post_for_status(url, b"", {})
+    assert asked == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "fd00::1", PUBLIC])
+def test_a_gateway_may_be_in_the_sites_own_network(address: str) -> None:
+    assert is_servers(address)

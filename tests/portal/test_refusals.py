@@ -41,7 +41,7 @@ def refusals() -> Iterator[tuple[str, str]]:
     """Every sentence with which a room refuses what a page asks of it, and where it stands."""
     kinds = {f"{each.check.__module__.replace('.', '/')}.py" for each in DOCUMENTS}
     for file, module in sources():
-        if not (file.startswith("access/") or file in kinds or file in SHOWN_BY_PAGES):
+        if not (file.startswith(("access/", "messaging/")) or file in kinds or file in SHOWN_BY_PAGES):
             continue
         for node in ast.walk(module):
             call = node.exc if isinstance(node, ast.Raise) else node
