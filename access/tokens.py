@@ -283,6 +283,14 @@ def broken_glass(access: Access, account_id: str | None, at: datetime) -> frozen
         return frozenset(rows)
 
 
+def label_token(access: Access, secret: str, label: str) -> None:
+    """Say what a token is called in the list of its holder."""
+    with access.database.transaction() as session:
+        session.execute(
+            update(Token).where(Token.digest == digest_of(access, secret)).values(label=label[:200])
+        )
+
+
 def revoke(access: Access, session: Session, token_id: str, at: datetime | None = None) -> bool:
     """End a token within the caller's transaction. Returns whether it was alive."""
     ended = session.execute(

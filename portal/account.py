@@ -36,6 +36,7 @@ from kernel.settings import Settings
 from messaging.room import Messaging
 from messaging.send import SmsSender
 from portal.catalogue import language, say
+from portal.session import set_session
 
 blp = Blueprint("account", __name__, template_folder="templates")
 
@@ -151,7 +152,7 @@ def by_key() -> AnyResponse:
     secret = finish_with_key(room(Access), half, answer, client_address(), relying_party())
     target = _target(secret, str(sent.get("next", "")) if isinstance(sent, dict) else "")
     done = make_response({"next": target})
-    _with_session(done, secret)
+    set_session(done, secret)
     done.delete_cookie(HALF_COOKIE, path="/sign-in")
     return done
 
@@ -279,7 +280,7 @@ def _signed_in(secret: str) -> AnyResponse:
 def signed_in_to(secret: str, wanted: str) -> AnyResponse:
     """Hand the session over, and go to what is due or wanted."""
     answer = redirect(_target(secret, wanted), 303)
-    _with_session(answer, secret)
+    set_session(answer, secret)
     return answer
 
 
@@ -291,10 +292,6 @@ def _target(secret: str, wanted: str) -> str:
     if not caller.permissions.verbs:
         return "/my/factor?must=1"
     return inside(wanted) or HOME.get(caller.principal.role, "/ohif/")
-
-
-def _with_session(answer: AnyResponse, secret: str) -> None:
-    answer.set_cookie(COOKIE, secret, httponly=True, secure=request.is_secure, samesite="Lax", path="/")
 
 
 def inside(path: str) -> str:

@@ -51,6 +51,7 @@ from messaging.web_push import public_key
 from mpi.by_phone import claimed, is_on_record, patients_of_person
 from portal.catalogue import say
 from portal.film import Place, SignInFirst, film_page, place_of
+from portal.session import set_session
 from portal.share_opening import queue_code, read_body, refused
 from portal.wechat import wechat_openid
 
@@ -112,11 +113,6 @@ def enter() -> AnyResponse:
     answer.delete_cookie(SIGN_IN_COOKIE, path="/patient")
     set_session(answer, secret)
     return answer
-
-
-def set_session(answer: AnyResponse, secret: str) -> None:
-    """The session's cookie, as every sign-in sets it."""
-    answer.set_cookie(COOKIE, secret, httponly=True, secure=request.is_secure, samesite="Lax", path="/")
 
 
 def _inside(path: str) -> str:

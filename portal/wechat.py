@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, abort, jsonify, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from access.bearer import COOKIE, client_address
+from access.bearer import client_address
 from access.patient_accounts import sign_in_by_openid
 from access.share_links import site_url
 from access.tokens import Access
@@ -26,6 +26,7 @@ from messaging.wechat import (
     js_sdk_config,
     user_of_code,
 )
+from portal.session import set_session
 
 blp = Blueprint("wechat", __name__)
 
@@ -70,7 +71,7 @@ def returned() -> AnyResponse:
     answer = redirect("/patient" if session else "/patient/sign-in", 303)
     answer.delete_cookie(STATE_COOKIE, path="/wechat")
     if session:
-        answer.set_cookie(COOKIE, session, httponly=True, secure=request.is_secure, samesite="Lax", path="/")
+        set_session(answer, session)
     else:
         _keep_openid(answer, user.openid, "/patient")
     return answer

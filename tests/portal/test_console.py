@@ -198,6 +198,26 @@ def test_a_patient_sees_who_saw_its_images(rooms: Rooms, browser: FlaskClient, o
     assert "删除影像检查" not in said
 
 
+@pytest.mark.parametrize(
+    ("user_agent", "device"),
+    [
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 "
+         "Safari/537.36", "Chrome · Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 "
+         "MicroMessenger/8.0.50", "WeChat · iPhone"),
+        ("<script>x</script>", ""),
+    ],
+)  # fmt: skip
+def test_a_session_is_listed_as_the_browser_that_it_is(
+    rooms: Rooms, browser: FlaskClient, operator: Caller, user_agent: str, device: str
+) -> None:
+    browser.environ_base["HTTP_USER_AGENT"] = user_agent
+    enter(rooms, browser, operator, "radiologist")
+    listed = browser.get("/my/access").text
+
+    assert f'<td data-label="设备或应用">{f"{device} · " if device else ""}127.0.0.1</td>' in listed
+
+
 def test_broken_glass_is_told_to_who_reviews_it_and_to_the_patient(
     rooms: Rooms, browser: FlaskClient, operator: Caller
 ) -> None:
