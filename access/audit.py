@@ -68,6 +68,8 @@ def note(
 
 def note_all(session: Session, clock: Clock, caller: Caller, notes: Sequence[Noted]) -> None:
     """Write entries within the caller's transaction, in their order. Call it last, as `note`."""
+    if not notes:
+        return
     connection = session.connection()
     head = connection.execute(_HEAD).first()
     if head is None:
@@ -94,8 +96,7 @@ def note_all(session: Session, clock: Clock, caller: Caller, notes: Sequence[Not
         }
         digest = entry_hash(digest, values, algorithm)
         rows.append(values | {"grant_id": values["grant"], "hash": digest})
-    if rows:
-        write_all(connection, [(_ENTRY, rows), (_ADVANCE, [{"new_seq": seq, "new_hash": digest}])])
+    write_all(connection, [(_ENTRY, rows), (_ADVANCE, [{"new_seq": seq, "new_hash": digest}])])
 
 
 ALGORITHMS = {"sha256": sha256, "sm3": sm3}

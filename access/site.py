@@ -8,7 +8,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from access.audit import note
@@ -151,5 +151,7 @@ def unreviewed_glass(access: Access, caller: Caller) -> tuple[BreakGlass, ...]:
 
 def patient_id_issuer(session: Session, institution: str) -> str:
     """Who gave the Patient IDs of an institution that name nobody; its own code unless it says otherwise."""
-    stated = select(Institution.patient_id_issuer).where(Institution.code == institution)
-    return session.connection().execute(stated).scalar() or institution
+    return session.connection().execute(_ISSUER, {"institution": institution}).scalar() or institution
+
+
+_ISSUER = select(Institution.patient_id_issuer).where(Institution.code == bindparam("institution"))

@@ -19,8 +19,9 @@ from sqlalchemy import or_, select
 
 from access.caller import Caller
 from archive.documents import parse_marked
-from archive.ingest import Ingested, ingest
+from archive.ingest import ingest
 from archive.model import Instance, Study
+from archive.placing import Ingested
 from archive.reach import within
 from archive.room import Archive
 from kernel.clock import new_uid

@@ -55,18 +55,6 @@ def values_at(attributes: dict[str, Any], path: str) -> Iterator[str]:
             yield fold(str(value))
 
 
-def index_values(
-    connection: Connection,
-    attributes: dict[str, Any],
-    paths: tuple[str, ...],
-    study_id: int,
-    series_id: int | None = None,
-    instance_id: int | None = None,
-) -> None:
-    """Write the rows of a new study, series or instance."""
-    write_rows(connection, rows_of(attributes, paths, study_id, series_id, instance_id))
-
-
 def rows_of(
     attributes: dict[str, Any],
     paths: tuple[str, ...],
@@ -74,7 +62,7 @@ def rows_of(
     series_id: int | None = None,
     instance_id: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of a study, a series or an instance, of what an instance says."""
+    """The rows of a new study, series or instance, of what an instance says."""
     return [
         {
             "study_id": study_id,

@@ -18,8 +18,8 @@ from access.audit import note
 from access.caller import DELETE_IMAGES, Caller, Clause, system
 from archive.blobs.sealed import Sealed
 from archive.documents import dump_marked, parse_marked
-from archive.ingest import place_again
 from archive.model import Instance, Series, Study
+from archive.placing import place_again
 from archive.reach import within
 from archive.removal_model import Removal, RemovedInstance
 from archive.rest import rest_study

@@ -1,6 +1,7 @@
 """The bundle that the archive's functions need. Made once in `cloudfilm.rooms`."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from access.audit import Recently
 from archive.blobs.sealed import Blobs
@@ -8,7 +9,11 @@ from archive.render_cache import RenderCache
 from kernel.clock import Clock
 from kernel.database import Database, GroupCommit
 from kernel.settings import ArchiveSettings
+from kernel.together import Together
 from mpi.room import Mpi
+
+if TYPE_CHECKING:
+    from archive.placing import Arrival, Ingested
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,7 @@ class Archive:
     clock: Clock
     settings: ArchiveSettings
     institution: str  # owns what arrives from a caller without an institution
-    commits: GroupCommit  # the ingest path's shared transactions
+    arrivals: "Together[Arrival, Ingested]"  # what is received at once is placed at once
+    commits: GroupCommit  # other small writes
     cache: RenderCache
     recently: Recently = field(default_factory=Recently)

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from sqlalchemy.orm import configure_mappers
 
 import dimse.server
 import hl7_listener.mllp
@@ -42,6 +43,8 @@ from kernel.settings import Settings
 from kernel.traces import set_up_traces, shut_down_traces
 
 log = logging.getLogger(__name__)
+
+configure_mappers()  # once, before processes are forked, and not in the first request of each
 
 STOP_WITHIN_S = 20.0
 RESTART_AFTER_S = 1.0

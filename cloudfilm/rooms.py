@@ -11,6 +11,7 @@ from archive.blobs.stores import copy_stores, main_store, near_store
 from archive.bundles import EncodedBundles
 from archive.imaging_study import ImagingStudyProjection
 from archive.notices import Notifying
+from archive.placing import place_together
 from archive.render_cache import RenderCache
 from archive.room import Archive
 from cloudfilm.definitions import StoredDefinitions
@@ -25,6 +26,7 @@ from kernel.settings import Settings
 from kernel.shared_cache import SharedCache
 from kernel.suites import COMMERCIAL
 from kernel.throttle import Throttle
+from kernel.together import Together
 from messaging.room import Messaging
 from mpi.room import Mpi
 from mpi.scoring import Scorer
@@ -118,7 +120,8 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     )  # fmt: skip
     shared = SharedCache(settings.cache.url) if settings.cache.url else None
     archive = Archive(
-        database, blobs, mpi, clock, settings.archive, settings.access.institution, GroupCommit(database),
+        database, blobs, mpi, clock, settings.archive, settings.access.institution,
+        Together(place_together), GroupCommit(database),
         RenderCache(
             settings.data_dir / "cache" / "rendered", keys, settings.archive.cache_bytes, shared,
             settings.cache.keep_s,

@@ -16,8 +16,9 @@ from flask import Blueprint, Response, request
 
 from access.bearer import current_caller
 from access.caller import STORE_IMAGES, Door
-from archive.ingest import Ingested, Outcome, Place, Refused, ingest_all
+from archive.ingest import Place, Refused, ingest_all
 from archive.non_patient_keys import CATEGORY_OF_CLASS
+from archive.placing import Ingested, Outcome
 from archive.room import Archive
 from dicomweb.media_types import (
     DICOM,

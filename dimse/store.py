@@ -9,7 +9,8 @@ import struct
 from pynetdicom import ALL_TRANSFER_SYNTAXES
 from pynetdicom.presentation import AllStoragePresentationContexts
 
-from archive.ingest import Incoming, Outcome
+from archive.ingest import Incoming
+from archive.placing import Outcome
 from dimse.associate import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dimse.association import Association, Message
 from dimse.command import Operation

@@ -8,6 +8,7 @@ and stop short of the oldest transaction still open; on SQLite there is one writ
 
 import json
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,8 @@ from kernel.clock import Clock
 from kernel.database import Base, Database, UtcDateTime, table_of
 
 log = logging.getLogger(__name__)
+
+LONGEST_S = 0.1  # that a subscriber's transaction lasts: on SQLite nobody else writes meanwhile
 
 
 class ChangeRow(Base):
@@ -209,7 +212,11 @@ def _follow(database: Database, subscriber: Subscriber, most: int) -> int:
                 _insert_unless_there(session, subscriber.name)
                 cursor = session.get_one(CursorRow, subscriber.name, with_for_update=True)
             rows = read_changes(session, (cursor.txid, cursor.seq), most)
-            for row in rows:
+            began = time.monotonic()
+            for at, row in enumerate(rows):
+                if time.monotonic() - began > LONGEST_S:
+                    rows = rows[:at]
+                    break
                 if row.kind in subscriber.kinds:
                     subscriber.follow(
                         session, Change(row.seq, row.kind, row.subject, json.loads(row.data), row.at)

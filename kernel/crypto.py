@@ -257,7 +257,7 @@ class Sealer:
     def __init__(
         self, aead: Aead, chunk_bytes: int, prefix: bytes, header: bytes, packs: bool = False
     ) -> None:
-        self._aead = aead
+        self.aead = aead
         self._prefix = prefix
         self.chunk_bytes = chunk_bytes
         self.header = header
@@ -268,7 +268,7 @@ class Sealer:
         """The next sealed chunk. All but the last have `chunk_bytes` plain bytes."""
         nonce = chunk_nonce(self._prefix, len(self._sizes), last)
         packed = pack(bytes(plain)) if self._packs else plain
-        sealed = self._aead.encrypt(nonce, packed, None)  # type: ignore[arg-type]
+        sealed = self.aead.encrypt(nonce, packed, None)  # type: ignore[arg-type]
         self._sizes.append(len(sealed))
         return sealed
 

@@ -11,7 +11,6 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +37,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
 from kernel.prepared import Prepared
+from kernel.together import Together
 from kernel.traces import statement_span, trace_statements
 
 T = TypeVar("T")
@@ -332,68 +332,33 @@ def _begin_sqlite(connection: Any) -> None:
 
 
 class GroupCommit:
-    """Many small writes of concurrent threads in one transaction.
-
-    A thread that finds no commit under way leads one: it takes all that waits, runs it in one transaction,
-    and lets every thread go once that is durable. Alone, a write costs what a transaction costs; under
-    load, the cost of the commit is shared. A write that raises is undone by itself (a savepoint).
-    """
+    """Many small writes of concurrent threads in one transaction: the cost of the commit is shared (see
+    `kernel.together`). A write that raises is undone by itself (a savepoint)."""
 
     def __init__(self, database: Database, most: int = 64) -> None:
         self._database = database
-        self._most = most
-        self._lock = threading.Lock()
-        self._leading = threading.Lock()
-        self._waiting: list[tuple[Callable[[Session], Any], Future[Any]]] = []
+        self._together: Together[Callable[[Session], Any], Any] = Together(self._write_all, most)
 
     def run(self, write: Callable[[Session], T]) -> T:
         """Run `write(session)` in a shared transaction; returns its result when it is durable, or raises."""
-        (mine,) = self._run([write])
-        return mine.result()
+        done: T = self._together.run(write)
+        return done
 
     def run_all(self, writes: Sequence[Callable[[Session], T]]) -> list[T | Exception]:
         """Run writes of one thread in a shared transaction. Returns of each its result, or what it raised."""
-        outcomes: list[T | Exception] = []
-        for mine in self._run(writes):
-            failure = mine.exception()
-            if failure is not None and not isinstance(failure, Exception):
-                raise failure
-            outcomes.append(mine.result() if failure is None else failure)
+        return self._together.run_all(writes)
+
+    def _write_all(self, writes: Sequence[Callable[[Session], Any]]) -> list[Any]:
+        outcomes: list[Any] = []
+        with self._database.transaction() as session:
+            for write in writes:
+                try:
+                    outcomes.append(write(session) if len(writes) == 1 else _within_savepoint(session, write))
+                except Exception as failure:
+                    if len(writes) == 1:
+                        session.rollback()
+                    outcomes.append(failure)
         return outcomes
-
-    def _run(self, writes: Sequence[Callable[[Session], T]]) -> list[Future[T]]:
-        mine: list[Future[T]] = [Future() for _ in writes]
-        with self._lock:
-            self._waiting += zip(writes, mine, strict=True)
-        with self._leading:
-            while not all(each.done() for each in mine):
-                self._lead()
-        return mine
-
-    def _lead(self) -> None:
-        with self._lock:
-            batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
-        try:
-            with self._database.transaction() as session:
-                for write, future in batch:
-                    try:
-                        result = write(session) if len(batch) == 1 else _within_savepoint(session, write)
-                    except Exception as failure:
-                        if len(batch) == 1:
-                            session.rollback()
-                        outcomes.append((future, None, failure))
-                    else:
-                        outcomes.append((future, result, None))
-        except BaseException as failure:
-            for _, future in batch:
-                future.set_exception(failure)
-            return
-        for future, result, refused in outcomes:
-            if refused is None:
-                future.set_result(result)
-            else:
-                future.set_exception(refused)
 
 
 def _within_savepoint(session: Session, write: Callable[[Session], T]) -> T:

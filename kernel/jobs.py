@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,9 +23,7 @@ from sqlalchemy import (
     Integer,
     String,
     Text,
-    bindparam,
     delete,
-    insert,
     select,
     update,
 )
@@ -98,8 +96,13 @@ def declared(function: Callable[..., None]) -> Job:
     return found
 
 
-_QUEUE = insert(table_of(JobRow))  # built once: a job is queued, or put off, in every ingest
-_PUT_OFF = update(table_of(JobRow)).where(JobRow.key == bindparam("waiting")).values(due=bindparam("later"))
+# Built once: a job is queued, or put off, in every ingest.
+_QUEUE = {
+    name: (begun := dialect.insert(table_of(JobRow))).on_conflict_do_update(
+        index_elements=["key"], set_={"due": begun.excluded.due}
+    )
+    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
+}
 
 
 def enqueue(
@@ -114,25 +117,39 @@ def enqueue(
 
     key: with one, a call already waiting under it is put off to the new time instead of queued twice.
     """
+    enqueue_all(session, clock, function, ((key, arguments),), delay_s=delay_s)
+
+
+def enqueue_all(
+    session: Session,
+    clock: Clock,
+    function: Callable[..., None],
+    calls: Sequence[tuple[str, tuple[Any, ...]]],
+    *,
+    delay_s: float = 0,
+) -> None:
+    """Queue several calls (key, arguments) of one function, as `enqueue` does each; keys in their order."""
     declaration = declared(function)
-    due = clock.now() + timedelta(seconds=delay_s)
+    now = clock.now()
+    due = now + timedelta(seconds=delay_s)
     connection = session.connection()
-    if key and connection.execute(_PUT_OFF, {"waiting": key, "later": due}).rowcount:
-        return
     connection.execute(
-        _QUEUE,
-        {
-            "name": declaration.name,
-            "queue": declaration.queue,
-            "arguments": json.dumps(arguments),
-            "due": due,
-            "queued_at": clock.now(),
-            "tries": 0,
-            "dead": False,
-            "error": "",
-            "key": key or None,
-            "trace": traceparent(),
-        },
+        _QUEUE[connection.dialect.name],
+        [
+            {
+                "name": declaration.name,
+                "queue": declaration.queue,
+                "arguments": json.dumps(arguments),
+                "due": due,
+                "queued_at": now,
+                "tries": 0,
+                "dead": False,
+                "error": "",
+                "key": key or None,
+                "trace": traceparent(),
+            }
+            for key, arguments in sorted(calls)
+        ],
     )
 
 

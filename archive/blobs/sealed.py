@@ -158,7 +158,6 @@ class SealedWriter(io.RawIOBase):
         super().__init__()
         settings = blobs.settings
         self._seal, self._sealer = blobs.keys.new_seal(settings.suite, settings.chunk_bytes, packs)
-        self._keys = blobs.keys
         self._key = key_in(tier, new_key(blobs.clock.now())) + (PACKED_SUFFIX if packs else "")
         self._writer: BlobWriter = blobs.store.create(self._key)
         self._pending = bytearray()
@@ -218,7 +217,7 @@ class SealedWriter(io.RawIOBase):
     def reader(self) -> "SealedReader":
         """Read back a finished object; its first chunk is still at hand and is not decrypted again."""
         seal, below = self._seal, self._writer.reader()
-        cipher, size = self._keys.cipher(seal), seal.chunk_bytes
+        cipher, size = self._sealer.aead, seal.chunk_bytes
 
         def read_chunk(number: int) -> bytes:
             return b"".join(open_range(seal, cipher, below.pread, number * size, size))

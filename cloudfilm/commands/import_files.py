@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from access.caller import operator
-from archive.ingest import Outcome, ingest
+from archive.ingest import ingest
+from archive.placing import Outcome
 from kernel.errors import CloudfilmError
 
 

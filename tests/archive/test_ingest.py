@@ -5,6 +5,7 @@ import hashlib
 import io
 import threading
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import pytest
 from sqlalchemy import func, select
@@ -12,16 +13,18 @@ from sqlalchemy import func, select
 from access.audit import verify
 from access.caller import EVERYTHING, Caller, Clause, Door, Permissions, Principal, PrincipalKind, Reach
 from access.model import AuditEntry
-from archive.ingest import Incoming, Ingested, Outcome, Refused, UidConflict, ingest, ingest_all
+from archive.ingest import ANYWHERE, Incoming, Refused, UidConflict, ingest, ingest_all
 from archive.keys import KEY_BY_TAG, TAG_BY_KEYWORD, Level
 from archive.model import Hold, Instance, Series, Study
+from archive.placing import Arrival, Ingested, Outcome
 from archive.query import Match, Query
 from archive.retrieve import find_instance, find_instances, frame_bytes, instance_bytes
 from archive.room import Archive
 from archive.search import search
 from archive.sweep import sweep
-from cloudfilm.rooms import Rooms
+from cloudfilm.rooms import Rooms, build_rooms
 from kernel.errors import CloudfilmError, Forbidden, Kind
+from kernel.settings import Settings
 from tests.builders import ROOT, ct_slice, dataset, part10
 
 
@@ -178,6 +181,74 @@ def test_many_senders_at_once_store_everything_once(archive: Archive, operator: 
     assert blobs(archive) == 24
 
 
+def test_of_two_patients_in_one_new_study_the_second_is_held(archive: Archive, operator: Caller) -> None:
+    parts = [ct_slice(instance=1), ct_slice(instance=2, PatientID="P2"), ct_slice(instance=3)]
+    told = [each.outcome for each in ingest_all(archive, operator, map(io.BytesIO, parts)) if receipt(each)]
+
+    assert told == [Outcome.STORED, Outcome.HELD, Outcome.STORED]
+    assert rows(archive) == (1, 1, 2, 1)
+
+
+def receipt(each: Ingested | Refused) -> TypeGuard[Ingested]:
+    return isinstance(each, Ingested)
+
+
+def test_who_is_refused_harms_nobody_who_stores_at_the_same_time(archive: Archive) -> None:
+    store(archive, technician("A"), ct_slice(instance=1))
+    arrivals = [
+        arrival(archive, technician(institution), ct_slice(instance=number, StudyDescription="x"))
+        for number, institution in enumerate("ABA", 2)
+    ]
+    mine, other, second = archive.arrivals.run_all(arrivals)
+
+    assert isinstance(mine, Ingested)
+    assert isinstance(other, Forbidden)
+    assert isinstance(second, Ingested)
+    assert rows(archive) == (1, 1, 3, 0)
+
+
+def test_who_stores_together_is_named_each_in_the_trail(archive: Archive) -> None:
+    callers = [technician("A", name=name) for name in ("one", "two", "one")]
+    archive.arrivals.run_all(
+        [arrival(archive, caller, ct_slice(instance=number)) for number, caller in enumerate(callers)]
+    )
+    with archive.database.snapshot() as session:
+        stored = select(AuditEntry.principal_id).where(AuditEntry.action == "store ImagingStudy")
+
+        assert session.scalars(stored).all() == ["one", "two"]
+        assert verify(session).fault == ""
+
+
+def arrival(archive: Archive, caller: Caller, data: bytes) -> Arrival:
+    incoming = Incoming(archive, caller)
+    incoming.write(data)
+    return incoming.arrival(ANYWHERE)
+
+
+def test_processes_that_begin_one_study_at_once_store_everything(
+    settings: Settings, operator: Caller
+) -> None:
+    hosts = [build_rooms(settings) for _ in range(3)]
+    outcomes: list[Outcome] = []
+
+    def send(host: Rooms, first: int) -> None:
+        for study in range(8):
+            for number in (first, first + 1):
+                outcomes.append(store(host.archive, operator, ct_slice(study, 1, number)))
+
+    threads = [threading.Thread(target=send, args=(host, at)) for at, host in enumerate(hosts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counted = rows(hosts[0].archive)
+    for host in hosts:
+        host.close()
+
+    assert (outcomes.count(Outcome.STORED), outcomes.count(Outcome.DUPLICATE)) == (32, 16)
+    assert counted == (8, 8, 32, 0)
+
+
 def test_a_stray_blob_is_swept_and_what_is_named_stays(archive: Archive, operator: Caller) -> None:
     from datetime import timedelta
 
@@ -189,10 +260,10 @@ def test_a_stray_blob_is_swept_and_what_is_named_stays(archive: Archive, operato
     assert blobs(archive) == 2
 
 
-def technician(institution: str, permissions: Permissions = EVERYTHING) -> Caller:
+def technician(institution: str, permissions: Permissions = EVERYTHING, name: str = "t") -> Caller:
     reach = Reach.everywhere().narrowed(Clause(institutions=frozenset({institution})))
     return Caller(
-        Principal(PrincipalKind.ACCOUNT, "t", institution=institution), Door.WEB, permissions, reach
+        Principal(PrincipalKind.ACCOUNT, name, institution=institution), Door.WEB, permissions, reach
     )
 
 

@@ -18,7 +18,8 @@ from archive.blobs.s3 import S3Store
 from archive.blobs.sealed import Blobs
 from archive.blobs.store import BlobNotFound, StorageUnavailable
 from archive.bounded_folder import BoundedFolder
-from archive.ingest import Outcome, ingest, ingest_all
+from archive.ingest import ingest, ingest_all
+from archive.placing import Outcome
 from archive.retrieve import find_instance, find_instances, frame_pieces, instance_bytes
 from archive.sweep import sweep
 from cloudfilm.rooms import Rooms, build_rooms

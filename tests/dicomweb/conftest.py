@@ -14,7 +14,8 @@ from werkzeug.test import TestResponse
 from access.caller import operator as make_operator
 from access.model import Account
 from access.tokens import ACCESS, issue
-from archive.ingest import Ingested, ingest
+from archive.ingest import ingest
+from archive.placing import Ingested
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.web import create_app
 from kernel.clock import FixedClock

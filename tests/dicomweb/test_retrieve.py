@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.fileset import FileSet
 
 from archive.image_pixel import image_pixel_of
-from archive.ingest import Ingested
+from archive.placing import Ingested
 from archive.renditions import make_renditions
 from archive.transcode import (
     EXPLICIT_LITTLE,

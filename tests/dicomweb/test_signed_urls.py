@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from access.model import Token
 from access.tokens import digest_of, revoke
-from archive.ingest import Ingested
+from archive.placing import Ingested
 from kernel.clock import FixedClock
 from tests.builders import ct_slice
 from tests.dicomweb.conftest import Service, path_of
