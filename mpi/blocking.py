@@ -30,6 +30,8 @@ def _keys(features: Features) -> Iterator[str]:
         if len(identity) >= 7:
             yield f"id-|{identity[: len(identity) // 2 + 1]}|{name.letters[:4] if name else ''}"
             yield f"-id|{identity[len(identity) // 2 - 1 :]}"
+    for number in features.numbers:
+        yield f"number|{number}"
     if features.insurance:
         yield f"insurance|{features.insurance}"
         yield f"insurance-|{features.insurance[:-4]}|{born}"

@@ -61,12 +61,13 @@ def find_candidates(
 
 def features_of_row(mpi: Mpi, row: Any) -> Features:
     """What can be compared of a record; remembered, for those who share a common key are opened often."""
-    return _opened(mpi.keys, bytes(row.sealed))  # of a statement in text, psycopg2 gives a memoryview
+    sealed = bytes(row.sealed)  # of a statement in text, psycopg2 gives a memoryview
+    return _opened(mpi.keys, sealed, row.issuer, row.identifier)
 
 
 @lru_cache(maxsize=4096)
-def _opened(keys: KeyRing, sealed: bytes) -> Features:
-    return features_of(open_sealed(keys, sealed))
+def _opened(keys: KeyRing, sealed: bytes, issuer: str, identifier: str) -> Features:
+    return features_of(open_sealed(keys, sealed, issuer, identifier))
 
 
 def _array(dialect: str, numbers: list[int]) -> list[int] | str:

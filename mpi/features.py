@@ -15,7 +15,7 @@ from functools import lru_cache
 from pypinyin import lazy_pinyin
 
 from mpi.characters import has_han, simplified
-from mpi.demographics import Demographics
+from mpi.demographics import Demographics, Identifier
 from mpi.identity_number import IdentityNumber, parse_identity_number
 
 NEWBORN = re.compile(
@@ -90,6 +90,7 @@ class Features:
     identity: IdentityNumber | None
     guardian_identity: str  # a parent's number on a child's record
     insurance: str
+    numbers: frozenset[str]  # its number and the others that its source knows, each with who gave it
     phones: tuple[str, ...]
     address: str
     postcode: str  # of a western address; a Chinese one says the same in words
@@ -127,6 +128,7 @@ def features_of(said: Demographics) -> Features:
         identity=identity,
         guardian_identity=guardian,
         insurance=_number(said.insurance_number),
+        numbers=_numbers(said),
         phones=tuple(
             dict.fromkeys(
                 phone
@@ -137,6 +139,14 @@ def features_of(said: Demographics) -> Features:
         address=address,
         postcode=postcode_of(address),
         origin=_origin(name, address, identity, is_chinese=bool(text or guardian)),
+    )
+
+
+def _numbers(said: Demographics) -> frozenset[str]:
+    """Numbers of patients; one that was made here for a record without any is none (it has a ~)."""
+    own = Identifier(said.issuer, "" if "~" in said.identifier else said.identifier)
+    return frozenset(
+        f"{each.system}|{each.value}" for each in (own, *said.other_identifiers) if each.system and each.value
     )
 
 

@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 from access.audit import note
 from access.caller import Action, Caller
 from kernel.errors import CloudfilmError, Kind
-from mpi.candidates import find_candidates, hashes_of
+from mpi.candidates import find_candidates, hash_of, hashes_of
 from mpi.demographics import Demographics
 from mpi.domains import systems
 from mpi.features import features_of
-from mpi.model import IdentifierDomain, PatientRecord
+from mpi.model import BlockKey, IdentifierDomain, PatientRecord
 from mpi.patient_document import GENDERS, issuer_of, system_of
 from mpi.resolve import record_of
 from mpi.room import Mpi
@@ -179,10 +179,9 @@ def cross_reference_within(
     domains = systems(session)
     source = issuer_of(issuer, domains)
     wanted = [issuer_of(target, domains) for target in targets]
-    require_domain(session, source, is_target=False)
-    for target in wanted:
-        require_domain(session, target, is_target=True)
-    row = record_of(session, source, identifier)
+    row = record_of(session, source, identifier) or _record_naming(mpi, session, source, identifier)
+    if row is None:
+        require_domain(session, source, is_target=False)
     if row is None or not _visible(session, caller, [row.patient_id]):
         raise UnknownIdentifier
     rows = session.scalars(
@@ -195,13 +194,42 @@ def cross_reference_within(
         session, mpi.clock, caller, "cross-reference Patient", f"Patient/{row.patient_id}",
         patient_id=row.patient_id,
     )  # fmt: skip
+    numbers = _numbers(mpi, [found for found in rows if found.patient_id in visible])
+    if not wanted:
+        numbers.pop((source, identifier), None)
+    for target in {*wanted} - {known for known, _ in numbers}:
+        require_domain(session, target, is_target=True)
     return [
-        Reference(found.issuer, found.identifier, found.patient_id, system_of(found.issuer, domains))
-        for found in rows
-        if found.patient_id in visible
-        and "~" not in found.identifier
-        and (found.issuer in wanted if wanted else found.id != row.id)
+        Reference(known, number, patient_id, system_of(known, domains))
+        for (known, number), patient_id in numbers.items()
+        if not wanted or known in wanted
     ]
+
+
+def _numbers(mpi: Mpi, rows: list[PatientRecord]) -> dict[tuple[str, str], str]:
+    """The numbers of records and those that their sources know beside, each with the record it is of."""
+    own = {(row.issuer, row.identifier): row.patient_id for row in rows if "~" not in row.identifier}
+    known = {
+        (other.system, other.value): row.patient_id
+        for row in rows
+        for other in demographics_of(mpi, row).other_identifiers
+        if other.system
+    }
+    return own | {number: patient_id for number, patient_id in known.items() if number not in own}
+
+
+def _record_naming(mpi: Mpi, session: Session, issuer: str, identifier: str) -> PatientRecord | None:
+    """The oldest record whose source knows this number beside its own."""
+    rows = session.scalars(
+        select(PatientRecord)
+        .join(BlockKey, BlockKey.patient_record_id == PatientRecord.id)
+        .where(
+            BlockKey.hash == hash_of(mpi, f"number|{issuer}|{identifier}"),
+            PatientRecord.replaced_by.is_(None),
+        )
+        .order_by(PatientRecord.id)
+    )
+    return rows.first()
 
 
 def require_domain(session: Session, issuer: str, *, is_target: bool) -> None:

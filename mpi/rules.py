@@ -65,6 +65,14 @@ def _identity_and_name(pair: Pair) -> bool:
     )
 
 
+def _same_number(pair: Pair) -> bool:
+    """Two sources know the patient by one hospital's number, and mean one human being by it."""
+    is_contradicted = pair.has("name", "given", "family", "different") and (
+        pair.has("sex", "different") or not pair.has("birth_date", "same", "typo")
+    )
+    return bool(pair.one.numbers & pair.other.numbers) and not is_contradicted
+
+
 def _newborn(pair: Pair) -> bool:
     return bool(pair.one.mother or pair.other.mother)
 
@@ -155,6 +163,7 @@ RULES: tuple[tuple[str, Verdict, Callable[[Pair], bool]], ...] = (
     ("a newborn and its mother", Verdict.APART, _newborn_and_mother),
     ("the elder and the younger twin", Verdict.APART, _other_twin),
     ("two valid identity numbers", Verdict.REVIEW, _two_identities),
+    ("one number of the same hospital", Verdict.SAME, _same_number),
     ("another name, and no birth date but the identity number's", Verdict.REVIEW, _borrowed_number),
     ("a newborn without a name of its own", Verdict.REVIEW, _newborn),
     ("one has the identity number of the other's parent", Verdict.REVIEW, _guardian),

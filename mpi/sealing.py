@@ -22,6 +22,6 @@ def demographics_of(mpi: Mpi, row: PatientRecord | Any) -> Demographics:
     return from_plain(plain, row.issuer, row.identifier, row.institution, row.authority)
 
 
-def open_sealed(keys: KeyRing, sealed: bytes) -> Demographics:
-    """What a record says, without whose number it is."""
-    return from_plain(json.loads(keys.open_bytes(sealed, SEALED)), "", "", "", Authority.IMAGE)
+def open_sealed(keys: KeyRing, sealed: bytes, issuer: str, identifier: str) -> Demographics:
+    """What the record of a number says, without whose word it is."""
+    return from_plain(json.loads(keys.open_bytes(sealed, SEALED)), issuer, identifier, "", Authority.IMAGE)

@@ -296,6 +296,21 @@ def test_pix_and_pdq_queries_are_answered(sender: Sender) -> None:
     assert "ERR||QPD^1^3|204^" in answer.decode()
 
 
+def test_a_pix_query_by_a_number_that_a_source_knows_beside_its_own_is_answered(sender: Sender) -> None:
+    assert sender.send(adt_a04(PID.replace("1001^^^HIS^MR", "1001^^^HIS^MR~77^^^EMR^MR"))) == ["AA"]
+    for asked, told in (
+        ("77^^^EMR|^^^HIS", "1001^^^HIS"),
+        ("1001^^^HIS|^^^EMR", "77^^^EMR"),
+        ("77^^^EMR", "1001^^^HIS"),
+    ):
+        query = message("QBP^Q23^QBP_Q21", f"QPD|IHE PIX Query|Q1|{asked}", "RCP|I")
+        (answer,) = receive(sender.hl7, sender.caller, query).messages
+        assert f"\rPID|||{told}||" in answer.decode()
+    query = message("QBP^Q23^QBP_Q21", "QPD|IHE PIX Query|Q3|78^^^EMR", "RCP|I")
+    (answer,) = receive(sender.hl7, sender.caller, query).messages
+    assert "MSA|AE" in answer.decode()
+
+
 def test_an_appointment_is_booked_and_cancelled(sender: Sender) -> None:
     segments = ("SCH|PA1^HIS|FA1^RIS|||||复查^复查^L||30|min|^^^20260305090000^20260305093000", PID)
     assert sender.send(message("SIU^S12^SIU_S12", *segments)) == ["AA"]

@@ -8,7 +8,7 @@ from sqlalchemy import event, func, select
 
 from access.caller import Caller
 from cloudfilm.rooms import Rooms
-from mpi.demographics import Authority, Demographics
+from mpi.demographics import Authority, Demographics, Identifier
 from mpi.identity_number import check_digit
 from mpi.links import CannotMerge, decide_review, link, merge, unlink, unmerge
 from mpi.matching import UnknownDomain, UnknownIdentifier, cross_reference, match
@@ -50,6 +50,25 @@ def test_the_same_person_at_two_hospitals_is_linked(rooms: Rooms, operator: Call
     assert (first.state, second.state) == (State.NEW, State.LINKED)
     assert first.person_id == second.person_id
     assert first.patient_id != second.patient_id
+
+
+def test_a_number_that_another_source_knows_too_leads_to_its_record(rooms: Rooms, operator: Caller) -> None:
+    first = said_by(rooms, operator, Demographics("EMR", "77", "H1", "=张伟", sex="M"))
+    both = Demographics(
+        "HIS1",
+        "1001",
+        "H1",
+        "=张伟",
+        date(1985, 6, 12),
+        "M",
+        other_identifiers=(Identifier("EMR", "77", "MR"),),
+    )
+    second = said_by(rooms, operator, both)
+    third = said_by(rooms, operator, replace(both, issuer="LIS", identifier="5", birth_date=None))
+    assert {each.person_id for each in (first, second, third)} == {first.person_id}
+    assert (second.state, third.state) == (State.LINKED, State.LINKED)
+    other = replace(both, issuer="RIS", identifier="6", name="=李娜", sex="F", birth_date=date(1990, 2, 3))
+    assert said_by(rooms, operator, other).person_id != first.person_id
 
 
 def test_why_two_records_were_linked_is_kept(rooms: Rooms, operator: Caller) -> None:
