@@ -31,6 +31,7 @@ import hl7_listener.http
 import portal.account
 import portal.api
 import portal.apps
+import portal.asset_files
 import portal.authorize
 import portal.console
 import portal.federation
@@ -98,6 +99,7 @@ BLUEPRINTS = (
     (portal.health_links.blp, ""),
     (portal.wechat.blp, ""),
     (portal.ui_files.blp, ""),
+    (portal.asset_files.blp, ""),
     (portal.ohif.blp, None),
 )
 

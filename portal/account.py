@@ -1,10 +1,9 @@
 """Signing in and out, and the first account: pages that work without a framework, on any screen."""
 
 import ssl
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, send_from_directory
+from flask import Blueprint, Response, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from access.accounts import (
@@ -46,8 +45,8 @@ HOME = {  # where a role begins; the others at the study list
     "audit_administrator": "/admin/audit",
     "patient": "/patient",
 }
+STUDY_LIST = "/ohif/"
 HALF_COOKIE = "cloudfilm_half"
-ASSETS = Path(__file__).parent / "assets"
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -66,14 +65,6 @@ SAID = {  # refusals that a person can do something about
     UnknownCertificate: "sign-in.certificate-unknown",
     Unauthenticated: "set-up.expired",
 }
-
-
-@blp.get("/assets/<path:name>")
-def asset(name: str) -> Response:
-    """Styles and scripts of the server's own pages."""
-    answer = send_from_directory(ASSETS, name)
-    answer.headers["Cache-Control"] = "public, max-age=3600"
-    return answer
 
 
 @blp.get("/sign-in")
@@ -291,7 +282,7 @@ def _target(secret: str, wanted: str) -> str:
         return "/my/password?must=1"
     if not caller.permissions.verbs:
         return "/my/factor?must=1"
-    return inside(wanted) or HOME.get(caller.principal.role, "/ohif/")
+    return inside(wanted) or HOME.get(caller.principal.role, STUDY_LIST)
 
 
 def inside(path: str) -> str:

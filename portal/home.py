@@ -1,4 +1,4 @@
-"""The front page: it leads to the viewer's study list, or to the sign-in page."""
+"""The front page: it leads to where the work of who is signed in begins, or to the sign-in page."""
 
 from flask import Blueprint, redirect
 from werkzeug.wrappers import Response
@@ -6,15 +6,16 @@ from werkzeug.wrappers import Response
 from access.bearer import current_caller
 from access.caller import Door
 from kernel.errors import Unauthenticated
+from portal.account import HOME, STUDY_LIST
 
 blp = Blueprint("home", __name__)
 
 
 @blp.get("/")
 def home() -> Response:
-    """To the study list when signed in, else to the sign-in page."""
+    """To the study list, or an administrator's or a patient's pages; else to the sign-in page."""
     try:
-        current_caller(Door.PORTAL)
+        caller = current_caller(Door.PORTAL)
     except Unauthenticated:
         return redirect("/sign-in", 303)
-    return redirect("/ohif/", 303)
+    return redirect(HOME.get(caller.principal.role, STUDY_LIST), 303)
