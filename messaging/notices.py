@@ -20,7 +20,7 @@ from messaging.gateways import gateways_of
 from messaging.model import Notice, PushSubscription
 from messaging.room import Messaging
 from messaging.send import queue_message
-from messaging.web_push import endpoint_index, is_endpoint
+from messaging.web_push import endpoint_index, is_endpoint, is_receiver
 
 MOST_SHOWN = 100
 
@@ -134,8 +134,9 @@ def mark_read(messaging: Messaging, caller: Caller) -> None:
 
 
 def subscribe(messaging: Messaging, caller: Caller, endpoint: str, p256dh: str, auth: str) -> bool:
-    """Let a browser of the caller's be told by push. Returns whether its push service is one we may call."""
-    if not is_endpoint(endpoint) or len(p256dh) > 200 or len(auth) > 100:
+    """Let a browser of the caller's be told by push. Returns whether we may call its push service, and can
+    encrypt to it."""
+    if not is_endpoint(endpoint) or not is_receiver(p256dh, auth):
         return False
     index, subscription_id = endpoint_index(messaging.keys, endpoint), new_id()
     text = json.dumps({"endpoint": endpoint, "p256dh": p256dh, "auth": auth})

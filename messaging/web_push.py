@@ -24,6 +24,7 @@ from kernel.crypto import KeyRing
 from messaging.http import GatewayRefused
 
 RECORD_SIZE = 4096
+AUTH_OCTETS = 16
 TIME_TO_LIVE_S = 86400
 TOKEN_LIFE_S = 12 * 3600
 CURVE = ec.SECP256R1()
@@ -104,6 +105,15 @@ def is_endpoint(endpoint: str) -> bool:
     except (ValueError, Unfetchable):
         return False
     return True
+
+
+def is_receiver(p256dh: str, auth: str) -> bool:
+    """Whether these are a browser's keys that can be encrypted to (RFC 8291 2): a point, and 16 octets."""
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(CURVE, bytes_of(p256dh))
+        return len(bytes_of(auth)) == AUTH_OCTETS
+    except ValueError:
+        return False
 
 
 def _post(endpoint: str, body: bytes, headers: Mapping[str, str]) -> int:

@@ -1,13 +1,11 @@
-"""The channels beside SMS (e-mail, webhook, web push, WeChat), and what a gateway could not deliver."""
+"""The channels beside SMS and e-mail (webhook, web push, WeChat), and what a gateway could not deliver."""
 
 import hashlib
 import hmac
 import json
-import socketserver
 import ssl
 import threading
 from collections.abc import Iterator
-from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -41,80 +39,6 @@ REPORT = {"exam": "胸部 CT", "institution": "MAIN", "link": "/patient/reports/
 def queued(rooms: Rooms, channel: str, to: str, template: str = "report-ready") -> str:
     with rooms.database.transaction() as session:
         return queue_message(rooms.messaging, session, channel, to, template, REPORT)
-
-
-class MailServer(socketserver.StreamRequestHandler):
-    """As much of SMTP as a client needs (RFC 5321)."""
-
-    received: ClassVar[list[bytes]] = []
-    refuses: ClassVar[str] = ""
-
-    def handle(self) -> None:
-        """One connection."""
-        self.wfile.write(b"220 mail\r\n")
-        for line in self.rfile:
-            verb = line.decode().strip().upper()
-            if verb == "DATA":
-                self.wfile.write(b"354 go on\r\n")
-                lines = iter(self.rfile.readline, b".\r\n")
-                self.received.append(b"".join(lines))
-            if self.refuses and verb.startswith(self.refuses):
-                self.wfile.write(b"550 no\r\n" if verb.startswith("RCPT") else b"451 later\r\n")
-            elif verb == "QUIT":
-                self.wfile.write(b"221 bye\r\n")
-                return
-            else:
-                self.wfile.write(b"250 ok\r\n")
-
-
-@pytest.fixture
-def mail(rooms: Rooms, operator: Caller) -> Iterator[type[MailServer]]:
-    MailServer.received.clear()
-    MailServer.refuses = ""
-    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), MailServer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    gateway = {
-        "host": "127.0.0.1",
-        "port": server.server_address[1],
-        "from": "film@example.org",
-        "security": "none",
-    }
-    put_gateways(rooms.messaging, operator, json.dumps({"email": gateway}))
-    yield MailServer
-    server.shutdown()
-    server.server_close()
-
-
-def test_an_e_mail_says_that_there_is_something_and_not_what(rooms: Rooms, mail: type[MailServer]) -> None:
-    message_id = queued(rooms, "email", "wei@example.org")
-
-    deliver_message(rooms.messaging, message_id)
-
-    told = message_from_bytes(mail.received[0], policy=policy.default)
-    assert (told["To"], told["From"], told["Subject"]) == (
-        "wei@example.org",
-        "film@example.org",
-        "报告已发布",
-    )
-    assert "报告已发布" in told.get_content()
-    assert "CT" not in told.get_content()
-    assert (state(rooms, message_id).state, state(rooms, message_id).masked) == ("sent", "email")
-
-
-@pytest.mark.parametrize(("refuses", "may_recover"), [("RCPT", False), ("MAIL", True)])
-def test_a_mail_server_that_refuses_for_now_is_asked_again(
-    rooms: Rooms, mail: type[MailServer], refuses: str, may_recover: bool
-) -> None:
-    mail.refuses = refuses
-    message_id = queued(rooms, "email", "wei@example.org")
-
-    if may_recover:
-        with pytest.raises(NotSent):
-            deliver_message(rooms.messaging, message_id)
-    else:
-        deliver_message(rooms.messaging, message_id)
-
-    assert state(rooms, message_id).state == ("queued" if may_recover else "failed")
 
 
 def test_the_hospitals_app_gets_a_notice_that_it_can_trust(
