@@ -183,7 +183,7 @@ def _points(item: Attributes, tag: str, units_tag: str, area: tuple[int, int, in
     if first(item, units_tag) == "DISPLAY":
         left, top, right, bottom = area
         return [(left + x * (right - left), top + y * (bottom - top)) for x, y in pairs]
-    return [(x - 0.5, y - 0.5) for x, y in pairs]  # 1\1 is the centre of the first pixel
+    return [(x - 0.5, y - 0.5) for x, y in pairs]  # 0\0 is a pixel's corner, for Pillow its middle
 
 
 def _draw_graphic(

@@ -41,6 +41,8 @@ class Examinations:
     study: str = ""
     prior: str = ""
     axial: list[str] = field(default_factory=list)  # SOP Instance UIDs of its slices
+    radiograph: Dataset = field(default_factory=Dataset)
+    shuttered: Dataset = field(default_factory=Dataset)  # the presentation state of the radiograph
 
 
 def examinations() -> Examinations:
@@ -51,9 +53,11 @@ def examinations() -> Examinations:
     made.axial = [str(each.SOPInstanceUID) for each in axial]
     series = [*_volume(axial[0]), *_placed(axial[0], 4, "不等距", (0, 2, 4, 8, 10, 13, 15, 18), 0.0),
               *_placed(axial[0], 5, "机架倾斜", (0, 3, 6, 9, 12, 15), 0.4)]  # fmt: skip
+    made.radiograph = _radiograph(axial[0])
+    made.shuttered = _shuttered(made.radiograph)
     others = [
-        _without_spacing(axial[0]), _padded_mr(axial[0]), _radiograph(axial[0]), _ultrasound(axial[0]),
-        _key_object(axial), _presentation_state(axial), _structured_report(axial),
+        _without_spacing(axial[0]), _padded_mr(axial[0]), made.radiograph, _ultrasound(axial[0]),
+        _key_object(axial), _presentation_state(axial), made.shuttered, _structured_report(axial),
     ]  # fmt: skip
     prior = list(_prior(axial[0]))
     made.prior = str(prior[0].StudyInstanceUID)
@@ -153,7 +157,36 @@ def _radiograph(of: Dataset) -> Dataset:
     made = _in_study(of, DigitalXRayImageStorageForPresentation, "DX", 7, "胸片")
     made.ImagerPixelSpacing, made.WindowCenter, made.WindowWidth = [0.2, 0.2], 2048, 4096
     values = np.tile(np.linspace(0, 4095, 160).astype("<u2"), (200, 1))
+    values[60:80, 100:120] = 0  # so that up is not down
     return _pixels(made, values, 12)
+
+
+def _shuttered(image: Dataset) -> Dataset:
+    """The radiograph turned, then flipped, cut out, covered around two shapes, inverted, and drawn upon."""
+    made = _in_study(image, GrayscaleSoftcopyPresentationStateStorage, "PR", 23, "遮挡")
+    made.ContentLabel = "SHUTTER"
+    series = Dataset()
+    series.SeriesInstanceUID = image.SeriesInstanceUID
+    series.ReferencedImageSequence = Sequence([_reference(image)])
+    made.ReferencedSeriesSequence = Sequence([series])
+    made.ImageRotation, made.ImageHorizontalFlip = 90, "Y"
+    made.ShutterShape, made.ShutterPresentationValue = ["RECTANGULAR", "CIRCULAR"], 0x4000
+    made.ShutterLeftVerticalEdge, made.ShutterRightVerticalEdge = 31, 150
+    made.ShutterUpperHorizontalEdge, made.ShutterLowerHorizontalEdge = 21, 140
+    made.CenterOfCircularShutter, made.RadiusOfCircularShutter = [90, 90], 70
+    area, window, graphic, annotation = Dataset(), Dataset(), Dataset(), Dataset()
+    area.DisplayedAreaTopLeftHandCorner, area.DisplayedAreaBottomRightHandCorner = [11, 6], [155, 165]
+    area.PresentationSizeMode, area.PresentationPixelAspectRatio = "SCALE TO FIT", [1, 1]
+    made.DisplayedAreaSelectionSequence = Sequence([area])
+    window.WindowCenter, window.WindowWidth = 2000, 3000
+    made.SoftcopyVOILUTSequence = Sequence([window])
+    made.PresentationLUTShape = "INVERSE"
+    graphic.GraphicAnnotationUnits, graphic.GraphicDimensions, graphic.GraphicType = "PIXEL", 2, "POLYLINE"
+    graphic.NumberOfGraphicPoints, graphic.GraphicFilled = 5, "Y"
+    graphic.GraphicData = [60.0, 100.0, 80.0, 100.0, 80.0, 110.0, 60.0, 110.0, 60.0, 100.0]
+    annotation.GraphicLayer, annotation.GraphicObjectSequence = "LAYER1", Sequence([graphic])
+    made.GraphicAnnotationSequence = Sequence([annotation])
+    return made
 
 
 def _ultrasound(of: Dataset) -> Dataset:

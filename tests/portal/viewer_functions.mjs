@@ -161,12 +161,47 @@ const pr = references.saidBy({ '00080060': element('CS', 'PR'), '00700080': elem
   '0070005A': item({ '00700052': element('SL', 11, 21), '00700053': element('SL', 30, 60) }),
   '00700001': item({ '00700009': item({ '00700005': element('CS', 'DISPLAY'), '00700023': element('CS', 'POLYLINE'), '00700022': element('FL', 0, 0, 0.5, 1) }),
     '00700008': item({ '00700004': element('CS', 'PIXEL'), '00700014': element('FL', 3, 4), '00700006': element('ST', 'here') }) }) });
-assert.deepEqual([pr.keys[0].window, pr.keys[0].quarters, pr.keys[0].flipped], [{ center: 500, width: 2000 }, 3, true]);
+const shown = pr.keys[0].shown;
+assert.deepEqual([shown.window, shown.quarters, shown.flipped, shown.inverted], [{ center: 500, width: 2000 }, 1, true, false]);
+assert.deepEqual(shown.area, { left: 10, top: 20, right: 30, bottom: 60 });
+// Its window is in the units of its own rescale; what is measured stays in the image's.
+assert.deepEqual(references.windowFor(shown, { slope: 1, intercept: -1024 }), { center: 500 - 1024, width: 2000 });
+assert.deepEqual(references.windowFor({ ...shown, rescale: { slope: 2, intercept: 10 } }, { slope: 4, intercept: 1 }), { center: 981, width: 4000 });
+assert.equal(references.windowFor({ ...shown, window: null }, { slope: 1, intercept: 0 }), null);
+// Turned a quarter clockwise and then flipped, the upper left corner comes to lie at the upper left.
+const turnedThenFlipped = references.saidBy({ '00080060': element('CS', 'PR'), '00081115': item({ '00081140': pointed('1.6') }),
+  '00700042': element('US', 90), '00700041': element('CS', 'Y') }).keys[0].shown;
+const onScreen = geometry.applied(geometry.matrixOf({ ...geometry.WHOLE, quarters: turnedThenFlipped.quarters, flipped: true },
+  { columns: 100, rows: 100, tall: 1 }, 100, 100), { x: 0, y: 0 });
+near(onScreen.x, 0, 1e-6); near(onScreen.y, 0, 1e-6);
+// The displayed area fills the screen, whichever way it lies, and however tall pixels are.
+for (const quarters of [0, 1]) for (const flipped of [false, true]) {
+  const extent = { columns: 100, rows: 80, tall: 2 }, area = { left: 10, top: 20, right: 50, bottom: 40 };
+  const view = geometry.framed({ ...geometry.WHOLE, quarters, flipped }, extent, area, 300, 300);
+  const [one, other] = [[10, 20], [50, 40]].map(([x, y]) => geometry.applied(geometry.matrixOf(view, extent, 300, 300), { x, y }));
+  near(Math.abs(one.x - other.x), 300, 1e-6); near(Math.abs(one.y - other.y), 300, 1e-6);
+  near((one.x + other.x) / 2, 150, 1e-6); near((one.y + other.y) / 2, 150, 1e-6);
+}
 const on = (more) => ({ instance: '1.6', number: 1, columns: 100, rows: 100, position: [0, 0, 10], orientation: axial,
   spacing: { x: 0.5, y: 2, source: 'patient' }, thickness: 5, frameOfReference: '1.2', ...more });
 assert.deepEqual(references.drawingsOn(on({}), pr.drawings).map(({ points, text }) => [points, text]),
   [[[{ x: 10, y: 20 }, { x: 20, y: 60 }], ''], [[{ x: 3, y: 4 }], 'here']]);
 assert.equal(references.drawingsOn(on({ instance: '1.7' }), pr.drawings).length, 0);
+const covered = references.saidBy({ '00080018': element('UI', '1.66'), '00080060': element('CS', 'PR'), '00081115': item({ '00081140': pointed('1.6') }),
+  '20500020': element('CS', 'INVERSE'), '00181600': element('CS', 'RECTANGULAR', 'CIRCULAR', 'POLYGONAL', 'BITMAP'), '00181622': element('US', 0x8000),
+  '00181602': element('IS', 11), '00181604': element('IS', 90), '00181606': element('IS', 21), '00181608': element('IS', 80),
+  '00181610': element('IS', 50, 40), '00181612': element('IS', 30), '00181620': element('IS', 1, 1, 1, 100, 100, 50) });
+assert.equal(covered.keys[0].shown.inverted, true);
+assert.equal(references.drawingsOn(on({}), covered.drawings).length, 0); // only where that state shows the image
+assert.deepEqual(references.drawingsOn(on({}), covered.drawings, '1.66').map(({ shape, points, shutter }) => [shape, points, shutter.grey]), [
+  ['polyline', [{ x: 10, y: 20 }, { x: 90, y: 20 }, { x: 90, y: 80 }, { x: 10, y: 80 }], 128],
+  ['circle', [{ x: 39.5, y: 49.5 }, { x: 69.5, y: 49.5 }], 128],
+  ['polyline', [{ x: 0.5, y: 0.5 }, { x: 99.5, y: 0.5 }, { x: 49.5, y: 99.5 }], 128]]);
+const led = references.saidBy({ '00080060': element('CS', 'PR'), '00081115': item({ '00081140': pointed('1.6') }), '00700001': item({
+  '00700008': item({ '00700003': element('CS', 'PIXEL'), '00700004': element('CS', 'PIXEL'), '00700006': element('ST', 'nodule'),
+    '00700010': element('FL', 60, 60), '00700011': element('FL', 90, 70), '00700014': element('FL', 20, 30), '00700015': element('CS', 'Y') }) }) });
+assert.deepEqual(led.drawings.map(({ shape, points }) => [shape, points]),
+  [['text', [{ x: 60, y: 60 }]], ['polyline', [{ x: 20, y: 30 }, { x: 60, y: 60 }]]]);
 const measure = { '0040A040': element('CS', 'NUM'), '0040A043': coded('G-D7FE', 'Length'),
   '0040A300': item({ '0040A30A': element('DS', 12.5), '004008EA': coded('mm', 'millimeter') }) };
 const drawn = { '0040A040': element('CS', 'SCOORD'), '00700023': element('CS', 'CIRCLE'), '00700022': element('FL', 5, 5, 8, 9),

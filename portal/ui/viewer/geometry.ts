@@ -57,6 +57,25 @@ export function zoomed(view: View, by: number, at: Point): View {
   return { ...view, zoom, panX: at.x - (at.x - view.panX) * real, panY: at.y - (at.y - view.panY) * real };
 }
 
+/** A part of an image, its ends excluded. */
+export interface Area {
+  left: number;
+  top: number;
+  right: number;
+  bottom: number;
+}
+
+/** The view that shows a part of the image as large as the screen lets it be, turned as it was. */
+export function framed(view: View, image: Extent, area: Area, width: number, height: number): View {
+  const wide = area.right - area.left, high = (area.bottom - area.top) * image.tall;
+  const [across, down] = view.quarters % 2 ? [high, wide] : [wide, high];
+  const whole = matrixOf({ ...WHOLE, quarters: view.quarters }, image, width, height);
+  const fit = Math.hypot(whole[0], whole[1]); // screen pixels of a column
+  const shown = zoomed({ ...view, zoom: 1, panX: 0, panY: 0 }, Math.min(width / across, height / down) / fit, { x: 0, y: 0 });
+  const at = applied(matrixOf(shown, image, width, height), { x: (area.left + area.right) / 2, y: (area.top + area.bottom) / 2 });
+  return { ...shown, panX: width / 2 - at.x, panY: height / 2 - at.y };
+}
+
 /** Where measures come from (PS3.3 10.7.1.3, C.8.5.5): `detector` is calibrated before magnification is known. */
 export type Source = "patient" | "detector" | "region" | "none";
 

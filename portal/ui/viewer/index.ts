@@ -7,13 +7,13 @@ import { openCompanion, type Companion } from "./companion";
 import type { Mount, Viewer, ViewerContract } from "./contract";
 import { newDecoder } from "./decoder";
 import type { Frame } from "./frame";
-import { WHOLE, zoomed } from "./geometry";
+import { framed, WHOLE, zoomed } from "./geometry";
 import { presetsOf, type Preset } from "./grey";
 import { linkedImages, notesOf } from "./notes";
 import { openOverview, type Overview } from "./overview";
 import { draw, frameIn, newPane, textOf, windowIn, type Pane } from "./pane";
 import { followPointers, MEASURES, type Tool } from "./pointers";
-import { drawingsOn, type Key } from "./references";
+import { drawingsOn, windowFor, type Key, type Shown } from "./references";
 import { Ended, openStack, type Stack } from "./stack";
 import { newBar, option } from "./toolbar";
 
@@ -191,7 +191,7 @@ export const mount: Mount = async (contract: ViewerContract): Promise<Viewer> =>
     flip: turned((each) => { each.view = { ...each.view, flipped: !each.view.flipped }; }),
     clear: turned((each) => { each.marks.delete(each.at); }),
     reset: () => {
-      for (const each of panes()) Object.assign(each, { view: WHOLE, window: null, inverted: false });
+      for (const each of panes()) Object.assign(each, { view: WHOLE, window: null, inverted: false, state: "" });
       presets.value = "0";
       redraw();
     },
@@ -223,6 +223,15 @@ export const mount: Mount = async (contract: ViewerContract): Promise<Viewer> =>
     for (const key of all.values()) listKey(key);
     redraw();
   }
+  function showBy(pane: Pane, shown: Shown): void {
+    const frame = frameIn(pane);
+    if (!frame) return;
+    const turned = { ...WHOLE, quarters: shown.quarters, flipped: shown.flipped };
+    pane.state = shown.state;
+    pane.window = windowFor(shown, frame.rescale);
+    pane.inverted = shown.inverted !== frame.isInverted; // a state knows no MONOCHROME1 (PS3.4 N.2.1)
+    pane.view = shown.area ? framed(turned, frame, shown.area, canvas.clientWidth, canvas.clientHeight) : turned;
+  }
   function listKey(key: Key): void {
     const made = document.createElement("button");
     made.type = "button";
@@ -234,9 +243,7 @@ export const mount: Mount = async (contract: ViewerContract): Promise<Viewer> =>
         return;
       }
       void shownAll.then(() => {
-        if (!pane || key.source !== "PR") return;
-        pane.window = key.window ?? null;
-        pane.view = { ...WHOLE, quarters: key.quarters ?? 0, flipped: key.flipped ?? false };
+        if (pane && key.shown) showBy(pane, key.shown);
         redraw();
       });
     }, { signal });
@@ -286,6 +293,7 @@ export const mount: Mount = async (contract: ViewerContract): Promise<Viewer> =>
     });
   }
   if (contract.diagnosticUrl) bar.link("diagnostic", contract.diagnosticUrl);
+  bar.arrange();
 
   followPointers(canvas, {
     pane: () => pane, tool: () => tool, scroll: contract.slides.go, changed: redraw, reset: actions.reset,

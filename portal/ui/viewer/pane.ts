@@ -31,6 +31,7 @@ export interface Pane {
   picture: HTMLImageElement | null;
   tile: (at: number) => Tile | undefined; // a small picture of an image that is not here yet
   drawings: Drawing[]; // what presentation states and reports of the study draw; shown unless `plain`
+  state: string; // the presentation state that it is shown by; empty: none
   plain: boolean;
   drawn: { words: Words; key: string; bitmap: HTMLCanvasElement } | null;
 }
@@ -114,7 +115,9 @@ export function draw(pane: Pane): void {
   else if (isPicture && pane.picture) brush.drawImage(pane.picture, 0, 0, frame.columns, frame.rows);
   else if (tile) brush.drawImage(tile.sheet, tile.x, tile.y, TILE, TILE, 0, 0, frame.columns, frame.rows);
   brush.restore();
-  if (!pane.plain) for (const each of drawingsOn(frame, pane.drawings)) drawOthers(pane, brush, matrix, each);
+  const others = pane.plain ? [] : drawingsOn(frame, pane.drawings, pane.state);
+  for (const each of others.filter(({ shutter }) => shutter)) coverOutside(brush, matrix, frame, each);
+  for (const each of others.filter(({ shutter }) => !shutter)) drawOthers(pane, brush, matrix, each);
   markAcross(brush, pane.watermark, canvas.clientWidth, canvas.clientHeight);
   for (const mark of pane.marks.get(pane.at) ?? []) drawMark(pane, brush, matrix, mark);
 }
@@ -189,7 +192,7 @@ function drawMark(pane: Pane, brush: CanvasRenderingContext2D, matrix: Matrix, m
 function write(pane: Pane, brush: CanvasRenderingContext2D, text: string, near: Point, ink: string): void {
   if (!text) return;
   brush.font = "600 14px system-ui, sans-serif";
-  const lines = text.split("\n");
+  const lines = text.split(/\r?\n/);
   const wide = Math.max(...lines.map((line) => brush.measureText(line).width));
   const x = Math.max(4, Math.min(pane.canvas.clientWidth - wide - 8, near.x));
   const y = Math.max(20, Math.min(pane.canvas.clientHeight - 20 * lines.length, near.y));
@@ -201,12 +204,43 @@ function write(pane: Pane, brush: CanvasRenderingContext2D, text: string, near: 
   });
 }
 
+/** A smooth line through all points (Catmull-Rom), as the server draws it. */
+function curveThrough(brush: CanvasRenderingContext2D, points: readonly Point[]): void {
+  points.forEach((to, at) => {
+    const from = points[at - 1];
+    if (!from) return brush.moveTo(to.x, to.y);
+    const before = points[at - 2] ?? from, after = points[at + 1] ?? to;
+    brush.bezierCurveTo(
+      from.x + (to.x - before.x) / 6, from.y + (to.y - before.y) / 6,
+      to.x - (after.x - from.x) / 6, to.y - (after.y - from.y) / 6, to.x, to.y,
+    );
+  });
+}
+
+/** A shutter: the image is covered where its shape does not leave it open. */
+function coverOutside(brush: CanvasRenderingContext2D, matrix: Matrix, frame: Frame, { shape, points, shutter }: Drawing): void {
+  const [middle, rim] = points;
+  if (!shutter || !middle) return;
+  brush.save();
+  brush.transform(...(matrix as [number, number, number, number, number, number]));
+  brush.beginPath();
+  brush.rect(0, 0, frame.columns, frame.rows);
+  if (shape === "circle" && rim) {
+    brush.moveTo(rim.x, rim.y);
+    brush.arc(middle.x, middle.y, rim.x - middle.x, 0, 2 * Math.PI);
+  } else points.forEach(({ x, y }, at) => (at ? brush.lineTo(x, y) : brush.moveTo(x, y)));
+  brush.closePath();
+  brush.fillStyle = `rgb(${shutter.grey} ${shutter.grey} ${shutter.grey})`;
+  brush.fill("evenodd");
+  brush.restore();
+}
+
 /** What a presentation state or a report draws. */
 function drawOthers(pane: Pane, brush: CanvasRenderingContext2D, matrix: Matrix, drawing: Drawing): void {
   const points = drawing.points.map((each) => applied(matrix, each));
   const [first, second, third] = points;
   if (!first) return;
-  brush.strokeStyle = OTHERS_INK;
+  brush.strokeStyle = brush.fillStyle = OTHERS_INK;
   brush.lineWidth = 1.5;
   brush.beginPath();
   if (drawing.shape === "circle" && second) {
@@ -218,6 +252,8 @@ function drawOthers(pane: Pane, brush: CanvasRenderingContext2D, matrix: Matrix,
     brush.ellipse((first.x + second.x) / 2, (first.y + second.y) / 2, long, short, Math.atan2(second.y - first.y, second.x - first.x), 0, 7);
   } else if (drawing.shape === "polyline") {
     points.forEach(({ x, y }, at) => (at ? brush.lineTo(x, y) : brush.moveTo(x, y)));
+  } else if (drawing.shape === "curve") {
+    curveThrough(brush, points);
   } else if (drawing.shape === "points") {
     for (const { x, y } of points) {
       brush.moveTo(x - 6, y);
@@ -226,6 +262,7 @@ function drawOthers(pane: Pane, brush: CanvasRenderingContext2D, matrix: Matrix,
       brush.lineTo(x, y + 6);
     }
   }
+  if (drawing.isFilled) brush.fill();
   brush.stroke();
   const right = points.reduce((far, each) => (each.x > far.x ? each : far), first);
   write(pane, brush, drawing.text, drawing.shape === "text" ? first : { x: right.x + 10, y: right.y - 8 }, OTHERS_INK);
@@ -233,6 +270,7 @@ function drawOthers(pane: Pane, brush: CanvasRenderingContext2D, matrix: Matrix,
 
 export function newPane(canvas: HTMLCanvasElement, stack: Stack, say: Pane["say"], watermark: string[]): Pane {
   return {
-    canvas, stack, say, watermark, at: 0, view: WHOLE, window: null, inverted: false, marks: new Map(), picture: null, tile: () => undefined, drawings: [], plain: false, drawn: null,
+    canvas, stack, say, watermark, at: 0, view: WHOLE, window: null, inverted: false, marks: new Map(), picture: null, tile: () => undefined, drawings: [],
+    state: "", plain: false, drawn: null,
   };
 }

@@ -1,11 +1,13 @@
 // What other objects say of images: key object selections (KO), presentation states (PR), structured reports (SR)
 // and FHIR reports. Pure functions from their DICOM JSON or FHIR JSON.
 //
-// PS3.3 A.35.4 (KO), C.10.5 and A.33 (PR), C.17.3 and C.18 (SR); coordinates of PR and SR run as the viewer's own:
-// the upper left corner of the first pixel is 0, 0.
+// PS3.3 A.35.4 (KO), C.10.4 to C.10.6, C.7.6.11 and A.33 (PR), C.17.3 and C.18 (SR); coordinates of PR graphics and SR
+// run as the viewer's own: the upper left corner of the first pixel is 0, 0. Shutters and displayed areas count pixels
+// from 1.
 
-import { alongNormal, type Point } from "./geometry";
+import { alongNormal, type Area, type Point } from "./geometry";
 import type { DataSet, Frame } from "./frame";
+import type { Rescale, Window } from "./grey";
 
 export type Source = "KO" | "PR" | "SR" | "report";
 
@@ -15,12 +17,21 @@ export interface Key {
   label: string;
   instance: string;
   frame: number; // 0: the object as a whole
-  window?: { center: number; width: number };
-  quarters?: number;
-  flipped?: boolean;
+  shown?: Shown;
 }
 
-export type Shape = "points" | "polyline" | "circle" | "ellipse" | "text";
+/** How a presentation state shows an image. */
+export interface Shown {
+  state: string; // its SOP Instance UID: its shutters go with it
+  window: Window | null; // in the state's own units; null: none is said
+  rescale: Rescale; // from stored values to those units
+  inverted: boolean;
+  quarters: number; // clockwise, after a flip, as the viewer turns
+  flipped: boolean;
+  area: Area | null; // what of the image; null: all
+}
+
+export type Shape = "points" | "polyline" | "curve" | "circle" | "ellipse" | "text";
 
 /** Something drawn on an image by another object. */
 export interface Drawing {
@@ -32,8 +43,11 @@ export interface Drawing {
   /** SCOORD3D: the points in the patient's coordinates of this frame of reference. */
   space?: { frameOfReference: string; points: number[][] };
   /** Points are parts of the displayed area, not pixels (PS3.3 C.10.5.1.1). */
-  ofArea?: { left: number; top: number; right: number; bottom: number } | "whole";
+  ofArea?: Area | "whole";
   text: string;
+  isFilled?: boolean;
+  /** A shutter of this presentation state: what lies outside of the shape is covered with this grey (PS3.3 C.7.6.11). */
+  shutter?: { state: string; grey: number };
 }
 
 export interface Said {
@@ -43,7 +57,7 @@ export interface Said {
 
 const NOTHING: Said = { keys: [], drawings: [] };
 const SHAPES: Readonly<Record<string, Shape>> = {
-  POINT: "points", MULTIPOINT: "points", POLYLINE: "polyline", INTERPOLATED: "polyline", POLYGON: "polyline",
+  POINT: "points", MULTIPOINT: "points", POLYLINE: "polyline", INTERPOLATED: "curve", POLYGON: "polyline",
   CIRCLE: "circle", ELLIPSE: "ellipse",
 };
 
@@ -95,6 +109,8 @@ function pairs(values: readonly number[]): Point[] {
   }));
 }
 
+const isAbout = (references: Reference[], wanted: string): boolean => references.some(({ instance }) => instance === wanted);
+
 function presentationState(set: DataSet): Said {
   const label = [text(set, "00700080"), text(set, "00700081")].filter(Boolean).join(": ");
   const all = items(set, "00081115").flatMap((series) => items(series, "00081140").map(referenceIn));
@@ -102,46 +118,91 @@ function presentationState(set: DataSet): Said {
     const own = items(item, "00081140").map(referenceIn);
     return own.length ? own : all;
   };
-  const windowOf = (wanted: string): Partial<Key> => {
+  const windowOf = (wanted: string): Window | null => {
     for (const item of items(set, "00283110")) {
-      if (!named(item).some(({ instance }) => instance === wanted)) continue;
       const [center] = numbers(item, "00281050"), [width] = numbers(item, "00281051");
-      if (center !== undefined && width) return { window: { center, width } };
+      if (isAbout(named(item), wanted) && center !== undefined && width) return { center, width };
     }
-    return {};
+    return null;
   };
-  const areaOf = (wanted: string): Drawing["ofArea"] => {
+  const areaOf = (wanted: string): Area | null => {
     for (const item of items(set, "0070005A")) {
-      if (!named(item).some(({ instance }) => instance === wanted)) continue;
       const [left, top] = numbers(item, "00700052"), [right, bottom] = numbers(item, "00700053");
-      if (left !== undefined && top !== undefined && right !== undefined && bottom !== undefined) {
-        return { left: left - 1, top: top - 1, right, bottom }; // PS3.3 C.10.4: they count pixels from 1
-      }
+      if (!isAbout(named(item), wanted) || left === undefined || top === undefined || right === undefined || bottom === undefined) continue;
+      return { left: left - 1, top: top - 1, right, bottom };
     }
-    return "whole";
+    return null;
   };
-  const turn = { quarters: Math.round((numbers(set, "00700042")[0] ?? 0) / 90) % 4, flipped: text(set, "00700041") === "Y" };
-  const keys = all.flatMap((each) => keysOf("PR", label, each, { ...turn, ...windowOf(each.instance) }));
+  const turns = Math.round((numbers(set, "00700042")[0] ?? 0) / 90) % 4, flipped = text(set, "00700041") === "Y";
+  const shared = {
+    state: text(set, "00080018"),
+    rescale: { slope: numbers(set, "00281053")[0] || 1, intercept: numbers(set, "00281052")[0] ?? 0 },
+    inverted: text(set, "20500020") === "INVERSE",
+    quarters: flipped ? (4 - turns) % 4 : turns, // a state flips what it has turned (PS3.3 C.10.6)
+    flipped,
+  };
+  const keys = all.flatMap((each) =>
+    keysOf("PR", label, each, { shown: { ...shared, window: windowOf(each.instance), area: areaOf(each.instance) } }));
+  const shutters = all.flatMap((each) => shuttersIn(set).map((shutter): Drawing => ({ source: "PR", ...each, text: "", ...shutter })));
   const drawings = items(set, "00700001").flatMap((annotation) =>
     named(annotation).flatMap(({ instance, frames }) => {
-      const on = (units: string): Partial<Drawing> => (units === "DISPLAY" ? { ofArea: areaOf(instance) ?? "whole" } : {});
+      const on = { source: "PR" as const, instance, frames };
+      const within = (units: string): Partial<Drawing> => (units === "DISPLAY" ? { ofArea: areaOf(instance) ?? "whole" } : {});
       const graphics = items(annotation, "00700009").flatMap((each): Drawing[] => {
         const shape = SHAPES[text(each, "00700023")];
         const points = pairs(numbers(each, "00700022"));
-        return shape ? [{ source: "PR", instance, frames, shape, points, text: "", ...on(text(each, "00700005")) }] : [];
+        const isFilled = text(each, "00700024") === "Y";
+        return shape ? [{ ...on, shape, points, text: "", isFilled, ...within(text(each, "00700005")) }] : [];
       });
-      const texts = items(annotation, "00700008").map((each): Drawing => {
-        const box = numbers(each, "00700010"), anchor = numbers(each, "00700014");
-        const units = text(each, box.length ? "00700003" : "00700004");
-        return {
-          source: "PR", instance, frames, shape: "text", points: pairs(box.length ? box.slice(0, 2) : anchor.slice(0, 2)),
-          text: text(each, "00700006"), ...on(units),
+      const texts = items(annotation, "00700008").flatMap((each): Drawing[] => {
+        const box = pairs(numbers(each, "00700010").slice(0, 2)), anchor = pairs(numbers(each, "00700014").slice(0, 2));
+        const ofBox = within(text(each, "00700003")), ofAnchor = within(text(each, "00700004"));
+        const said: Drawing = {
+          ...on, shape: "text", points: box.length ? box : anchor, text: text(each, "00700006"), ...(box.length ? ofBox : ofAnchor),
         };
+        // A line from the text to what it speaks of, where both are measured alike.
+        const isLed = box.length && anchor.length && text(each, "00700015") === "Y" && !ofBox.ofArea === !ofAnchor.ofArea;
+        return isLed ? [said, { ...on, shape: "polyline", points: [...anchor, ...box], text: "", ...ofBox }] : [said];
       });
       return [...graphics, ...texts];
     }),
   );
-  return { keys, drawings };
+  return { keys, drawings: [...shutters, ...drawings] };
+}
+
+type Opening = Pick<Drawing, "shape" | "points" | "shutter">;
+
+/** The shapes that a state's shutters leave open. */
+function shuttersIn(set: DataSet): Opening[] {
+  const shutter = { state: text(set, "00080018"), grey: (numbers(set, "00181622")[0] ?? 0) >> 8 };
+  const number = (tag: string): number | undefined => numbers(set, tag)[0];
+  return (set["00181600"]?.Value ?? []).flatMap((kind): Opening[] => {
+    if (kind === "RECTANGULAR") {
+      const [left, right, top, bottom] = ["00181602", "00181604", "00181606", "00181608"].map(number);
+      if (left === undefined || right === undefined || top === undefined || bottom === undefined) return [];
+      const [x, y] = [left - 1, top - 1];
+      return [{ shape: "polyline", shutter, points: [{ x, y }, { x: right, y }, { x: right, y: bottom }, { x, y: bottom }] }];
+    }
+    if (kind === "CIRCULAR") {
+      const [row, column] = numbers(set, "00181610"), radius = number("00181612");
+      if (row === undefined || column === undefined || radius === undefined) return [];
+      const [x, y] = [column - 0.5, row - 0.5];
+      return [{ shape: "circle", shutter, points: [{ x, y }, { x: x + radius, y }] }];
+    }
+    const corners = pairs(numbers(set, "00181620")).map(({ x: row, y: column }) => ({ x: column - 0.5, y: row - 0.5 }));
+    return kind === "POLYGONAL" && corners.length > 2 ? [{ shape: "polyline", shutter, points: corners }] : [];
+  });
+}
+
+/** A state's window in the units of the image itself, in which all else is measured. */
+export function windowFor(shown: Shown, own: Rescale): Window | null {
+  if (!shown.window) return null;
+  const { slope, intercept } = shown.rescale;
+  const by = own.slope / slope;
+  return {
+    center: (shown.window.center - intercept) * by + own.intercept,
+    width: Math.abs(shown.window.width * by),
+  };
 }
 
 /** A value as people write it: name, number, unit. */
@@ -219,9 +280,10 @@ export function mediaKeys(media: Json, label: string): Key[] {
     .map(({ value }) => ({ source: "report", label, instance: onlyUid(value), frame: 0 }));
 }
 
-/** What is drawn on one frame, in its own image coordinates. */
-export function drawingsOn(frame: Frame, drawings: readonly Drawing[]): Drawing[] {
+/** What is drawn on one frame, in its own image coordinates; shutters, of the state that shows it alone. */
+export function drawingsOn(frame: Frame, drawings: readonly Drawing[], state = ""): Drawing[] {
   return drawings.flatMap((each) => {
+    if (each.shutter && each.shutter.state !== state) return [];
     if (each.space) {
       const points = projected(frame, each.space);
       return points ? [{ ...each, points }] : [];
