@@ -45,9 +45,38 @@ class SeriesShown:
     images: tuple[ImageShown, ...]
 
     @property
-    def middle(self) -> ImageShown:
+    def middle(self) -> "ImageAt":
         """The image that stands for the series."""
-        return self.images[len(self.images) // 2]
+        return ImageAt(self, self.images[len(self.images) // 2])
+
+    @property
+    def number_of_frames(self) -> int:
+        """How many pictures a viewer leafs through."""
+        return sum(each.frames for each in self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAt:
+    """An image where it stands: of several frames, the middle one."""
+
+    series: SeriesShown
+    image: ImageShown
+
+    @property
+    def frame(self) -> int:
+        """Of its frames, from 1."""
+        return (self.image.frames + 1) // 2
+
+    @property
+    def path(self) -> str:
+        """Series, instance and frame, as addresses name them."""
+        return f"{self.series.series_instance_uid}/{self.image.sop_instance_uid}/{self.frame}"
+
+    @property
+    def place(self) -> int:
+        """Where a viewer of its series finds it, from 1."""
+        before = self.series.images[: self.series.images.index(self.image)]
+        return sum(each.frames for each in before) + self.frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +102,23 @@ class Exam:
     series: tuple[SeriesShown, ...] = ()
 
     @property
-    def first(self) -> SeriesShown | None:
-        """The series to open with: the one with most images, and no report or annotation."""
+    def first(self) -> ImageAt | None:
+        """The image to open with: of the series with most images that is no report or annotation."""
         shown = [each for each in self.series if each.modality not in NOT_SHOWN_FIRST and each.images]
-        return max(shown, key=lambda each: len(each.images), default=None)
+        series = max(shown, key=lambda each: len(each.images), default=None)
+        return series.middle if series else None
+
+    def find(self, sop_instance_uid: str) -> ImageAt | None:
+        """An image of this examination; None when it is not one of its."""
+        return next(
+            (
+                ImageAt(series, image)
+                for series in self.series
+                for image in series.images
+                if image.sop_instance_uid == sop_instance_uid
+            ),
+            None,
+        )
 
     @property
     def age(self) -> int | None:

@@ -5,7 +5,9 @@ Chromium emulates the network (1.5 MB/s each way, 60 ms) and a CPU four times sl
 time, the median of some runs. First image: the moment a picture stands on the screen. Series usable: from
 when each of its slices can be shown without the network: in cloudfilm as a picture of 256 pixels, which the
 slice's stored values replace where one stops; in OHIF as stored, for which it is given a minute, once. Then
-the last slice is jumped to: how long until it stands there, and until its stored values do.
+the last slice is jumped to: how long until it stands there, and until its stored values do. At the end the
+study gets a second series, as long as the first: how long a switch to it takes, until an image of it stands
+there, until its stored values do, and until all of it is usable.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 import requests
@@ -59,6 +61,18 @@ class Visit:
     usable_bytes: float
 
 
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """From the press on another series, in seconds."""
+
+    shown: float
+    whole: float  # stored values of the image shown
+    usable: float
+
+
+Seen = TypeVar("Seen", Visit, Switch)
+
+
 @contextmanager
 def page_on_4g(browser: Browser) -> Iterator[Page]:
     """A cold page on a slow network and processor."""
@@ -89,11 +103,7 @@ def until(page: Page, condition: str, seconds: float = 120) -> float:
 def share_page(browser: Browser, link: str, slices: int) -> Visit:
     """A visit of the page of the images."""
     with page_on_4g(browser) as page:
-        page.goto(link)
-        page.locator("[data-step=open] button").click()
-        page.wait_for_url("**/share/*-*")
-        images = page.url + "/studies/" + STUDY + "/images"
-        page.goto("about:blank")
+        images = images_page(page, link)
         begin = time.perf_counter()
         page.goto(images, wait_until="commit")
         first = until(page, SHOWN) - begin
@@ -108,6 +118,33 @@ def share_page(browser: Browser, link: str, slices: int) -> Visit:
         far = until(page, f"{last} && {canvas}.dataset.pixels !== 'none'") - begin
         far_whole = until(page, f"{last} && {canvas}.dataset.pixels === 'true'") - begin
     return Visit(first, usable, far, far_whole, first_bytes, usable_bytes)
+
+
+def images_page(page: Page, link: str) -> str:
+    """Open the share; the address of its images."""
+    page.goto(link)
+    page.locator("[data-step=open] button").click()
+    page.wait_for_url("**/share/*-*")
+    images = page.url + "/studies/" + STUDY + "/images"
+    page.goto("about:blank")
+    return images
+
+
+def series_switch(browser: Browser, link: str, slices: int) -> Switch:
+    """A visit that goes on to the series that it did not open with."""
+    with page_on_4g(browser) as page:
+        page.goto(images_page(page, link))
+        canvas = "document.querySelector('.canvas')"
+        until(page, f"{canvas}?.dataset.overview === '{slices}'")
+        other = page.locator("[data-open-series][aria-pressed=false]")
+        uid = other.get_attribute("data-open-series")
+        begin = time.perf_counter()
+        other.click()
+        there = f"{canvas}.dataset.series === '{uid}' && {canvas}.dataset.pixels"
+        shown = until(page, f"{there} !== 'none'") - begin
+        whole = until(page, f"{there} === 'true'") - begin
+        usable = until(page, f"{canvas}.dataset.overview === '{slices}'") - begin
+    return Switch(shown, whole, usable)
 
 
 def ohif_page(browser: Browser, url: str, slices: int) -> tuple[float, int, float, int]:
@@ -131,7 +168,7 @@ def ohif_before(server: Server) -> Iterator[str]:
     configuration = json.loads(json.dumps(CONFIGURATION))
     source = configuration["dataSources"][0]["configuration"]
     source |= {"qidoRoot": "/dicom-web", "wadoRoot": "/dicom-web", "supportsFuzzyMatching": False}
-    script = (SCRIPT % {"base": '"/ohif/"', "configuration": json.dumps(configuration)}).encode()
+    script = SCRIPT % {"base": '"/ohif/"', "configuration": json.dumps(configuration), "links": "[]"}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -143,7 +180,7 @@ def ohif_before(server: Server) -> Iterator[str]:
                 return self.send(told.content, told.headers.get("Content-Type", ""), told.status_code)
             name = self.path.partition("?")[0].removeprefix("/ohif/")
             if name == "app-config.js":
-                return self.send(script, "text/javascript")
+                return self.send(script.encode(), "text/javascript")
             packed, plain = FOLDER / f"{name}.gz", FOLDER / name
             if packed.is_file():
                 kind = {"js": "text/javascript", "css": "text/css", "wasm": "application/wasm"}
@@ -194,14 +231,15 @@ def main() -> None:
             )  # fmt: skip
             made.raise_for_status()
             link = made.json()["url"]
-            visits = [share_page(browser, link, asked.slices) for _ in range(asked.runs)]
-        seen = Visit(
-            *(statistics.median(getattr(visit, each.name) for visit in visits) for each in fields(Visit))
-        )
+            seen = medians([share_page(browser, link, asked.slices) for _ in range(asked.runs)])
+            store(server, sorted(write_series(folder, 1, asked.slices, series=2).iterdir()))
+            switched = medians([series_switch(browser, link, asked.slices) for _ in range(asked.runs)])
         print(
             f"cloudfilm share page: first image {seen.first:.2f} s, {seen.first_bytes / 1e3:.0f} kB; "
             f"series usable {seen.usable:.2f} s, {seen.usable_bytes / 1e3:.0f} kB; "
-            f"last slice {seen.far:.2f} s, its stored values {seen.far_whole:.2f} s"
+            f"last slice {seen.far:.2f} s, its stored values {seen.far_whole:.2f} s; "
+            f"another series {switched.shown:.2f} s, stored values {switched.whole:.2f} s, "
+            f"usable {switched.usable:.2f} s"
         )
         if not asked.without_orthanc:
             with orthanc(folder / "orthanc") as peer, ohif_before(peer) as url:
@@ -217,6 +255,14 @@ def main() -> None:
             )
         browser.close()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def medians(seen: list[Seen]) -> Seen:
+    """Each value's median."""
+    values = {
+        each.name: statistics.median(getattr(one, each.name) for one in seen) for each in fields(seen[0])
+    }
+    return type(seen[0])(**values)
 
 
 def store(server: Server, files: list[Path]) -> None:

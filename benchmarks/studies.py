@@ -69,13 +69,15 @@ def part10(ds: Dataset) -> bytes:
     return file.getvalue()
 
 
-def write_series(folder: Path, study: int, slices: int = 300) -> Path:
-    """A CT series as files in a folder of its own; made once."""
-    target = folder / f"ct{study}-{slices}"
+def write_series(folder: Path, study: int, slices: int = 300, series: int = 1) -> Path:
+    """A CT series of a study as files in a folder of its own; made once."""
+    target = folder / f"ct{study}-{series}-{slices}"
     if not target.exists():
         making = target.with_name(target.name + ".new")
         making.mkdir(parents=True, exist_ok=True)
         for number, ds in enumerate(ct_series(study, slices)):
+            ds.SeriesInstanceUID, ds.SeriesNumber = f"{ROOT}.{study}.{series}", series
+            ds.SOPInstanceUID = f"{ROOT}.{study}.{series}.{number + 1}"
             (making / f"{number:04d}.dcm").write_bytes(part10(ds))
         making.rename(target)
     return target

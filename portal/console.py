@@ -92,7 +92,10 @@ MENU: tuple[tuple[str, str, tuple[Action, ...]], ...] = (
     ("password", "/my/password", ()),
     ("factor", "/my/factor", ()),
     ("log", "/my/log", ()),
+    ("order", "/my/order", ()),
 )
+MENU_COOKIE = "cloudfilm_menu"  # names of pages that its user put first, in this browser
+YEAR_S = 31536000
 
 
 GLASS_HOURS = ("1", "4", "12")
@@ -185,8 +188,10 @@ def page(draw: Draw) -> Callable[..., AnyResponse]:
 
 
 def menu_of(caller: Caller) -> list[tuple[str, str]]:
-    """The pages that a caller may see, and where they are."""
-    return [(name, path) for name, path, any_of in MENU if not any_of or any(map(caller.may, any_of))]
+    """The pages that a caller may see, and where they are, in the order that this browser's user chose."""
+    seen = [(name, path) for name, path, any_of in MENU if not any_of or any(map(caller.may, any_of))]
+    first = request.cookies.get(MENU_COOKIE, "").split(".")
+    return sorted(seen, key=lambda each: first.index(each[0]) if each[0] in first else len(first))
 
 
 def _html(caller: Caller, drawn: Page) -> Response:
@@ -728,6 +733,27 @@ def add_key() -> Response:
     told: dict[str, Any] = sent if isinstance(sent, dict) else {}
     keep_key(room(Access), caller, relying_party(), told.get("answer"), str(told.get("label", "")))
     return make_response({})
+
+
+@blp.route("/my/order", methods=["GET", "POST"])
+@page
+def my_menu(caller: Caller) -> Page | AnyResponse:
+    """The order of the menu: each page can be put first; the usual order comes back by one button."""
+    names = [name for name, _ in menu_of(caller)]
+    if request.method == "POST":
+        first = _sent("key")
+        order = [first, *(name for name in names if name != first)] if first in names else []
+        answer = redirect("/my/order", 303)
+        answer.set_cookie(
+            MENU_COOKIE, ".".join(order), max_age=YEAR_S if order else 0, httponly=True, samesite="Lax",
+            secure=request.is_secure,
+        )  # fmt: skip
+        return answer
+    rows = [
+        Row((say(f"console.{name}"),), name, "console.first" if at else "") for at, name in enumerate(names)
+    ]
+    usual = Form((), "console.usual")
+    return Page("order", ("page",), rows, (usual,), hint=say("console.order-hint"))
 
 
 @blp.get("/my/log")

@@ -158,14 +158,22 @@ def is_wechat() -> bool:
 
 
 def film_page(
-    template: str, place: Place | None, status: int = 200, script: str = "", **values: object
-) -> Response:
-    """Draw one page of the patients' side."""
+    template: str, place: Place | None, status: int = 200, script: str = "",
+    menu: tuple[tuple[str, str], ...] = (), leave: str = "", **values: object,
+) -> Response:  # fmt: skip
+    """Draw one page of the patients' side, or of those who share from the hospital's.
+
+    menu, leave: entries, and where the button to leave sends to, of a page that stands at no place.
+    """
+    if place is not None:
+        menu, leave = place.menu, f"{place.base}/{'leave' if place.is_visit else 'sign-out'}"
     html = render_template(
         template,
         say=say,
         language=language(),
         place=place,
+        menu=menu,
+        leave=leave,
         here=request.path,
         scripts=script_tags("film", *([script] if script else [])),
         local_time=local_time,

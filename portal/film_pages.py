@@ -36,6 +36,7 @@ from portal.qr_code import qr_picture
 from portal.refusals import told
 from portal.report_page import (
     ReportShown,
+    images_named,
     note_shown,
     pdf_of,
     picture_of,
@@ -135,26 +136,29 @@ def _exam_page(place: Place, exam: Exam, reports: tuple[ReportShown, ...]) -> Re
     own = with_results(room(Records), place.caller, [each for each in reports if _is_of(each, exam)])
     for each in own:
         note_shown(room(Records), place.caller, each)
-    return film_page("film_exam.html", place, script="share", exam=exam, reports=own)
+    pointed = [(image, text) for each in own for uid, text in images_named(each) if (image := exam.find(uid))]
+    lead = pointed[0][0] if pointed else exam.first
+    return film_page(
+        "film_exam.html", place, script="share", exam=exam, reports=own, pointed=pointed, lead=lead
+    )
 
 
 @page("/studies/<study>/images")
 def images(place: Place, study: str) -> AnyResponse:
-    """The images: the first one at once from the server, then the viewer.
+    """The images: the first one, or that of `image`, at once from the server, then the viewer.
 
     The viewer's contract is `portal/ui/viewer/contract.ts`; what it needs stands in data attributes.
     """
     exam = read_exam(room(Archive), place.caller, study)
     others = [each for each in list_exams(room(Archive), place.caller) if each.study_instance_uid != study]
+    first = exam.find(request.args.get("image", "")) or exam.first
     answer = film_page(
-        "film_images.html", place, script="images", exam=exam, others=others, first=exam.first,
+        "film_images.html", place, script="images", exam=exam, others=others, first=first,
         words=words("viewer."),
         reports=[each for each in _reports(room(Records), place) if _is_of(each, exam)],
     )  # fmt: skip
-    if exam.first is not None:  # asked for before the page is read: an old phone reads slowly
-        series, image = exam.first, exam.first.middle
-        path = f"{series.series_instance_uid}/{image.sop_instance_uid}/{(image.frames + 1) // 2}"
-        picture = f"{place.base}/studies/{study}/preview/{path}?side={PREVIEW_SIDES[-1]}"
+    if first is not None:  # asked for before the page is read: an old phone reads slowly
+        picture = f"{place.base}/studies/{study}/preview/{first.path}?side={PREVIEW_SIDES[-1]}"
         style = "</assets/film.css>; rel=preload; as=style"
         answer.headers["Link"] = f"<{picture}>; rel=preload; as=image; fetchpriority=high, {style}"
     return answer

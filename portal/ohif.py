@@ -26,6 +26,7 @@ from access.caller import Door
 from kernel.errors import Unauthenticated
 from kernel.http import room
 from kernel.settings import Settings
+from portal.catalogue import say
 from portal.ohif_dist import BASE_PATH, FOLDER, STAMP
 
 blp = Blueprint("ohif", __name__, url_prefix="/ohif", template_folder="templates")
@@ -45,6 +46,12 @@ HEADERS = {
 
 FOR_A_YEAR = "private, max-age=31536000, immutable"
 ASK_EACH_TIME = "private, no-cache"
+STAFF_MENU = (  # where those of the house work with images
+    ("staff.images", BASE_PATH),
+    ("staff.shares", "/staff/shares"),
+    ("staff.labels", "/staff/labels"),
+    ("staff.mine", "/my/access"),
+)
 NAMED_BY_CONTENT = re.compile(r"(^|\.)[0-9a-f]{16}\.")  # app.bundle.0f6159c501addfe9.js
 
 CONFIGURATION: dict[str, Any] = {
@@ -93,7 +100,9 @@ window.browserImportFunction = (name) => import(name);
 window.config = %(configuration)s;
 window.config.whiteLabeling = {
   createLogoComponentFn: (React) =>
-    React.createElement("a", { href: "/", style: { color: "#fff", fontSize: "18px" } }, "云胶片 cloudfilm"),
+    React.createElement("nav", { style: { display: "flex", gap: "18px", alignItems: "baseline" } },
+      %(links)s.map(([text, href], at) => React.createElement(
+        "a", { key: href, href, style: { color: "#fff", fontSize: at ? "14px" : "18px" } }, text))),
 };
 window.config.httpErrorHandler = (error) => {
   if (error.status === 401) location.reload();  // the session ended: the page itself leads to the sign-in
@@ -133,7 +142,11 @@ def configuration(base: str = BASE_PATH, data: str = "") -> Response:
         "showStudyList": base == BASE_PATH,
         "dataSources": [source | {"configuration": source["configuration"] | roots}],
     }
-    script = SCRIPT % {"base": json.dumps(BASE_PATH), "configuration": json.dumps(settings)}
+    links = [(say("product"), base.removesuffix("ohif/"))]
+    if base == BASE_PATH:  # of the house: what else it has
+        links = [(say("product"), base), *((say(key), path) for key, path in STAFF_MENU[1:])]
+    written = {"base": BASE_PATH, "configuration": settings, "links": links}
+    script = SCRIPT % {name: json.dumps(value) for name, value in written.items()}
     return finished(Response(script, mimetype="text/javascript"), ASK_EACH_TIME)
 
 

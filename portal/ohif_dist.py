@@ -168,7 +168,7 @@ def run(command: list[str]) -> None:
     except (OSError, subprocess.TimeoutExpired) as broken:
         raise ViewerNotInstalled(f"{command[0]} could not be run ({broken.__class__.__name__}).") from broken
     if done.returncode:
-        said = done.stderr.strip().splitlines()[-3:]
+        said = (done.stdout + done.stderr).strip().splitlines()[-3:]  # tsc complains on stdout
         raise ViewerNotInstalled(
             f"`{' '.join(command)}` failed: {' '.join(said)}\n"
             "Install Node.js 18 or newer with npm, or give this machine access to a package registry, "

@@ -177,6 +177,21 @@ def form_bytes(form: dict[str, Any]) -> bytes:
         return b""
 
 
+def images_named(report: ReportShown) -> tuple[tuple[str, str], ...]:
+    """The images that a report points to (FHIR R4 DiagnosticReport.media): SOP Instance UID, and what it
+    says of it. Those that only a Media of its own names are read by the viewer."""
+    contained = {f"#{each.get('id')}": each for each in report.document.get("contained", [])}
+    found = []
+    for each in report.document.get("media", []):
+        link = each.get("link", {})
+        media = contained.get(link.get("reference", ""), {})
+        named = [link.get("identifier", {}), *media.get("identifier", [])]
+        uid = next((str(one["value"]).removeprefix("urn:oid:") for one in named if one.get("value")), "")
+        if uid:
+            found.append((uid, str(each.get("comment") or link.get("display") or "")))
+    return tuple(dict.fromkeys(found))
+
+
 def pdf_of(report: ReportShown) -> bytes:
     """The PDF that a report came with; empty when there is none."""
     forms = report.document.get("presentedForm", [])

@@ -35,6 +35,7 @@ from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 from kernel.http import room
 from portal.catalogue import say
 from portal.film import film_page, local_time
+from portal.ohif import STAFF_MENU
 from portal.qr_code import Label, label_pdf, qr_file, qr_picture
 from portal.refusals import told
 from records.repository import read
@@ -54,6 +55,13 @@ def _staff() -> Caller | None:
         return None
     caller.require(SEE_SHARES)
     return None if caller.principal.role in PERSONAL else caller  # patients have their own pages
+
+
+def _staff_page(template: str, caller: Caller, script: str = "", **values: Any) -> Response:
+    """A page of the house's own side, with its menu."""
+    return film_page(
+        template, None, script=script, menu=STAFF_MENU, leave="/sign-out", caller=caller, **values
+    )
 
 
 @blp.get("/staff/shares")
@@ -76,10 +84,9 @@ def _page(
     exam = read_exam(room(Archive), caller, chosen) if chosen else None
     policy = policy_of(access, exam.institution if exam else caller.principal.institution)
     link = share_url(made.secret) if made else ""
-    return film_page(
-        "staff_shares.html", None, script="staff", find=find, exams=exams, exam=exam, policy=policy,
+    return _staff_page(
+        "staff_shares.html", caller, script="staff", find=find, exams=exams, exam=exam, policy=policy,
         made=made, link=link, qr=qr_picture(link, say("film.qr")) if link else "", message=message,
-        caller=caller,
         grants=list_grants(access, caller, study=chosen) if chosen else (),
         persons=list_persons(access, caller, frozenset({exam.patient})) if exam else (),
         relations=RELATIONS, days=[each for each in RECENT_DAYS if each <= policy.most_days],
@@ -168,7 +175,7 @@ def label_page() -> AnyResponse:
     caller = _staff()
     if caller is None:
         return redirect("/sign-in?next=/staff/labels", 303)
-    return film_page("staff_label.html", None, caller=caller, message="", link="", qr="", number="")
+    return _staff_page("staff_label.html", caller, message="", link="", qr="", number="")
 
 
 @blp.post("/staff/labels")
@@ -190,8 +197,8 @@ def print_label() -> AnyResponse:
         if refusal.kind is not Kind.UNPROCESSABLE:
             raise
         message = say("film.share-wrong", reason=told(refusal))
-    return film_page(
-        "staff_label.html", None, caller=caller, message=message, link=link,
+    return _staff_page(
+        "staff_label.html", caller, message=message, link=link,
         qr=qr_picture(link, say("film.qr")) if link else "", number=number,
     )  # fmt: skip
 

@@ -44,13 +44,16 @@ def store(rooms: Rooms, number: int, slices: int = 2, caller: Caller | None = No
     return f"{ROOT}.{number}"
 
 
-def report(rooms: Rooms, patient: str, accession_number: str, text: str = REPORT_TEXT, **more: Any) -> str:
-    """A final report; returns its logical id."""
+def report(
+    rooms: Rooms, patient: str, accession_number: str, text: str = REPORT_TEXT,
+    said: dict[str, Any] | None = None, **more: Any,
+) -> str:  # fmt: skip
+    """A final report, its document with what is `said` besides; returns its logical id."""
     with rooms.database.transaction() as session:
         filed = file_report(
             rooms.records, session, operator("MAIN"),
             Report(patient, "MAIN", Number(f"R-{accession_number}"), accession_number=accession_number,
-                   text=text, document={"code": {"text": "胸部 CT 报告"}}, **more),
+                   text=text, document={"code": {"text": "胸部 CT 报告"}, **(said or {})}, **more),
         )  # fmt: skip
     settle(rooms)
     return filed

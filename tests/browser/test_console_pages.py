@@ -43,6 +43,7 @@ PAGES = {
     "factors": "/my/factor",
     "password": "/my/password",
     "own-log": "/my/log",
+    "order": "/my/order",
     "logout": "/oauth/logout",
     "apps": "/my/apps",
     "open": "/my/apps?study={study}",

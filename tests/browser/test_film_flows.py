@@ -10,6 +10,7 @@ from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import Browser, Page, Request, Route, expect
 from sqlalchemy import select
 
@@ -20,6 +21,8 @@ from access.model import Account
 from access.share_policy import SHARING
 from access.site_documents import put_document
 from messaging.gateways import put_gateways
+from messaging.model import PushSubscription
+from messaging.web_push import CURVE, bytes_of, point_of, public_key, text_of
 from portal.qr_code import qr_file
 from tests.browser.film import PASSWORD, SIZES, Site, check, claim, prove, sign_in, sign_in_staff
 from tests.messaging.test_wechat import FakeWeChat
@@ -293,3 +296,52 @@ def test_family_that_the_patient_named_opens_the_paper_code_until_it_is_taken_ba
     assert child.locator(".hero").count() == 0
     assert gone is not None
     assert gone.status == 410
+
+
+SUBSCRIBES = """
+PushManager.prototype.subscribe = async asked => {
+  window.asked = btoa(String.fromCharCode(...new Uint8Array(asked.applicationServerKey)));
+  return {toJSON: () => ({endpoint: 'https://8.8.8.8/push/browser-1', keys: %s})};
+};
+"""
+
+
+def test_a_browser_that_asked_for_it_shows_what_is_pushed(
+    site: Site, opened: Callable[..., Page], patient: dict[str, Any]
+) -> None:
+    """All but the push service: that is its maker's, and stands in `tests/messaging/test_channels.py`."""
+    key = ec.generate_private_key(CURVE).public_key()
+    keys = {"p256dh": text_of(point_of(key)), "auth": text_of(bytes(16))}
+    page = opened("phone", storage_state=patient, permissions=["notifications"])
+    page.add_init_script(SUBSCRIBES % json.dumps(keys))
+    page.add_init_script("Object.defineProperty(Notification, 'permission', {get: () => 'default'})")
+    devtools = page.context.new_cdp_session(page)
+    workers: list[dict[str, Any]] = []
+    devtools.on("ServiceWorker.workerRegistrationUpdated", lambda told: workers.extend(told["registrations"]))
+    devtools.send("ServiceWorker.enable")
+    page.goto(f"{site.server.url}/patient/messages")
+    page.locator("[data-push-on]").click()
+    page.locator("[data-push-on]", has_text="已开启").wait_for()
+
+    assert bytes_of(public_key(site.rooms.keys)) == base64.b64decode(page.evaluate("asked"))
+    with site.rooms.database.transaction() as session:
+        kept = session.scalars(select(PushSubscription)).one()
+        session.delete(kept)
+
+    told = {"title": "报告已发布", "link": "/patient/messages"}
+    page.evaluate("navigator.serviceWorker.getRegistration('/patient').then(found => found.active.scriptURL)")
+    devtools.send(
+        "ServiceWorker.deliverPushMessage",
+        {
+            "origin": site.server.url,
+            "registrationId": workers[0]["registrationId"],
+            "data": json.dumps(told),
+        },
+    )
+    shown = page.evaluate(
+        """async () => { const found = await navigator.serviceWorker.getRegistration('/patient');
+        for (;;) { const all = await found.getNotifications();
+          if (all.length) return all.map(each => [each.title, each.data]);
+          await new Promise(requestAnimationFrame); } }"""
+    )
+    assert shown == [[told["title"], told["link"]]]

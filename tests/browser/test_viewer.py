@@ -19,6 +19,8 @@ from access.caller import operator
 from access.grants import Terms, revoke_grant
 from archive.ingest import ingest
 from archive.model import Study
+from archive.render import PNG, Rendering, render_frame
+from archive.retrieve import find_instance
 from archive.shares import share_studies
 from cloudfilm.rooms import Rooms, build_rooms
 from kernel.settings import BlobsSettings, DatabaseSettings, Settings
@@ -366,6 +368,36 @@ def test_windows_turns_and_keys(viewing: Viewing) -> None:
     shows(page, 2)
 
 
+def test_tools_come_in_the_order_that_their_user_chose(viewing: Viewing) -> None:
+    page = viewing("phone", "zh-CN")
+
+    def listed() -> list[str]:
+        found: list[str] = page.locator(".viewer-tools [data-tool]").evaluate_all(
+            "all => all.map(each => each.dataset.tool)"
+        )
+        return found
+
+    usual = listed()
+    assert page.evaluate("localStorage.length") == 0
+    page.locator("[data-tool=arrange]").click()
+    page.get_by_text("依次点按").wait_for()
+    check(page)
+    for tool in ("invert", "angle"):
+        page.locator(f"[data-tool={tool}]").click()
+    page.locator("[data-tool=arrange]", has_text="完成").click()
+    assert listed() == ["invert", "angle", *(each for each in usual if each not in ("invert", "angle"))]
+    assert page.locator("[data-tool=angle]").get_attribute("aria-pressed") == "false"  # nothing was done
+    assert np.median(np.abs(grey_at(page, GRID) - truth(windowed(3)))) <= 1
+
+    page.reload()
+    page.locator("[data-tool=invert]").wait_for()
+    assert listed()[:2] == ["invert", "angle"]
+    page.locator("[data-tool=arrange]").click()
+    page.locator("[data-tool=arrange]").click()
+    assert listed() == usual
+    assert page.evaluate("localStorage.length") == 0
+
+
 def test_what_has_no_spacing_is_said_to_be_uncalibrated(viewing: Viewing) -> None:
     page = viewing("phone", "en-US", "无刻度")
     page.locator(".viewer-info", has_text="not calibrated").wait_for()
@@ -413,6 +445,57 @@ def test_what_reports_and_other_objects_say_of_images_is_shown_and_leads_there(v
     assert measured(page, "Length") == f"Length {LENGTH_MM} mm"
     assert is_inked(page, place(page, 112, 100))
     check(page)
+
+
+def test_from_the_report_to_the_image_that_it_points_to(viewing: Viewing, visited: tuple[Any, str]) -> None:
+    page = viewing("phone", "zh-CN")
+    page.goto(visited[1])
+    page.locator("a.exam", has_text="体模").first.click()
+    page.locator(".pointed a", has_text="箭头处").click()
+    shows(page, 1)
+    assert page.locator('[data-open-series][aria-pressed="true"]').inner_text().strip().startswith("轴位")
+
+
+def drawn_by_server(shared: Shared) -> Any:
+    """The radiograph as the server draws it by its presentation state: grey levels."""
+    archive, made = shared.rooms.archive, shared.made
+    image, state = (
+        find_instance(
+            archive, operator("MAIN"), made.study, str(each.SeriesInstanceUID), str(each.SOPInstanceUID)
+        )
+        for each in (made.radiograph, made.shuttered)
+    )
+    drawn = render_frame(archive, image, 1, Rendering(media_type=PNG), state)
+    return np.asarray(Image.open(io.BytesIO(drawn.data)).convert("L"), dtype=int)
+
+
+@pytest.mark.parametrize("size", ["phone", "desktop"])
+def test_a_presentation_state_is_shown_as_the_server_draws_it(
+    shared: Shared, viewing: Viewing, size: str
+) -> None:
+    page = viewing(size, "zh-CN", "胸片")
+    page.locator("[data-key=PR]", has_text="SHUTTER").click()
+    page.locator(".viewer-info", has_text="窗位 2000 窗宽 3000").wait_for()
+    settled(page)
+    wanted = drawn_by_server(shared)
+    rows, columns = wanted.shape
+    grid = [(column, row) for column in range(3, columns - 3, 3) for row in range(3, rows - 3, 3)]
+    middles = [(column + 0.5, row + 0.5) for column, row in grid]
+    drawn = colours_at(page, places(page, middles, 1.0, (columns, rows)))
+    server = np.array([wanted[row, column] for column, row in grid])
+    is_others = (np.abs(drawn - OTHERS_INK).max(axis=1) < 60) & (server > 250)
+    apart = np.abs(drawn[:, 0] - server)
+    assert wanted.shape == (145, 160)  # turned on its side
+    assert {64, 255} <= set(np.unique(wanted))  # covered, and drawn upon
+    assert np.mean(apart[~is_others] <= 3) > 0.95
+    assert 4 < is_others.sum() < 60
+
+    page.locator("[data-tool=reset]").click()
+    page.locator(".viewer-info", has_text="窗位 2048 窗宽 4096").wait_for()
+    square: dict[str, Any] = {"tall": 1.0, "size": (160, 200)}
+    corner, middle = grey_at(page, [(155, 195), (110, 70)], **square)
+    assert corner > 240  # the shutter went with its state
+    assert middle < 10
 
 
 @pytest.mark.parametrize(("size", "language"), [("phone", "zh-CN"), ("desktop", "en-US")])

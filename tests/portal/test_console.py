@@ -46,7 +46,7 @@ ALLOWED = {
     "radiologist": {"apps", "emergency", "shares"},
     "patient": {"apps"},
 }
-OWN = {"mine", "password", "factor", "log"}
+OWN = {"mine", "password", "factor", "log", "order"}
 
 
 @pytest.mark.parametrize("role", ALLOWED)
@@ -100,6 +100,54 @@ def test_an_account_is_changed_on_its_page(rooms: Rooms, browser: FlaskClient, o
         refused = browser.post("/admin/accounts/auditor", data={"act": act}, headers=OWN_PAGE)
         assert refused.status_code == 403
     assert browser.get("/admin/accounts/nobody").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("role", "begins"),
+    [("radiologist", "/ohif/"), ("audit_administrator", "/admin/audit"), ("patient", "/patient")],
+)
+def test_the_front_page_leads_to_where_the_work_of_a_role_begins(
+    rooms: Rooms, browser: FlaskClient, operator: Caller, role: str, begins: str
+) -> None:
+    assert browser.get("/").headers["Location"] == "/sign-in"
+    enter(rooms, browser, operator, role)
+
+    assert browser.get("/").headers["Location"] == begins
+    assert '<a href="/">' in browser.get("/my/access").get_data(as_text=True)
+
+
+def test_who_shares_finds_the_other_pages_of_the_house(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    enter(rooms, browser, operator, "radiologist")
+    for path in ("/staff/shares", "/staff/labels"):
+        page = browser.get(path).get_data(as_text=True)
+        for other in ("/ohif/", "/staff/shares", "/staff/labels", "/my/access"):
+            assert f'href="{other}"' in page
+        assert 'action="/sign-out"' in page
+    configuration = browser.get("/ohif/app-config.js", headers={"Accept-Language": "zh"}).data.decode()
+    assert '["\\u5f71\\u50cf\\u5206\\u4eab", "/staff/shares"]' in configuration
+
+
+def test_the_menu_is_put_in_order_by_who_uses_it(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    enter(rooms, browser, operator, "security_administrator")
+
+    def listed() -> list[str]:
+        header = browser.get("/my/order").get_data(as_text=True).partition("</header>")[0]
+        return re.findall(r'<a href="/(?:admin|my)/([a-z]+)"', header)
+
+    usual = listed()
+    for name in ("explain", "clients", "audit", "no.such;page"):  # who may not see a page does not list it
+        assert browser.post("/my/order", data={"key": name}, headers=OWN_PAGE).status_code == 303
+        if name == "clients":
+            assert listed() == ["clients", "explain", *(n for n in usual if n not in ("clients", "explain"))]
+    assert listed() == usual  # what is no page of its own gives the usual order back
+    browser.post("/my/order", data={"key": "log"}, headers=OWN_PAGE)
+    assert listed()[0] == "log"
+    browser.post("/my/order", headers=OWN_PAGE)
+    assert listed() == usual
 
 
 def test_a_node_is_added_changed_and_forgotten(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:

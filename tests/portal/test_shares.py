@@ -163,6 +163,37 @@ def test_results_of_a_report_are_a_table_on_the_page_in_the_pdf_and_at_the_fhir_
     assert without.get(f"{home}/fhir/Observation").status_code == 403
 
 
+def test_images_that_a_report_points_to_stand_beside_it_and_open_there(world: World) -> None:
+    study = store(world.rooms, 6, slices=5, AccessionNumber="MEDIA-1")
+    named = {"system": "urn:dicom:uid", "value": f"urn:oid:{ROOT}.6.1.4"}
+    held = {"resourceType": "Media", "id": "m", "status": "completed", "identifier": [named | {
+        "value": f"urn:oid:{ROOT}.6.1.2"}], "content": {"title": "x"}}  # fmt: skip
+    elsewhere = {"system": "urn:dicom:uid", "value": f"urn:oid:{ROOT}.2.1.1"}  # of another patient
+    said = {
+        "contained": [held],
+        "media": [{"comment": "箭头处结节", "link": {"identifier": named}}, {"link": {"reference": "#m"}},
+                  {"comment": "GEHEIM-B", "link": {"identifier": elsewhere}}],
+    }  # fmt: skip
+    report(world.rooms, world.patient_a, "MEDIA-1", said=said)
+    browser, home = world.visitor(studies=(study,))
+
+    page = browser.get(home).get_data(as_text=True)
+    links = re.findall(r'<li><a href="([^"]+\?image=[^"]+)">.*?<span>([^<]*)</span>', page)
+    opened = browser.get(links[0][0]).get_data(as_text=True)
+
+    assert [(path.rpartition("=")[2], text.partition(" · ")[0]) for path, text in links] == [
+        (f"{ROOT}.6.1.4", "箭头处结节"), (f"{ROOT}.6.1.2", "CT")
+    ]  # fmt: skip
+    assert "GEHEIM-B" not in page
+    assert f'class="hero" href="{links[0][0]}"' in page  # what the report speaks of comes first
+    assert f"/preview/{ROOT}.6.1/{ROOT}.6.1.4/1?side=1024" in opened
+    assert "4 / 5" in opened
+    unknown = browser.get(f"{home}/studies/{study}/images?image={ROOT}.2.1.1").get_data(as_text=True)
+    assert "3 / 5" in unknown
+    without, home = world.visitor(studies=(study,), with_report=False)
+    assert "?image=" not in without.get(home).get_data(as_text=True)
+
+
 def test_a_link_without_the_report_shows_none(world: World) -> None:
     browser, home = world.visitor(with_report=False)
 
