@@ -242,6 +242,8 @@ def _presentation_state(axial: list[Dataset]) -> Dataset:
     """Of slice 4: a square from 40 to 80, a word beside it, and the bone's window."""
     made = _in_study(axial[0], GrayscaleSoftcopyPresentationStateStorage, "PR", 21, "标注")
     made.ContentLabel, made.ContentDescription = "BONE", "骨窗"
+    made.RescaleIntercept, made.RescaleSlope = axial[0].RescaleIntercept, axial[0].RescaleSlope
+    made.RescaleType = "HU"  # a state replaces the image's own transformation (PS3.4 N.2.1)
     series = Dataset()
     series.SeriesInstanceUID = axial[0].SeriesInstanceUID
     series.ReferencedImageSequence = Sequence([_reference(axial[3])])
