@@ -80,8 +80,9 @@ def _share_opened(rooms: Notifying, session: Session, change: Change) -> None:
     grant = session.get(ShareGrant, change.subject)
     if grant is None or not grant.patient or not sharing_of(session).of(grant.institution).opening_notice:
         return
+    texts = rooms.messaging.texts(rooms.messaging.language)
     values = {
-        "visitor": str(change.data.get("visitor") or grant.recipient or "?"),
+        "visitor": str(change.data.get("visitor") or grant.recipient or texts["film.visitor"]),
         "address": str(change.data.get("address", "")),
     }
     own = patients_of_person(rooms.archive.mpi, session, (grant.patient,))

@@ -91,9 +91,10 @@ def _visited(grant: str) -> Place:
         raise NotOpen
     base = f"/share/{grant}"
     shares = visit.caller.may(MAKE_SHARE)
-    menu = [("film.home", base)]
+    menu = []
     if shares:
-        menu += [
+        menu = [
+            ("film.home", base),
             ("film.shares", f"{base}/shares"),
             ("film.family", f"{base}/family"),
             ("film.seen", f"{base}/seen"),
@@ -174,6 +175,7 @@ def film_page(
         place=place,
         menu=menu,
         leave=leave,
+        home=place.base if place else menu[0][1] if menu else "#main",
         here=request.path,
         scripts=script_tags("film", *([script] if script else [])),
         local_time=local_time,

@@ -91,7 +91,10 @@ def refused_page(refusal: CloudfilmError) -> Response:
     """Something that cannot be done, in words."""
     topic = "not-found" if refusal.kind in (Kind.NOT_FOUND, Kind.GONE) else "refused"
     detail = "" if topic == "not-found" else told(refusal)
-    return film_page("film_message.html", None, STATUS[refusal.kind], topic=topic, detail=detail, contact="")
+    back = "/patient" if request.path.startswith("/patient") else "/".join(request.path.split("/")[:3])
+    return film_page(
+        "film_message.html", None, STATUS[refusal.kind], topic=topic, detail=detail, contact="", back=back
+    )
 
 
 @page("")

@@ -33,6 +33,13 @@ from tests.sharing import PHONE, register, report
 LIMITS = {"again_after_s": 1, "phone_an_hour": 1000, "phone_a_day": 1000, "share_an_hour": 1000}
 SLICES = 5
 SIZES = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1366, 850)}
+CUT_OFF = """[...document.querySelectorAll('a, button, h1, h2')].filter(each => {
+  const { left, right, width } = each.getBoundingClientRect(), style = getComputedStyle(each);
+  if (!width || each.classList.contains('skip') || style.textOverflow === 'ellipsis') return false;
+  for (let around = each.parentElement; around; around = around.parentElement)
+    if (/auto|scroll/.test(getComputedStyle(around).overflowX)) return false;
+  return left < -1 || right > innerWidth + 1 || each.scrollWidth > each.clientWidth + 1 && style.display !== 'inline';
+}).map(each => each.outerHTML.slice(0, 120))"""
 STAFF, PASSWORD = "doctor", "Correct-Horse-7"
 
 
@@ -111,7 +118,7 @@ def film_site(folder: Path) -> Iterator[Site]:
 
 
 def check(page: Page) -> None:
-    """No serious accessibility finding, and nothing wider than the screen."""
+    """No serious accessibility finding, nothing wider than the screen, and nothing to press or to read cut off."""
     page.evaluate((npm_tools() / "node_modules/axe-core/axe.min.js").read_text("utf-8"))
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     serious = [
@@ -122,6 +129,7 @@ def check(page: Page) -> None:
     assert serious == [], f"{page.url}: {serious}"
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 1, page.url
+    assert page.evaluate(CUT_OFF) == [], page.url
 
 
 def prove(

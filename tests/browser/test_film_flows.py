@@ -91,6 +91,16 @@ def test_a_patient_walks_through_every_page_of_its_account(
     expect(page.locator("button.danger")).to_have_count(alive - 1)
 
 
+def test_an_image_has_a_name_before_it_is_drawn(
+    site: Site, opened: Callable[..., Page], patient: dict[str, Any]
+) -> None:
+    page = opened("tablet", storage_state=patient)
+    page.add_init_script("window.requestAnimationFrame = act => setTimeout(act, 5000)")
+    page.goto(f"{site.server.url}/patient/studies/{site.study}/images")
+    page.locator(".canvas").wait_for(state="attached")
+    check(page)
+
+
 @pytest.mark.parametrize(("size", "language"), LOOKS)
 def test_staff_and_administrators_walk_through_their_pages(
     site: Site, opened: Callable[..., Page], size: str, language: str

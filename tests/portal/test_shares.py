@@ -194,6 +194,14 @@ def test_images_that_a_report_points_to_stand_beside_it_and_open_there(world: Wo
     assert "?image=" not in without.get(home).get_data(as_text=True)
 
 
+def test_what_is_not_there_leads_back(world: World) -> None:
+    browser, home = world.visitor()
+    for path in ("/reports/none", f"/studies/{world.b}"):
+        answer = browser.get(home + path)
+        assert answer.status_code == 404
+        assert f'<a class="button plain wide" href="{home}">' in answer.get_data(as_text=True)
+
+
 def test_a_link_without_the_report_shows_none(world: World) -> None:
     browser, home = world.visitor(with_report=False)
 
@@ -447,6 +455,7 @@ def test_the_patient_is_told_of_a_report_and_of_a_first_opening(world: World) ->
     topics = [each["topic"] for each in browser.get("/patient/messages.json").get_json()]
 
     assert sorted(topics[:2]) == ["report-ready", "share-opened"]
+    assert "访客" in browser.get("/patient/messages?lang=zh").get_data(as_text=True)  # who gave no name
     assert browser.get("/patient/messages").status_code == 200
     assert all(each["read"] for each in browser.get("/patient/messages.json").get_json())
 

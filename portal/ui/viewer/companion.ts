@@ -78,6 +78,7 @@ export async function openCompanion(beside: Beside): Promise<Companion | null> {
   const canvas = document.createElement("canvas");
   canvas.className = "canvas second";
   canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", say("beside"));
   const info = document.createElement("p");
   info.className = "viewer-info second";
   const tools = document.createElement("div");

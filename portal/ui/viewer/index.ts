@@ -68,6 +68,7 @@ export const mount: Mount = async (contract: ViewerContract): Promise<Viewer> =>
   const canvas = document.createElement("canvas");
   canvas.className = "canvas";
   canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", say("preview")); // until it is drawn, and says of which image it is
   const info = document.createElement("p");
   info.className = "viewer-info";
   const measured = document.createElement("output"); // what is drawn, for those who cannot see it
