@@ -130,7 +130,8 @@ def check(page: Page) -> None:
     assert serious == [], f"{page.url}: {serious}"
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 1, page.url
-    assert page.evaluate(CUT_OFF) == [], page.url
+    cut = page.evaluate(CUT_OFF)
+    assert cut == [], f"{page.url}: {cut}"
 
 
 def prove(
