@@ -2,9 +2,17 @@
 
 import threading
 
+import pytest
 from sqlalchemy.orm import Session
 
-from kernel.changes import Change, Subscriber, follow_changes, record_change, unread_changes
+from kernel.changes import (
+    Change,
+    Subscriber,
+    follow_changes,
+    record_change,
+    record_changes,
+    unread_changes,
+)
 from kernel.clock import FixedClock
 from kernel.database import Database
 
@@ -22,6 +30,23 @@ def test_a_subscriber_sees_its_kinds_in_order_and_once(database: Database, clock
     while unread_changes(database, [subscriber]):
         follow_changes(database, [subscriber], most=4)
     assert seen == ["0", "1", "2", "3", "4"]
+
+
+def test_a_subscriber_that_takes_long_goes_on_in_another_transaction(
+    database: Database, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kernel.changes.LONGEST_S", 0.0)
+    seen: list[str] = []
+    subscriber = Subscriber("slow", frozenset({"made"}), lambda _session, change: seen.append(change.subject))
+    follow_changes(database, [subscriber])
+    with database.transaction() as session:
+        record_changes(session, clock, [("made", str(number), {}) for number in range(3)])
+
+    rounds = []
+    while unread_changes(database, [subscriber]):
+        rounds.append(follow_changes(database, [subscriber]))
+    assert seen == ["0", "1", "2"]
+    assert [count for count in rounds if count] == [1, 1, 1]
 
 
 def test_a_subscriber_that_raises_keeps_its_place_and_holds_up_nobody(
