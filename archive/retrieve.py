@@ -373,11 +373,13 @@ def aligned(data: bytes, location: FrameLocation) -> bytes:
 
 def instance_document(archive: Archive, stored: StoredInstance) -> bytes:
     """The DICOM JSON of an instance without its bulk data; the byte 0x01 stands for the base URL."""
-    with archive.database.snapshot() as session:
-        document = session.scalar(select(Instance.document).where(Instance.id == stored.id))
-    if document is None:
+    row = archive.database.row(_DOCUMENT, {"id": stored.id})
+    if row is None:
         raise NotFound("The instance")
-    return document_bytes(archive.blobs.keys, document)
+    return document_bytes(archive.blobs.keys, row[0])
+
+
+_DOCUMENT = select(Instance.document).where(Instance.id == bindparam("id"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,8 @@ def run_web(rooms: Rooms, stop: threading.Event) -> None:
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - a heartbeat file
         "loglevel": "warning",
         "preload_app": False,
+        "worker_exit": lambda _server, _worker: shut_down_traces(),
+        "child_exit": lambda _server, worker: process_ended(worker.pid),
         "when_ready": lambda arbiter: _limit(arbiter.LISTENERS, settings.web.client_timeout_s),
     }
     if speaks_tls(settings.web):

@@ -24,7 +24,7 @@ from archive.retrieve import (
 from archive.room import Archive
 from archive.transcode import CODECS, EXPLICIT_LITTLE, UNCOMPRESSED
 from archive.video import is_video
-from dicomweb.answers import Part, conditional, is_known, multipart, not_modified, ranged, wanted
+from dicomweb.answers import Part, conditional, in_runs, is_known, multipart, not_modified, ranged, wanted
 from dicomweb.media_types import DICOM, NotAcceptable, Representation, accepted
 from dicomweb.service import INSTANCE, SERIES, STUDY
 from kernel.http import room
@@ -152,7 +152,7 @@ def _zipped(
     files: Iterator[tuple[StoredInstance, str, Iterable[bytes]]] = (
         _file(archive, stored, syntax) for stored in find_instances(archive, caller, study, series, instance)
     )
-    answer = Response(zip_of(archive, files, with_dicomdir), content_type=ZIP)
+    answer = Response(in_runs(zip_of(archive, files, with_dicomdir)), content_type=ZIP)
     answer.headers["Content-Disposition"] = f'attachment; filename="{instance or series or study}.zip"'
     answer.set_etag(f"{tag}.zip{int(with_dicomdir)}", weak=True)
     return answer

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from archive.keys import Level
 from archive.query import Query, parse_date_range, parse_time_range
+from dicomweb.answers import in_runs
 from dicomweb.media_types import NotAcceptable, accepted, negotiate, parse_accept, representations
 from dicomweb.multipart import InvalidMultipart, MultipartReader, write_parts
 from dicomweb.qido import parse_query
@@ -57,6 +58,14 @@ def test_what_is_written_as_parts_is_read_as_parts(contents: list[bytes], most: 
         return
 
     assert parts_of(body, most) == contents
+
+
+@given(st.lists(st.binary(max_size=40)), st.integers(1, 60))
+def test_runs_are_the_same_bytes_in_fewer_pieces(pieces: list[bytes], run_bytes: int) -> None:
+    runs = list(in_runs(pieces, run_bytes))
+
+    assert b"".join(runs) == b"".join(pieces)
+    assert all(len(run) >= run_bytes for run in runs[:-1])
 
 
 @given(data=st.binary(max_size=600))
