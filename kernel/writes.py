@@ -7,10 +7,9 @@ the server and back, each with what SQLAlchemy does around it; the rows themselv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Connection, Dialect, Insert, Update
-from sqlalchemy.sql.compiler import SQLCompiler
 
 Rows = Sequence[Mapping[str, Any]]
 Write = tuple[Insert | Update, Rows]
@@ -72,7 +71,7 @@ class _Text:
 @lru_cache(maxsize=512)
 def _text_of(statement: Insert | Update, dialect: Dialect, keys: tuple[str, ...]) -> _Text:
     quiet = statement.inline() if isinstance(statement, Insert) else statement  # nothing is to come back
-    compiled = cast(SQLCompiler, quiet.compile(dialect=dialect, column_keys=list(keys)))
+    compiled = quiet.compile(dialect=dialect, column_keys=list(keys))
     writers = {
         name: writer
         for bind, name in compiled.bind_names.items()
