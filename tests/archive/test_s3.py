@@ -2,7 +2,10 @@
 
 import hashlib
 import io
+import os
+import re
 import secrets
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -28,7 +31,9 @@ from kernel.crypto import KeyRing
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
 from kernel.settings import BlobsSettings, Settings
 from tests.builders import ROOT, ct_slice
-from tests.servers.seaweedfs import ObjectStore, object_store_in
+from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, ObjectStore, object_store_in
+
+ROOT_FOLDER = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -228,3 +233,23 @@ def test_a_region_reads_an_image_from_its_store_once(s3_rooms: Rooms, operator: 
     s3_rooms.archive.blobs.store.delete(stored.blob_key)
 
     assert b"".join(frame_pieces(s3_rooms.archive, stored, 1)) == first
+
+
+def test_the_store_takes_the_rule_that_ends_uploads_which_a_crash_cut_off(object_store: ObjectStore) -> None:
+    """By the command of docs/operations.md."""
+    guide = (ROOT_FOLDER / "docs" / "operations.md").read_text()
+    (command,) = re.findall(r"^curl --aws-sigv4 .*?lifecycle='$", guide, re.MULTILINE | re.DOTALL)
+    command = command.replace("https://objects.example.org", object_store.endpoint)
+    keys = {"KEY": ACCESS_KEY, "SECRET": SECRET_KEY}
+    ask = command.replace("--upload-file docker/lifecycle.xml", "")
+    said = [
+        subprocess.run(
+            each.replace("curl ", "curl --fail --silent --show-error "),
+            shell=True, cwd=ROOT_FOLDER, env=os.environ | keys, capture_output=True, text=True, timeout=60,
+            check=True,
+        ).stdout
+        for each in (command, ask)
+    ]  # fmt: skip
+
+    assert said[0] == ""
+    assert "AbortIncompleteMultipartUpload" in said[1]
