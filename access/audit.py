@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from access.caller import Caller
@@ -72,9 +73,12 @@ def note_all(session: Session, clock: Clock, caller: Caller, notes: Sequence[Not
         return
     connection = session.connection()
     head = connection.execute(_HEAD).first()
-    if head is None:
-        connection.execute(insert(table_of(AuditHead)).values(id=1, seq=0, hash="", algorithm="sha256"))
-    seq, digest, algorithm = head or (0, "", "sha256")
+    if head is None:  # the first entry of all; several may come to that at once
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        begun = dialect.insert(table_of(AuditHead)).values(id=1, seq=0, hash="", algorithm="sha256")
+        connection.execute(begun.on_conflict_do_nothing())
+        head = connection.execute(_HEAD).one()
+    seq, digest, algorithm = head
     rows, now = [], clock.now()
     for each in notes:
         seq += 1

@@ -4,6 +4,7 @@ A site replaces it with its own.
 X.509 v3 with subject alternative names (RFC 5280), ECDSA P-256, one year; made anew when it is about to end.
 """
 
+import fcntl
 import ipaddress
 import os
 import socket
@@ -42,16 +43,26 @@ def ensure_certificate(data_dir: Path, host: str = "", now: datetime | None = No
     folder = data_dir / "tls"
     paths = CertificatePaths(folder / "certificate.pem", folder / "key.pem")
     at = now or datetime.now(UTC)
-    if paths.certificate.exists() and paths.key.exists():
-        current = x509.load_pem_x509_certificate(paths.certificate.read_bytes())
-        is_ours = current.issuer == current.subject
-        if not is_ours or current.not_valid_after_utc > at + RENEWED_BEFORE:
-            return paths
+    if _is_good(paths, at):
+        return paths
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = ec.generate_private_key(ec.SECP256R1())
-    _write(paths.key, _key_pem(key), 0o600)
-    _write(paths.certificate, _certificate(key, host, at).public_bytes(serialization.Encoding.PEM), 0o644)
+    with (folder / ".lock").open("w") as lock:  # every role asks at the first start: one makes it, for all
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _is_good(paths, at):
+            key = ec.generate_private_key(ec.SECP256R1())
+            made = _certificate(key, host, at).public_bytes(serialization.Encoding.PEM)
+            _write(paths.key, _key_pem(key), 0o600)
+            _write(paths.certificate, made, 0o644)
     return paths
+
+
+def _is_good(paths: CertificatePaths, at: datetime) -> bool:
+    """Whether there is one that serves: not ours, or ours and not about to end."""
+    if not (paths.certificate.exists() and paths.key.exists()):
+        return False
+    current = x509.load_pem_x509_certificate(paths.certificate.read_bytes())
+    is_ours = current.issuer == current.subject
+    return not is_ours or current.not_valid_after_utc > at + RENEWED_BEFORE
 
 
 def _certificate(key: ec.EllipticCurvePrivateKey, host: str, at: datetime) -> x509.Certificate:

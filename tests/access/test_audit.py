@@ -1,5 +1,8 @@
 """The audit trail: whatever is done to it afterwards shows."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import delete, update
 
@@ -27,6 +30,23 @@ def test_an_untouched_trail_is_sound(trail: Database) -> None:
     with trail.snapshot() as session:
         assert verify(session).entries == 5
     assert fault(trail) == ""
+
+
+def test_who_comes_to_the_first_entry_at_once_writes_one_after_the_other(
+    database: Database, clock: FixedClock, operator: Caller
+) -> None:
+    together = threading.Barrier(8)
+
+    def write(number: int) -> None:
+        together.wait()
+        with database.transaction() as session:
+            note(session, clock, operator, "read ImagingStudy", f"1.2.{number}")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(8)))
+    with database.snapshot() as session:
+        assert verify(session).entries == 8
+    assert fault(database) == ""
 
 
 @pytest.mark.parametrize("column", ["principal_id", "action", "subject", "address", "detail", "outcome"])

@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -65,3 +66,20 @@ def test_tls_is_1_2_or_later_with_forward_secrecy(
     finally:
         ours.close()
         thread.join()
+
+
+def test_processes_that_start_at_once_have_one_certificate_and_its_key(tmp_path: Path) -> None:
+    """Every role asks for it at the first start; the key of one would not fit the certificate of another."""
+    for turn in range(5):
+        together = threading.Barrier(8)
+
+        def make(
+            _: int, folder: Path = tmp_path / str(turn), together: threading.Barrier = together
+        ) -> bytes:
+            together.wait()
+            paths = ensure_certificate(folder)
+            server_tls(paths)  # raises when they do not fit
+            return paths.certificate.read_bytes()
+
+        with ThreadPoolExecutor(8) as threads:
+            assert len(set(threads.map(make, range(8)))) == 1

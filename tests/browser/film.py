@@ -30,7 +30,10 @@ from tests.live import LiveServer, live_server_in
 from tests.settling import settle
 from tests.sharing import PHONE, register, report
 
-LIMITS = {"again_after_s": 1, "phone_an_hour": 1000, "phone_a_day": 1000, "share_an_hour": 1000}
+LIMITS = {
+    "again_after_s": 1, "phone_an_hour": 1000, "phone_a_day": 1000, "share_an_hour": 1000,
+    "address_an_hour": 1000, "network_an_hour": 1000,
+}  # fmt: skip
 SLICES = 5
 SIZES = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1366, 850)}
 CUT_OFF = """[...document.querySelectorAll('a, button, h1, h2')].filter(each => {
