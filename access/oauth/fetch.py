@@ -59,29 +59,27 @@ def public_address(host: str, port: int, resolve: Resolve) -> str:
 
 def is_public(address: str) -> bool:
     """Whether an address is one of the open internet, whatever other address is written within it."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed in NAT64:
-            return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
-        inner = parsed.ipv4_mapped or parsed.sixtofour
-        if inner:
-            return is_public(str(inner))
-        if parsed not in UNICAST:
-            return False
-    return parsed.is_global and not parsed.is_multicast
+    meant = _innermost(address)
+    if isinstance(meant, ipaddress.IPv6Address) and meant not in UNICAST:
+        return False
+    return meant.is_global and not meant.is_multicast
 
 
 def is_servers(address: str) -> bool:
     """Whether a server that a site itself names may be at an address, its own network included: any but those
     of one link (where a cloud's machines are told their credentials), of nobody and of many."""
+    meant = _innermost(address)
+    return not (meant.is_link_local or meant.is_unspecified or meant.is_multicast)
+
+
+def _innermost(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address that packets to this one end at: an IPv4 one where it is written within an IPv6 one."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed in NAT64:
-            return is_servers(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
-        inner = parsed.ipv4_mapped or parsed.sixtofour
-        if inner:
-            return is_servers(str(inner))
-    return not (parsed.is_link_local or parsed.is_unspecified or parsed.is_multicast)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return parsed
+    if parsed in NAT64:
+        return ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+    return parsed.ipv4_mapped or parsed.sixtofour or parsed
 
 
 @dataclass(slots=True)
