@@ -1,11 +1,16 @@
 """The HL7 v2 door over the rooms of a test."""
 
+import json
+from typing import Any
+
 import pytest
+from sqlalchemy import select
 
 from access.caller import Caller
 from cloudfilm.rooms import Rooms
 from hl7_listener.receiving import receive
 from hl7_listener.room import Hl7, hl7_of
+from records.model import Resource
 from tests.settling import settle
 
 
@@ -24,6 +29,16 @@ class Sender:
     def send(self, raw: bytes) -> list[str]:
         """MSA-1 of each answer."""
         return [code_of(answer) for answer in receive(self.hl7, self.caller, raw).messages]
+
+    def documents(self, resource_type: str) -> list[dict[str, Any]]:
+        """The documents of a type that are there, the oldest first."""
+        with self.rooms.database.snapshot() as session:
+            bodies = session.scalars(
+                select(Resource.body)
+                .where(Resource.type == resource_type, Resource.body != "")
+                .order_by(Resource.id)
+            ).all()
+        return [json.loads(body) for body in bodies]
 
     def settle(self) -> None:
         """Let every subscriber follow until there is nothing new."""

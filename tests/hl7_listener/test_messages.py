@@ -1,8 +1,6 @@
 """Each message that is understood does what its trigger event says: one row of a table, one case."""
 
 import base64
-import json
-from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -12,22 +10,11 @@ from hl7_listener.model import Hl7Message
 from hl7_listener.receiving import receive
 from mpi.resolve import record_of
 from mpi.sealing import demographics_of
-from records.model import Resource
 from tests.builders_hl7 import PID, adt_a04, message, omi_o23, oru_r01
 from tests.hl7_listener.conftest import Sender
 
 VISIT = "PV1|1|I|301^02^1||||||||||||||||V9^^^HIS"
 CHANGED = PID.replace("13912345678", "13700001111")
-
-
-def documents(sender: Sender, resource_type: str) -> list[dict[str, Any]]:
-    with sender.rooms.database.snapshot() as session:
-        bodies = session.scalars(
-            select(Resource.body)
-            .where(Resource.type == resource_type, Resource.body != "")
-            .order_by(Resource.id)
-        )
-        return [json.loads(body) for body in bodies]
 
 
 def person_of(sender: Sender, number: str) -> int | None:
@@ -49,7 +36,7 @@ def test_a_visit_is_where_the_last_event_put_it(sender: Sender, event: str, stat
     first = message("ADT^A04^ADT_A01", "EVN", PID, VISIT)
     assert sender.send(first) == ["AA"]
     assert sender.send(message(f"ADT^{event}", "EVN", CHANGED, VISIT)) == ["AA"]
-    (visit,) = documents(sender, "Encounter")
+    (visit,) = sender.documents("Encounter")
     assert visit["status"] == status
     with sender.rooms.database.snapshot() as session:
         row = record_of(session, "HIS", "1001")
@@ -61,9 +48,9 @@ def test_a_visit_is_where_the_last_event_put_it(sender: Sender, event: str, stat
 def test_a_person_is_made_or_changed_without_a_visit(sender: Sender, event: str) -> None:
     assert sender.send(message(f"ADT^{event}^ADT_A05", "EVN", PID)) == ["AA"]
     sender.settle()
-    (patient,) = documents(sender, "Patient")
+    (patient,) = sender.documents("Patient")
     assert patient["birthDate"] == "1985-06-12"
-    assert documents(sender, "Encounter") == []
+    assert sender.documents("Encounter") == []
 
 
 def test_an_empty_field_changes_nothing_and_a_null_deletes(sender: Sender) -> None:
@@ -125,7 +112,7 @@ def test_an_order_is_placed_held_told_and_cancelled_and_each_is_answered(
         (answer,) = receive(sender.hl7, sender.caller, raw).messages
         assert f"|{reply}|" in answer.decode()
         line = next(line for line in answer.decode().split("\r") if line.startswith("ORC"))
-        (order,) = documents(sender, "ServiceRequest")
+        (order,) = sender.documents("ServiceRequest")
         told.append((line.split("|")[1], order["status"]))
     assert told == [
         ("OK", "active"), ("XR", "active"), ("XR", "on-hold"), ("OK", "completed"), ("CR", "revoked"),
@@ -135,7 +122,7 @@ def test_an_order_is_placed_held_told_and_cancelled_and_each_is_answered(
 def test_a_report_is_cancelled_and_its_history_stays(sender: Sender) -> None:
     assert sender.send(oru_r01("F")) == ["AA"]
     assert sender.send(oru_r01("X")) == ["AA"]
-    (report,) = documents(sender, "DiagnosticReport")
+    (report,) = sender.documents("DiagnosticReport")
     assert (report["status"], report["meta"]["versionId"]) == ("cancelled", "2")
 
 
@@ -150,12 +137,12 @@ def test_a_document_with_an_order_number_is_a_report_and_is_replaced(sender: Sen
     assert sender.send(omi_o23()) == ["AA"]
     pdf = base64.b64encode(b"%PDF-1.4 made up").decode()
     assert sender.send(mdm("T02", f"OBX|2|ED|PDF^Report||^Application^PDF^Base64^{pdf}||||||F")) == ["AA"]
-    (first,), (order,) = documents(sender, "DiagnosticReport"), documents(sender, "ServiceRequest")
+    (first,), (order,) = sender.documents("DiagnosticReport"), sender.documents("ServiceRequest")
     assert first["status"] == "final"
     assert first["basedOn"] == [{"reference": f"ServiceRequest/{order['id']}"}]
     assert "application/pdf" in [form["contentType"] for form in first["presentedForm"]]
     assert sender.send(mdm("T10", text="右肺上叶结节")) == ["AA"]
-    (second,) = documents(sender, "DiagnosticReport")
+    (second,) = sender.documents("DiagnosticReport")
     assert (second["status"], second["conclusion"]) == ("corrected", "右肺上叶结节")
     assert second["id"] == first["id"]
 
@@ -163,9 +150,9 @@ def test_a_document_with_an_order_number_is_a_report_and_is_replaced(sender: Sen
 def test_a_document_without_an_order_is_a_document_reference(sender: Sender) -> None:
     raw = mdm("T02").replace(b"|P1^HIS|", b"||")
     assert sender.send(raw) == ["AA"]
-    (document,) = documents(sender, "DocumentReference")
+    (document,) = sender.documents("DocumentReference")
     assert (document["status"], document["docStatus"]) == ("current", "final")
-    assert documents(sender, "DiagnosticReport") == []
+    assert sender.documents("DiagnosticReport") == []
 
 
 @pytest.mark.parametrize(
@@ -184,7 +171,7 @@ def test_an_appointment_is_moved_changed_and_cancelled(
 
     assert sender.send(booking("S12", "20260305090000^20260305093000")) == ["AA"]
     assert sender.send(booking(event, "20260306100000^20260306103000")) == ["AA"]
-    (appointment,) = documents(sender, "Appointment")
+    (appointment,) = sender.documents("Appointment")
     assert (appointment["status"], appointment["start"]) == (status, start)
 
 

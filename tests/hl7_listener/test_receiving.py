@@ -27,7 +27,6 @@ from mpi.model import PatientRecord
 from mpi.resolve import record_of
 from mpi.sealing import demographics_of
 from records.accession_numbers import ACCESSION_NUMBERS, InvalidNumbering
-from records.model import Resource
 from records.query import parse_search
 from records.search import search
 from tests.builders import ct_slice
@@ -40,16 +39,6 @@ NEGATIVE = {
     "no-pid.hl7": ("AE", "100"), "nul-bytes.hl7": ("AR", "102"), "short-msh.hl7": ("AR", "101"),
     "truncated.hl7": ("AE", "100"), "two-msh.hl7": ("AR", "100"), "unknown-type.hl7": ("AR", "200"),
 }  # fmt: skip
-
-
-def documents(sender: Sender, resource_type: str) -> list[dict[str, Any]]:
-    with sender.rooms.database.snapshot() as session:
-        bodies = session.scalars(
-            select(Resource.body)
-            .where(Resource.type == resource_type, Resource.body != "")
-            .order_by(Resource.id)
-        ).all()
-    return [json.loads(body) for body in bodies]
 
 
 GOOD = adt_a04(control_id="BAD1")
@@ -122,7 +111,7 @@ def test_every_sample_message_is_answered_and_none_breaks_the_door(sender: Sende
 def test_a_registration_makes_a_patient_a_visit_and_their_documents(sender: Sender) -> None:
     assert sender.send(adt_a04()) == ["AA"]
     sender.settle()
-    (patient,), (visit,) = documents(sender, "Patient"), documents(sender, "Encounter")
+    (patient,), (visit,) = sender.documents("Patient"), sender.documents("Encounter")
     assert [name["text"] for name in patient["name"]] == ["张伟", "Wei Zhang"]
     assert patient["birthDate"] == "1985-06-12"
     assert patient["identifier"][0] == {
@@ -146,7 +135,7 @@ def test_the_same_message_twice_is_done_once_and_answered_alike(sender: Sender) 
     raw = omi_o23(control_id="SAME")
     first = receive(sender.hl7, sender.caller, raw)
     assert receive(sender.hl7, sender.caller, raw) == first
-    (order,) = documents(sender, "ServiceRequest")
+    (order,) = sender.documents("ServiceRequest")
     assert order["meta"]["versionId"] == "1"
 
 
@@ -181,7 +170,7 @@ def test_an_order_is_placed_changed_and_cancelled_with_its_history(sender: Sende
     assert "\rORC|OK|P1|F1" in answer.decode()
     assert sender.send(omi_o23("XO")) == ["AA"]
     assert sender.send(omi_o23("CA")) == ["AA"]
-    (order,) = documents(sender, "ServiceRequest")
+    (order,) = sender.documents("ServiceRequest")
     assert (order["status"], order["meta"]["versionId"]) == ("revoked", "3")
     assert order["code"]["coding"][0] == {
         "system": "urn:cloudfilm:code:LOCAL", "code": "CT01", "display": "胸部CT平扫"
@@ -195,7 +184,7 @@ def test_an_order_is_placed_changed_and_cancelled_with_its_history(sender: Sende
 
 def test_an_order_without_an_accession_number_gets_one(sender: Sender) -> None:
     assert sender.send(omi_o23(accession="")) == ["AA"]
-    (order,) = documents(sender, "ServiceRequest")
+    (order,) = sender.documents("ServiceRequest")
     numbers = [
         each["value"]
         for each in order["identifier"]
@@ -223,7 +212,7 @@ def test_a_report_and_its_study_find_each_other_whichever_comes_first(
         else:
             ingest(sender.rooms.archive, operator, BytesIO(image))
         sender.settle()
-    (report,) = documents(sender, "DiagnosticReport")
+    (report,) = sender.documents("DiagnosticReport")
     assert report["imagingStudy"][0]["reference"].startswith("ImagingStudy/")
 
 
@@ -232,7 +221,7 @@ def test_a_report_is_not_bound_to_the_study_of_somebody_else(sender: Sender, ope
     other = "PID|1||P9^^^MAIN^MR||李^娜^^^^^^I||19950203|F"
     assert sender.send(oru_r01(pid=other)) == ["AA"]
     sender.settle()
-    (report,) = documents(sender, "DiagnosticReport")
+    (report,) = sender.documents("DiagnosticReport")
     assert "imagingStudy" not in report
 
 
@@ -241,7 +230,7 @@ def test_a_correction_is_the_next_version_and_a_late_preliminary_is_refused(send
     assert sender.send(oru_r01("F")) == ["AA"]
     assert sender.send(oru_r01("C", "右肺上叶结节")) == ["AA"]
     assert sender.send(oru_r01("P")) == ["AE"]
-    (report,) = documents(sender, "DiagnosticReport")
+    (report,) = sender.documents("DiagnosticReport")
     assert (report["status"], report["meta"]["versionId"]) == ("corrected", "3")
     assert report["conclusion"] == "右肺上叶结节"
     assert report["resultsInterpreter"][0]["display"] == "钱明"
@@ -256,7 +245,7 @@ def test_an_embedded_document_is_kept_byte_for_byte(sender: Sender, kind: str, c
     data = base64.b64encode(content).decode()
     obx = f"OBX|3|ED|DOC^Report||^Application^{kind}^Base64^{data}||||||F\r"
     assert sender.send(oru_r01() + obx.encode()) == ["AA"]
-    (report,) = documents(sender, "DiagnosticReport")
+    (report,) = sender.documents("DiagnosticReport")
     form = report["presentedForm"][-1]
     assert form["contentType"] == content_type
     assert base64.b64decode(form["data"]) == content
@@ -273,7 +262,7 @@ def test_a_merge_is_obeyed_within_its_assigning_authority(sender: Sender) -> Non
     assert merged is not None
     assert survivor.id == merged.id
     sender.settle()
-    inactive = [each for each in documents(sender, "Patient") if not each["active"]]
+    inactive = [each for each in sender.documents("Patient") if not each["active"]]
     assert inactive[0]["link"] == [
         {"other": {"reference": f"Patient/{survivor.patient_id}"}, "type": "replaced-by"}
     ]
@@ -315,7 +304,7 @@ def test_an_appointment_is_booked_and_cancelled(sender: Sender) -> None:
     segments = ("SCH|PA1^HIS|FA1^RIS|||||复查^复查^L||30|min|^^^20260305090000^20260305093000", PID)
     assert sender.send(message("SIU^S12^SIU_S12", *segments)) == ["AA"]
     assert sender.send(message("SIU^S15^SIU_S12", *segments)) == ["AA"]
-    (appointment,) = documents(sender, "Appointment")
+    (appointment,) = sender.documents("Appointment")
     assert (appointment["status"], appointment["start"]) == ("cancelled", "2026-03-05T01:00:00Z")
 
 
@@ -406,10 +395,10 @@ def test_a_site_maps_its_own_fields_without_code_and_takes_it_back(sender: Sende
     access = sender.rooms.access
     put_document(access, operator, MAPPING, json.dumps({"rows": [row]}), "the HIS sends its priority in ZOR")
     assert sender.send(omi_o23() + b"ZOR|1|2|U\r") == ["AA"]
-    assert documents(sender, "ServiceRequest")[0]["priority"] == "urgent"
+    assert sender.documents("ServiceRequest")[0]["priority"] == "urgent"
     put_document(access, operator, MAPPING, '{"rows": []}', "")
     assert sender.send(omi_o23("XO") + b"ZOR|1|2|U\r") == ["AA"]
-    assert documents(sender, "ServiceRequest")[0]["priority"] == "stat"  # as TQ1-9 has it
+    assert sender.documents("ServiceRequest")[0]["priority"] == "stat"  # as TQ1-9 has it
 
 
 @pytest.mark.parametrize(
@@ -446,7 +435,7 @@ def test_every_version_registers_orders_and_reports(sender: Sender, version: str
         (answer,) = receive(sender.hl7, sender.caller, raw).messages
         assert code_of(answer) == "AA"
         assert f"|{version}" in answer.decode().split("\r")[0]
-    (order,), (report,) = documents(sender, "ServiceRequest"), documents(sender, "DiagnosticReport")
+    (order,), (report,) = sender.documents("ServiceRequest"), sender.documents("DiagnosticReport")
     assert report["basedOn"] == [{"reference": f"ServiceRequest/{order['id']}"}]
 
 
@@ -513,10 +502,10 @@ def test_who_ordered_and_reported_are_practitioners_and_reports_are_found_by_the
     assert sender.send(oru_r01("C", control_id="AGAIN")) == ["AA"]
     sender.settle()
     names = {
-        each["identifier"][0]["value"]: each["name"][0]["text"] for each in documents(sender, "Practitioner")
+        each["identifier"][0]["value"]: each["name"][0]["text"] for each in sender.documents("Practitioner")
     }
     assert names == {"9001": "吴刚", "9002": "钱明"}
-    (patient,) = documents(sender, "Patient")
+    (patient,) = sender.documents("Patient")
     for asked in (
         f"patient=Patient/{patient['id']}", "code=CT01", "results-interpreter:Practitioner.identifier=9002",
         "results-interpreter:Practitioner.name=钱明", "date=2026-03-02", "subject:Patient.name=张伟",
@@ -531,9 +520,7 @@ def test_a_message_leaves_its_provenance_on_what_it_changed_and_no_other(sender:
     assert sender.send(omi_o23(control_id="PROV1")) == ["AA"]
     assert sender.send(adt_a04(control_id="PROV2", pid=PID)) == ["AA"]
     sender.settle()
-    kept = {
-        each["entity"][0]["what"]["identifier"]["value"]: each for each in documents(sender, "Provenance")
-    }
+    kept = {each["entity"][0]["what"]["identifier"]["value"]: each for each in sender.documents("Provenance")}
     assert set(kept) == {"PROV1", "PROV2"}
     targets = [each["reference"].partition("/")[0] for each in kept["PROV1"]["target"]]
     assert targets == ["Patient", "ServiceRequest"]
@@ -565,9 +552,9 @@ def test_a_visit_has_its_place_its_people_and_its_house(sender: Sender) -> None:
     visit = "PV1|1|I|301^02^1^县医院||||D7^王^医生|||内科|||||||||V9^^^HIS"
     assert sender.send(message("ADT^A01^ADT_A01", "EVN", PID, visit)) == ["AA"]
     assert sender.send(message("ADT^A03^ADT_A03", "EVN", PID, visit)) == ["AA"]
-    (encounter,) = documents(sender, "Encounter")
+    (encounter,) = sender.documents("Encounter")
     assert (encounter["status"], encounter["class"]["code"]) == ("finished", "IMP")
     assert encounter["location"][0]["location"]["display"] == "县医院 301 02 1"
     assert encounter["participant"][0]["individual"]["display"] == "王医生"
-    (house,) = documents(sender, "Organization")
+    (house,) = sender.documents("Organization")
     assert house["name"] == "县医院"
