@@ -17,7 +17,7 @@ class DatabaseSettings:
     """Where facts are kept."""
 
     url: str = ""  # sqlite:///file or postgresql://user@host/name; empty: cloudfilm.db in the data directory
-    pool_size: int = 16  # connections a process may hold
+    pool_size: int = 16  # connections a process keeps; under load up to 64 more, and 8 that read single rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
