@@ -8,6 +8,7 @@ undocumented.
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -109,11 +110,11 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
 }
 
 
-def main() -> None:
-    """Write the documents."""
+def main(folder: Path = FOLDER) -> None:
+    """Write the documents into `folder`."""
     for name, make in DOCUMENTS.items():
-        (FOLDER / name).write_text(make(), "utf-8")
+        (folder / name).write_text(make(), "utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))

@@ -316,6 +316,17 @@ PushManager.prototype.subscribe = async asked => {
 """
 
 
+SHOWN = """async () => {
+  const found = await navigator.serviceWorker.ready;
+  for (let tries = 0; tries < 30; tries++) {
+    const all = await found.getNotifications();
+    if (all.length) return all.map(each => [each.title, each.data]);
+    await new Promise(done => setTimeout(done, 100));
+  }
+  return [];
+}"""
+
+
 def test_a_browser_that_asked_for_it_shows_what_is_pushed(
     site: Site, opened: Callable[..., Page], patient: dict[str, Any]
 ) -> None:
@@ -339,19 +350,15 @@ def test_a_browser_that_asked_for_it_shows_what_is_pushed(
         session.delete(kept)
 
     told = {"title": "报告已发布", "link": "/patient/messages"}
-    page.evaluate("navigator.serviceWorker.getRegistration('/patient').then(found => found.active.scriptURL)")
-    devtools.send(
-        "ServiceWorker.deliverPushMessage",
-        {
-            "origin": site.server.url,
-            "registrationId": workers[0]["registrationId"],
-            "data": json.dumps(told),
-        },
-    )
-    shown = page.evaluate(
-        """async () => { const found = await navigator.serviceWorker.getRegistration('/patient');
-        for (;;) { const all = await found.getNotifications();
-          if (all.length) return all.map(each => [each.title, each.data]);
-          await new Promise(requestAnimationFrame); } }"""
-    )
-    assert shown == [[told["title"], told["link"]]]
+    page.evaluate("navigator.serviceWorker.ready.then(found => found.active.scriptURL)")
+    push = {
+        "origin": site.server.url,
+        "registrationId": workers[0]["registrationId"],
+        "data": json.dumps(told),
+    }
+    # What is pushed while the worker has only just begun may be dropped: a push service sends it again.
+    for _ in range(10):
+        devtools.send("ServiceWorker.deliverPushMessage", push)
+        if shown := page.evaluate(SHOWN):
+            break
+    assert shown[0] == [told["title"], told["link"]]
