@@ -1,9 +1,9 @@
 """The tables of the records room: documents, their versions, and the search index.
 
 The index tables are narrow and have no identity of their own: they are made from a document and made
-again when it
-changes. `parameter` stands for type and code (`records.parameters.parameter_number`), hashes are signed
-64-bit, and `resource_id` ends every index, so that a search for one value streams in the order of resources.
+again when it changes. `parameter` stands for type and code (`records.parameters.parameter_number`), hashes
+are signed 64-bit, and `resource_id` follows the value in every index, so that a search for one value streams
+in the order of resources.
 """
 
 from datetime import datetime
@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -117,8 +118,9 @@ IndexDate = Table(
     Column("low", BigInteger, nullable=False),  # milliseconds since 1970, the first of the interval
     Column("high", BigInteger, nullable=False),  # and the last
     _of_resource(),
-    Index("ix_index_date_low", "parameter", "low", "resource_id"),
-    Index("ix_index_date_high", "parameter", "high", "resource_id"),
+    # both ends, so that a range is found without the rows; each in the order of the answers sorted by it
+    Index("ix_index_date_earliest", "parameter", "low", "resource_id", "high"),
+    Index("ix_index_date_latest", "parameter", "high", text("resource_id DESC"), "low"),
     Index("ix_index_date_resource", "resource_id", "parameter"),
 )
 

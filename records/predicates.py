@@ -106,6 +106,7 @@ class Rows:
     match: Match
     streams: bool = False
     negated: bool = False
+    is_range: bool = False  # all that match stand side by side in the index, by its low and by its high
 
     def _where(self, columns: Any) -> ColumnElement[bool]:
         if not self.numbers:
@@ -341,6 +342,7 @@ def predicate_of(asking: Asking, types: Sequence[str], criterion: Criterion, dep
         lambda columns: or_(false(), *(each(columns) for each in matches)),
         streams=len(matches) == len(numbers) == 1 and _is_equality(parameter, modifier, criterion.values[0]),
         negated=modifier in ("not", "not-in"),
+        is_range=parameter.type == "date" and [prefixed(each)[0] for each in criterion.values] == ["eq"],
     )
 
 
@@ -582,8 +584,8 @@ def date_interval(code: str, text: str) -> tuple[int, int]:
 Compared = Callable[[Any, Any, Any, Any, Any], ColumnElement[bool]]
 
 COMPARED: dict[str, Compared] = {
-    # the outer bounds of ge and le follow from what stands inside, and let an index be used
-    "eq": lambda low, high, first, last, _: and_(low >= first, low <= last, high <= last),
+    # the outer bounds of ge and le follow from what stands inside, and let an index be used; of eq as well
+    "eq": lambda low, high, first, last, _: and_(low.between(first, last), high.between(first, last)),
     "ne": lambda low, high, first, last, _: or_(low < first, high > last),
     "gt": lambda low, high, first, last, _: high > last,
     "lt": lambda low, high, first, last, _: low < first,

@@ -1,9 +1,10 @@
 """Search: the one way to find clinical documents (R4 3.1.1, Search).
 
 A parsed `Search` becomes predicates (`records.predicates`). The one with the fewest documents drives the
-statement, and the others are asked at each of its rows; where all are broad, rows are walked in the order of
-the page until it is full. Either way nothing is found twice, and a page costs what it shows. The reach is
-added here and only here. Counting is done only when it is asked for.
+statement: their ids are put into the order of the page by what stands in the indexes, and only then are the
+documents read, and asked for the other predicates, until the page is full. Where all are broad, an index is
+walked in the order of the page. Either way nothing is found twice, and a page costs what it shows. The reach
+is added here and only here. Counting is done only when it is asked for.
 """
 
 import json
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, exists, false, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, not_, or_, select, true
 from sqlalchemy.orm import Session
 
 from access.audit import note_once
@@ -72,18 +73,17 @@ class _SortKey:
     table: Table | None = None
     column: str = ""
     number: int = 0
+    is_single: bool = False  # no document has several values
 
-    def value(self, resource: Any) -> ColumnElement[Any]:
-        """The value at a row of the resource table or of an alias; NULL where there is none."""
+    def value(self, key: ColumnElement[int], resource: Any) -> ColumnElement[Any]:
+        """The value of the document with an id (whose row is `resource`); NULL where there is none."""
         if self.own:
             return resource[self.own]  # type: ignore[no-any-return]
         rows = fresh(self.index())
         column = rows.c[self.column]
         best = func.max(column) if self.descending else func.min(column)
         return (
-            select(best)
-            .where(rows.c.resource_id == resource.id, rows.c.parameter == self.number)
-            .scalar_subquery()
+            select(best).where(rows.c.resource_id == key, rows.c.parameter == self.number).scalar_subquery()
         )
 
     def index(self) -> Table:
@@ -110,7 +110,8 @@ def _sort_key(resource_type: str, part: str) -> _SortKey:
         return _SortKey(descending, OWN_KEYS[code])
     parameter = find_parameter(resource_type, code)
     table, low, high = SORTED_BY[parameter.type]
-    return _SortKey(descending, table=table, column=high if descending else low, number=parameter.number)
+    column, is_single = high if descending else low, _has_one_value(resource_type, code)
+    return _SortKey(descending, table=table, column=column, number=parameter.number, is_single=is_single)
 
 
 def search(records: Records, caller: Caller, wanted: Search) -> SearchResult:
@@ -232,6 +233,8 @@ def _merged(
         if len(found) > 1:
             matches = [predicate.match for _, predicate in found]
             first = replace(first, match=lambda columns, m=matches: and_(*(each(columns) for each in m)))
+            if isinstance(first, Rows):
+                first = replace(first, is_range=any(predicate.is_range for _, predicate in found))
         merged.append((key, first))
     return merged
 
@@ -270,15 +273,17 @@ class _Looking:
 
     def page(self, count: int, cursor: Cursor | None) -> tuple[list[_Found], bool]:
         """Sort values and id of each row of a page, and whether it goes on beyond."""
-        driver = self._fewest()
-        if driver is not None:
-            found = self._from_rows(count + 1, cursor, driver)
+        driver, along = self._fewest(), self._sorted_range()
+        if along is not None and (driver is None or driver is along):
+            found = self._with_value(count + 1, cursor, cursor is not None and cursor.backwards, along)
+        elif driver is not None:
+            found = self._from_few(count + 1, cursor, driver)
         elif not self.keys and (streaming := self._streaming()) is not None:
             found = self._from_index(count + 1, cursor, streaming)
         elif len(self.keys) == 1 and not self.keys[0].own:
             found = self._from_sort_index(count + 1, cursor)
         else:
-            found = self._from_rows(count + 1, cursor, None)
+            found = self._from_rows(count + 1, cursor)
         page, goes_on = found[:count], len(found) > count
         if cursor is not None and cursor.backwards:
             page.reverse()
@@ -288,16 +293,22 @@ class _Looking:
         """How many there are; an estimate counts to some thousands only."""
         driver = self._fewest()
         statement = select(_TABLE.c.id).where(*self._conditions(_TABLE.c, driver))
+        if driver is not None:
+            statement = statement.where(_TABLE.c.id.in_(_set_of(driver)))
         if how == "estimate":
             statement = statement.limit(ESTIMATED_TO)
         return self.session.scalar(select(func.count()).select_from(statement.subquery())) or 0
 
     def _fewest(self) -> Predicate | None:
         """The predicate that holds for the fewest documents, when these are few."""
-        if len(self.predicates) == 1 and not self.keys and self.predicates[0][1].streams:
-            return None  # its index gives the page as it is
+        along = self._sorted_range()
+        is_one = len(self.predicates) == 1
+        if is_one and (along is not None or (not self.keys and self.predicates[0][1].streams)):
+            return along  # its index gives the page as it is
         best: tuple[int, Predicate] | None = None
-        for key, predicate in sorted(self.predicates, key=lambda each: not each[1].streams):
+        for key, predicate in sorted(
+            self.predicates, key=lambda each: (not each[1].streams, each[1] is along)
+        ):
             count = self._count(key, predicate, FEW if best is None else best[0])
             if count is not None and (best is None or count < best[0]):
                 best = (count, predicate)
@@ -326,17 +337,24 @@ class _Looking:
         found = (each for _, each in self.predicates if isinstance(each, Rows) and each.streams)
         return next(found, None)
 
+    def _sorted_range(self) -> Rows | None:
+        """The predicate that is a range of the index of the one sort key: a walk along it meets no others."""
+        if len(self.keys) != 1 or not self.keys[0].is_single:
+            return None
+        (sort,) = self.keys
+        ranges = (each for _, each in self.predicates if isinstance(each, Rows) and each.is_range)
+        return next((each for each in ranges if each.numbers == (sort.number,)), None)
+
     def _conditions(self, resource: Any, driver: Predicate | None) -> list[ColumnElement[bool]]:
-        """All that must hold at a row of the resource table."""
+        """All that must hold at a row of the resource table, beside the driver that led to it."""
         conditions = [~resource.deleted]
         reach = self.caller.reach_for("s")
         if len(self.types) < len(resource_types()) or not reach.is_everywhere:
             conditions.append(reach_of_types(reach, self.types, resource))
         for _, predicate in self.predicates:
-            ids = predicate.ids() if predicate is driver else None
-            if ids is not None:
-                conditions.append(resource.id.in_(ids))
-            elif isinstance(predicate, Own):
+            if predicate is driver:
+                continue
+            if isinstance(predicate, Own):
                 conditions.append(predicate.match(resource))
             elif isinstance(predicate, Rows) and driver is not None:
                 conditions.append(predicate.at_few(resource.id))
@@ -344,11 +362,34 @@ class _Looking:
                 conditions.append(predicate.at(resource.id))
         return conditions
 
-    def _from_rows(self, most: int, cursor: Cursor | None, driver: Predicate | None) -> list[_Found]:
-        """From the few rows of a driver, or along the resource table in the order of the page."""
-        values = [key.value(_TABLE.c) for key in self.keys]
-        statement = select(*values, *ROW).where(*self._conditions(_TABLE.c, driver))
+    def _from_rows(self, most: int, cursor: Cursor | None) -> list[_Found]:
+        """Along the resource table in the order of the page."""
+        values = [key.value(_TABLE.c.id, _TABLE.c) for key in self.keys]
+        statement = select(*values, *ROW).where(*self._conditions(_TABLE.c, None))
         return self._ordered(statement, values, _TABLE.c.id, most, cursor)
+
+    def _from_few(self, most: int, cursor: Cursor | None, driver: Predicate) -> list[_Found]:
+        """From the few documents of a driver: all are sorted by their ids and values, and read one by one.
+
+        That the sorted ids are a query of their own keeps the database from reading every document first:
+        PostgreSQL goes through them in their order and stops when the page is full.
+        """
+        few = _set_of(driver).distinct().subquery()
+        key = few.c.resource_id
+        chosen = select(key.label("id"))
+        own = fresh(_TABLE)
+        if any(each.own for each in self.keys):
+            chosen = chosen.join(own, own.c.id == key)
+        named = [each.value(key, own.c).label(f"value{at}") for at, each in enumerate(self.keys)]
+        backwards = cursor is not None and cursor.backwards
+        found = chosen.add_columns(*named).order_by(*self._order(named, key, backwards)).subquery()
+        values: list[ColumnElement[Any]] = [found.c[each.name] for each in named]
+        statement = (
+            select(*values, *ROW)
+            .select_from(found.join(_TABLE, _TABLE.c.id == found.c.id))
+            .where(*self._conditions(_TABLE.c, driver))
+        )
+        return self._ordered(statement, values, found.c.id, most, cursor)
 
     def _ordered(
         self, statement: Any, values: list[ColumnElement[Any]], key: Any, most: int, cursor: Cursor | None
@@ -358,15 +399,22 @@ class _Looking:
         is_own = [bool(each.own) for each in self.keys]
         if cursor is not None:
             statement = statement.where(_beyond(values, ascending, is_own, key, cursor))
-        order = []
-        for value, upwards, never_null in zip(values, ascending, is_own, strict=True):
-            if not never_null:
-                order.append(value.is_(None).desc() if backwards else value.is_(None))
-            order.append(value.asc() if upwards else value.desc())
-        order.append(key.desc() if backwards else key.asc())
+        order = self._order(values, key, backwards)
         rows = self.session.connection().execute(statement.order_by(*order).limit(most))
         at = len(values)
         return [_Found(tuple(row[: at + 1]), row if len(row) > at + 1 else None) for row in rows]
+
+    def _order(
+        self, values: Sequence[ColumnElement[Any]], key: ColumnElement[int], backwards: bool
+    ) -> list[ColumnElement[Any]]:
+        """The order of a page, what has no value last; or the reverse of it."""
+        order: list[ColumnElement[Any]] = []
+        for sort, value in zip(self.keys, values, strict=True):
+            by_value = value.asc() if sort.descending is backwards else value.desc()
+            if not sort.own:
+                by_value = by_value.nulls_first() if backwards else by_value.nulls_last()
+            order.append(by_value)
+        return [*order, key.desc() if backwards else key.asc()]
 
     def _at_index(self, key: ColumnElement[int], without: Predicate | None) -> list[ColumnElement[bool]]:
         """All that must hold at a row of an index, beside the predicate that it stands for."""
@@ -402,17 +450,20 @@ class _Looking:
                 found += part(most - len(found), at, backwards)
         return found
 
-    def _with_value(self, most: int, cursor: Cursor | None, backwards: bool) -> list[_Found]:
+    def _with_value(
+        self, most: int, cursor: Cursor | None, backwards: bool, within: Rows | None = None
+    ) -> list[_Found]:
+        """Along the index of the one sort key, all of it or the range of a predicate."""
         (sort,) = self.keys
         rows, other = fresh(sort.index()), fresh(sort.index())
         value, key = rows.c[sort.column], rows.c.resource_id
-        better = other.c[sort.column] > value if sort.descending else other.c[sort.column] < value
-        is_best = not_(exists().where(other.c.resource_id == key, other.c.parameter == sort.number, better))
-        statement = (
-            select(value, key)
-            .distinct()
-            .where(rows.c.parameter == sort.number, is_best, *self._at_index(key, None))
-        )
+        statement = select(value, key).where(rows.c.parameter == sort.number, *self._at_index(key, within))
+        if within is not None:
+            statement = statement.where(within.match(rows.c))
+        if not sort.is_single:
+            better = other.c[sort.column] > value if sort.descending else other.c[sort.column] < value
+            of_same = and_(other.c.resource_id == key, other.c.parameter == sort.number)
+            statement = statement.distinct().where(not_(exists().where(of_same, better)))
         if cursor is not None and cursor.values[0] is None:
             cursor = None
         upwards = sort.descending is backwards
@@ -433,6 +484,14 @@ class _Looking:
         order = _TABLE.c.id.desc() if backwards else _TABLE.c.id.asc()
         found = self.session.connection().execute(statement.order_by(order).limit(most))
         return [_Found((None, row[0])) for row in found]
+
+
+def _set_of(driver: Predicate) -> Select[Any]:
+    """The ids of a predicate that is known to have a set of them."""
+    ids = driver.ids()
+    if ids is None:
+        raise LookupError(driver)
+    return ids
 
 
 def _beyond(

@@ -5,6 +5,7 @@ made at random, finds what FHIRPath of another library says, page by page and in
 import json
 import random
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 
 from access.caller import Caller
 from cloudfilm.rooms import Rooms
+from records import search as search_module
 from records.documents import parse_document
 from records.query import parse_search
 from records.repository import Writing, write_all
-from records.search import search
+from records.search import SearchResult, search
 from tests.records.oracle import holds, leaves, parameters, spans
 
 FAMILIES = ["Müller", "O'Brien", "Smith", "van der Berg", "Nuñez", "smithers", "Li"]
@@ -217,6 +219,72 @@ def test_two_parameters_are_met_together(
     }
 
     assert set(found(filled, operator, type_, arguments)) == expected
+
+
+SORTS = {
+    "Patient": [
+        "birthdate",
+        "-birthdate",
+        "family",
+        "-family",
+        "gender,-birthdate",
+        "-_lastUpdated,birthdate",
+    ],
+    "Observation": ["date", "-date", "value-quantity", "-value-quantity", "-_id", "code,-date"],
+}
+
+
+@settings(
+    max_examples=120, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(questions(), questions(), st.integers(0, 5), st.sampled_from([0, 10, search_module.FEW]))
+def test_what_is_found_is_in_the_same_order_whatever_drives_the_search(
+    filled: Rooms,
+    operator: Caller,
+    one: tuple[str, str, str, str],
+    other: tuple[str, str, str, str],
+    sorted_by: int,
+    few: int,
+) -> None:
+    type_ = one[0]
+    asked = [each for each in (one, other) if each[0] == type_]
+    arguments = [(f"{code}:{modifier}" if modifier else code, value) for _, code, modifier, value in asked]
+    sort = ("_sort", SORTS[type_][sorted_by])
+    everything = found(filled, operator, type_, [sort])
+    search_module._broad_until.clear()
+    with mock.patch.object(search_module, "FEW", few):
+        forwards = pages_of(filled, operator, type_, [*arguments, sort])
+        backwards = pages_of(filled, operator, type_, [*arguments, sort], backwards=True)
+    search_module._broad_until.clear()
+
+    expected = [
+        document["id"]
+        for document in sorted(CORPUS[type_], key=lambda each: everything.index(each["id"]))
+        if all(_holds(document, code, modifier, value) for _, code, modifier, value in asked)
+    ]
+    assert [each for page in forwards for each in page] == expected
+    assert backwards == forwards
+
+
+def pages_of(
+    rooms: Rooms, caller: Caller, type_: str, arguments: list[tuple[str, str]], backwards: bool = False
+) -> list[list[str]]:
+    """The pages of 7, in their order: as they are gone through, or gone back from the last."""
+
+    def page(cursor: str) -> SearchResult:
+        return search(
+            rooms.records, caller, parse_search(type_, [*arguments, ("_count", "7"), ("_cursor", cursor)])
+        )
+
+    pages = [page("")]
+    while pages[-1].next_cursor:
+        pages.append(page(pages[-1].next_cursor))
+    if backwards:
+        pages = pages[-1:]
+        while pages[0].previous_cursor:
+            pages.insert(0, page(pages[0].previous_cursor))
+    return [[stored.logical_id for stored in each.matches] for each in pages if each.matches]
 
 
 @pytest.mark.parametrize("descending", [False, True])
