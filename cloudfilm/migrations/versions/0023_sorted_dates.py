@@ -12,12 +12,13 @@ down_revision = "0022_job_trace"
 branch_labels = None
 depends_on = None
 
+LATEST: list[str | sa.TextClause] = ["parameter", "high", sa.text("resource_id DESC"), "low"]
+
 
 def upgrade() -> None:
     """Make the indexes, and remove those whose place they take."""
     op.create_index("ix_index_date_earliest", "index_date", ["parameter", "low", "resource_id", "high"])
-    latest = ["parameter", "high", sa.text("resource_id DESC"), "low"]
-    op.create_index("ix_index_date_latest", "index_date", latest)
+    op.create_index("ix_index_date_latest", "index_date", LATEST)
     op.drop_index("ix_index_date_low", table_name="index_date")
     op.drop_index("ix_index_date_high", table_name="index_date")
 
