@@ -34,6 +34,7 @@ from sqlalchemy import create_engine, make_url, text
 from benchmarks.fhir_documents import documents, other, patients_of, transaction
 from benchmarks.fhir_load import load
 from benchmarks.servers import cloudfilm
+from kernel.crypto import KeyRing
 from kernel.settings import Settings
 
 JSON = "application/fhir+json"
@@ -294,7 +295,8 @@ def main() -> None:
             place.mkdir(parents=True, exist_ok=True)
             with database_of(count, place, server) as url:
                 began = time.monotonic()
-                there = load(url, documents(count), count, Settings().access.institution)
+                keys = KeyRing.load(place / "keys" / "ring.json")
+                there = load(url, documents(count), count, Settings().access.institution, keys)
                 print(
                     f"{database} {count:,}: {there} documents in {time.monotonic() - began:.0f} s", flush=True
                 )

@@ -13,11 +13,12 @@ from sqlalchemy import Table, create_engine, make_url
 from sqlalchemy.engine import URL
 
 from cloudfilm.migrate import migrate
+from kernel.crypto import KeyRing
 from kernel.database import table_of
 from records.documents import document_text, with_meta
 from records.hashing import hash_of
 from records.indexing import COLUMNS, index_rows
-from records.model import INDEX_TABLES, IndexCompartment, IndexWord, Resource, ResourceVersion
+from records.model import DOCUMENT, INDEX_TABLES, IndexCompartment, IndexWord, Resource, ResourceVersion
 from records.words import word_rows
 
 CHUNK = 4000  # documents
@@ -33,9 +34,18 @@ TABLES: dict[str, tuple[Table, tuple[str, ...]]] = {
 Rows = dict[str, list[tuple[Any, ...]]]
 
 
-def load(url: str, documents: Iterable[dict[str, Any]], count: int, institution: str = "") -> int:
-    """Make the schema, and the rows of so many documents. Returns how many there are; when all are there
-    already, nothing is done. Raises RuntimeError for a database that was not filled to the end."""
+def load(
+    url: str,
+    documents: Iterable[dict[str, Any]],
+    count: int,
+    institution: str = "",
+    keys: KeyRing | None = None,
+) -> int:
+    """Make the schema, and the rows of so many documents, sealed if there are keys.
+
+    Returns how many there are; when all are there already, nothing is done. Raises RuntimeError for a
+    database that was not filled to the end.
+    """
     migrate(url)
     parsed = make_url(url)
     target = _Sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _Postgresql(parsed)
@@ -50,7 +60,7 @@ def load(url: str, documents: Iterable[dict[str, Any]], count: int, institution:
         rows: Rows = {name: [] for name in TABLES}
         number = 0
         for number, document in enumerate(documents, start=1):
-            _add(rows, document, first + number, institution)
+            _add(rows, document, first + number, institution, keys)
             if number % CHUNK == 0:
                 target.put(rows)
                 rows = {name: [] for name in TABLES}
@@ -59,9 +69,12 @@ def load(url: str, documents: Iterable[dict[str, Any]], count: int, institution:
         return already + number
 
 
-def _add(rows: Rows, document: dict[str, Any], resource_id: int, institution: str) -> None:
+def _add(
+    rows: Rows, document: dict[str, Any], resource_id: int, institution: str, keys: KeyRing | None
+) -> None:
     type_, at = document["resourceType"], FROM + timedelta(seconds=resource_id)
     body = document_text(with_meta(document, document["id"], 1, at))
+    body = DOCUMENT.seal(body, keys) if keys else body
     name = f"{type_}/{document['id']}"
     rows["resource"].append(
         (resource_id, type_, document["id"], hash_of(name), 1, False, institution, "", at, body)

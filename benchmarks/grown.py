@@ -38,7 +38,7 @@ from mpi.sealing import seal
 from records.documents import document_text, with_meta
 from records.hashing import hash_of
 from records.indexing import COLUMNS, index_rows
-from records.model import INDEX_TABLES, IndexCompartment, Resource, ResourceVersion
+from records.model import DOCUMENT, INDEX_TABLES, IndexCompartment, Resource, ResourceVersion
 
 FREE = 100_000  # ids below are of what came in by the front door
 DRAWN = 100_000_000  # above are the ids of drawn documents
@@ -153,7 +153,7 @@ def _fill_patients(rooms: Rooms, patients: range) -> None:
             authority=Authority.IMAGE,
         )  # fmt: skip
         complete = with_meta(patient_document(said, domains), logical_id, 1, now)
-        body = document_text(complete)
+        body = DOCUMENT.seal(document_text(complete), rooms.keys)
         people.append((number, f"person-{at}", now))
         sealed = seal(rooms.mpi, said)
         records.append(

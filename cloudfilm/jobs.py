@@ -38,6 +38,7 @@ from messaging.send import deliver_message
 from records.audit_events import index_audit
 from records.custom_parameters import drop_rows, index_documents
 from records.report_documents import index_report_documents
+from records.sealing import seal_documents
 from records.share_consents import index_shares
 
 FUNCTIONS = (
@@ -60,6 +61,7 @@ FUNCTIONS = (
     index_audit,
     index_shares,
     index_report_documents,
+    seal_documents,
     publish_site,
     copy_study,
     copy_non_patient,

@@ -10,6 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event, text
 
+from kernel.crypto import KeyRing
 from kernel.database import Database
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -21,12 +22,15 @@ def migrate(url: str, revision: str = "head") -> tuple[str, str]:
     return _run(url, lambda config: command.upgrade(config, revision))
 
 
-def downgrade(url: str, revision: str) -> tuple[str, str]:
-    """Go back to a revision."""
-    return _run(url, lambda config: command.downgrade(config, revision))
+def downgrade(url: str, revision: str, keys: KeyRing | None = None) -> tuple[str, str]:
+    """Go back to a revision. keys: for what older code does not know to be sealed.
+
+    Raises DamagedBlob when something is, and there are no keys.
+    """
+    return _run(url, lambda config: command.downgrade(config, revision), keys)
 
 
-def _run(url: str, act: object) -> tuple[str, str]:
+def _run(url: str, act: object, keys: KeyRing | None = None) -> tuple[str, str]:
     database = Database(url)
     if (
         database.is_sqlite
@@ -41,6 +45,7 @@ def _run(url: str, act: object) -> tuple[str, str]:
             config = Config()
             config.set_main_option("script_location", str(FOLDER))
             config.attributes["connection"] = connection
+            config.attributes["keys"] = keys
             act(config)  # type: ignore[operator]
             return before, current_revision(connection)
     finally:

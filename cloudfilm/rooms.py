@@ -89,8 +89,10 @@ class Rooms:
 def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     """Build the rooms of one process. Raises InvalidSetting."""
     clock = clock or SystemClock()
-    database = Database(settings.database.url, settings.database.pool_size)
     keys = KeyRing.load(settings.data_dir / "keys" / "ring.json", settings.suite)
+    database = Database(
+        settings.database.url, settings.database.pool_size, keys, seals=settings.database.seals
+    )
     if keys.suite is COMMERCIAL:
         settings = replace(settings, blobs=replace(settings.blobs, suite=keys.suite.blobs))
         begin_chain(database, "sm3")

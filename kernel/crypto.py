@@ -118,6 +118,7 @@ class KeyRing:
         self._index_key = suite.digest(b"cloudfilm blind index" + keys[min(keys)])
         self.signing_key = suite.digest(b"cloudfilm signatures" + keys[min(keys)])
         self._unwrap = lru_cache(maxsize=4096)(self._unwrap_now)
+        self._text_ciphers: dict[str, Aead] = {}
 
     @classmethod
     def load(cls, path: Path, suite: str = INTERNATIONAL.name) -> "KeyRing":
@@ -155,6 +156,13 @@ class KeyRing:
         self.current = key_id
         self._save(replace=True)
         return key_id
+
+    def renew(self) -> None:
+        """Take in what another process did to the ring since this one read it."""
+        if self._path is not None and self._path.exists():
+            renewed = KeyRing.load(self._path, self.suite.name)
+            self._keys.update(renewed._keys)
+            self.current = renewed.current
 
     def _save(self, replace: bool = False) -> None:
         if self._path is None:
@@ -211,10 +219,8 @@ class KeyRing:
     def _key(self, key_id: str) -> bytes:
         """A key of the ring, which another process may have turned since this one read it. Raises
         DamagedBlob."""
-        if key_id not in self._keys and self._path is not None and self._path.exists():
-            renewed = KeyRing.load(self._path, self.suite.name)
-            self._keys.update(renewed._keys)
-            self.current = renewed.current
+        if key_id not in self._keys:
+            self.renew()
         if key_id not in self._keys:
             raise DamagedBlob(f"The key ring has no key {key_id[:16]}; restore the ring from its backup.")
         return self._keys[key_id]
@@ -241,6 +247,18 @@ class KeyRing:
             return aead.decrypt(sealed[end : end + 12], sealed[end + 12 :], context.encode())
         except (InvalidTag, ValueError):
             raise DamagedBlob("A sealed value does not open: it was changed or moved.") from None
+
+    def text_cipher(self, key_id: str) -> Aead:
+        """What seals texts of rows under a key of the ring: made once, with a key of its own derived from it.
+
+        With nonces drawn at random it is good for 2^32 texts (NIST SP 800-38D 8.3); then the ring is turned.
+        Raises DamagedBlob when the ring lacks the key.
+        """
+        cipher = self._text_ciphers.get(key_id)
+        if cipher is None:
+            key = self.suite.mac(self._key(key_id), b"cloudfilm texts of rows")
+            cipher = self._text_ciphers[key_id] = self.suite.aead(key)
+        return cipher
 
     def blind_index(self, text: str) -> str:
         """A keyed hash by which an encrypted value can be found again when it is equal."""

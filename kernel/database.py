@@ -35,8 +35,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import PoolProxiedConnection
 
+from kernel.crypto import KeyRing
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
 from kernel.prepared import Prepared
+from kernel.sealed_text import Sealing, seal_with
 from kernel.together import Together
 from kernel.traces import statement_span, trace_statements
 
@@ -117,9 +119,15 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Database:
-    """Sessions on one database. Made once for a process in `cloudfilm.rooms`."""
+    """Sessions on one database. Made once for a process in `cloudfilm.rooms`.
 
-    def __init__(self, url: str, pool_size: int = 16) -> None:
+    keys: what documents in its rows are sealed with; without it they are neither read nor written. seals:
+    whether what is written from now on is sealed.
+    """
+
+    def __init__(
+        self, url: str, pool_size: int = 16, keys: KeyRing | None = None, seals: bool = True
+    ) -> None:
         try:
             self.url = make_url(url)
         except ArgumentError:
@@ -162,6 +170,10 @@ class Database:
             for engine in (self.engine, self._readers):
                 event.listen(engine, "connect", _set_up_postgresql)
             self._writer_queue = None
+        self.seals = seals
+        if keys is not None:
+            for engine in (self.engine, self._readers):
+                seal_with(engine.dialect, Sealing(keys, seals))
         self._here = threading.local()  # the transaction that this thread is in
         self._prepared: dict[Executable, Prepared] = {}
         driver = self.engine.dialect.loaded_dbapi

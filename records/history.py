@@ -13,7 +13,7 @@ from records.cursor import Cursor, close_cursor, open_cursor
 from records.model import Resource, ResourceVersion
 from records.parameters import resource_types
 from records.reach import reach_of_types
-from records.repository import ResourceNotFound, Stored, bodies, require_type, rows_by_id
+from records.repository import ResourceNotFound, Stored, bodies, require_own, require_type, rows_by_id
 from records.room import Records
 
 DEFAULT_VERSIONS = 50
@@ -90,6 +90,9 @@ def history(records: Records, caller: Caller, wanted: Wanted) -> HistoryPage:
             row_id = row.id
             statement = statement.where(_VERSIONS.c.resource_id == row_id)
         found = session.connection().execute(statement, {"most": wanted.count + 1}).all()
+        for each in found:
+            if each.body:
+                require_own(each.type, each.logical_id, each.version, each.body)
         versions = [
             Stored(each.type, each.logical_id, each.version, each.updated_at, each.body, method=each.method)
             for each in found[: wanted.count]

@@ -25,6 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.database import Base, UtcDateTime
+from kernel.sealed_text import SealedDocument
+from records.document_words import WORDS
 
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -32,6 +34,10 @@ BigKey = BigInteger().with_variant(Integer(), "sqlite")
 def text_key(length: int) -> String:
     """A searched text, compared by code point on every database."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+DOCUMENT = SealedDocument("document", WORDS)
+"""A document in its row; the same in both tables, for a new version is written into both."""
 
 
 class Resource(Base):
@@ -56,7 +62,7 @@ class Resource(Base):
     department: Mapped[str] = mapped_column(String(64), default="")
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     body: Mapped[str] = mapped_column(
-        Text, default=""
+        DOCUMENT, default=""
     )  # the document as JSON, with id and meta as they stand
 
 
@@ -74,7 +80,18 @@ class ResourceVersion(Base):
     type: Mapped[str] = mapped_column(text_key(40))  # copied from the resource, for a type's history
     method: Mapped[str] = mapped_column(String(8))  # POST, PUT, PATCH, DELETE
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    body: Mapped[str] = mapped_column(Text, default="")
+    body: Mapped[str] = mapped_column(DOCUMENT, default="")
+
+
+class SealingPass(Base):
+    """How far what is kept was brought under a key; there is at most one row."""
+
+    __tablename__ = "sealing_pass"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(32))  # of the key ring
+    sealed_to: Mapped[int] = mapped_column(BigInteger)  # resource.id up to which every row is sealed
+    is_done: Mapped[bool]
 
 
 def _of_resource() -> Column[int]:

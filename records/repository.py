@@ -4,6 +4,7 @@ Doors and rooms hand over a document and the Caller who brings it. Its versions,
 change and the audit entry are written in one transaction. R4 3.1 (RESTful API).
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,13 +18,14 @@ from access.caller import Action, Caller, Door
 from access.site import keep_consent
 from kernel.changes import record_changes
 from kernel.clock import new_id
+from kernel.crypto import DamagedBlob
 from kernel.database import table_of
 from kernel.errors import CloudfilmError, Kind
 from records.custom_parameters import follow_definition, know_custom_parameters
 from records.documents import document_text, plain, with_meta
 from records.hashing import hash_of
 from records.indexing import IndexRows, index_rows, store_index
-from records.model import IndexCompartment, Resource, ResourceVersion
+from records.model import DOCUMENT, IndexCompartment, Resource, ResourceVersion
 from records.parameters import resource_types
 from records.reach import reach_of_types, within
 from records.room import Records
@@ -215,10 +217,23 @@ def bodies(records: Records, session: Session, rows: Sequence[ResourceRow]) -> l
     found = []
     for row in rows:
         if row.body:
+            require_own(row.type, row.logical_id, row.version, row.body)
             found.append(Stored(row.type, row.logical_id, row.version, row.updated_at, row.body))
         elif (row.type, row.logical_id) in drawn:
             found.append(drawn[row.type, row.logical_id])
     return found
+
+
+def require_own(resource_type: str, logical_id: str, version: int, body: str) -> None:
+    """Raise DamagedBlob unless a document is the one that its row is about: a sealed one that was put into
+    another row opens there, and names itself."""
+    head = f'{{"resourceType":"{resource_type}","id":"{logical_id}","meta":{{'
+    if body.startswith(head) and f'"versionId":"{version}"' in body:
+        return
+    told = json.loads(body)  # written by older code, in another order
+    named = (told.get("resourceType"), told.get("id"), told.get("meta", {}).get("versionId"))
+    if named != (resource_type, logical_id, str(version)):
+        raise DamagedBlob("A document lies in the row of another one: the database was changed.")
 
 
 def write(
@@ -270,6 +285,7 @@ class _Planned:
     logical_id: str
     row: Any = None  # as it stands, if at all
     stored: Stored | None = None
+    sealed: str = ""  # the new body as both its rows hold it
     resource_id: int = 0
     index: IndexRows = field(default_factory=IndexRows)
     plain: dict[str, Any] | None = None
@@ -395,6 +411,7 @@ def _store(records: Records, session: Session, caller: Caller, planned: Sequence
         if each.writing.document is not None:
             complete = with_meta(each.writing.document, each.logical_id, version, now)
             body, each.plain = document_text(complete), plain(complete)
+            each.sealed = DOCUMENT.process_bind_param(body, session.connection().dialect) or ""
             each.index = index_rows(each.plain)
         each.stored = Stored(
             each.writing.resource_type, each.logical_id, version, now, body, each.verb == "create"
@@ -406,7 +423,7 @@ def _store(records: Records, session: Session, caller: Caller, planned: Sequence
         {
             "resource_id": each.resource_id, "type": each.writing.resource_type,
             "version": each.stored.version, "method": each.writing.method, "updated_at": now,
-            "body": each.stored.body,
+            "body": each.sealed,
         }
         for each in planned
         if each.stored
@@ -452,7 +469,7 @@ def _insert_rows(session: Session, planned: Sequence[_Planned], owner: str, depa
             "institution": each.writing.institution or owner,
             "department": department,
             "updated_at": each.stored.updated_at,
-            "body": each.stored.body,
+            "body": each.sealed,
         }
         for each in planned
         if each.stored
@@ -481,7 +498,7 @@ def _update_rows(session: Session, planned: Sequence[_Planned]) -> None:
     rows = [
         {
             "of_row": each.resource_id, "new_version": each.stored.version, "at": each.stored.updated_at,
-            "is_deleted": each.writing.document is None, "new_body": each.stored.body,
+            "is_deleted": each.writing.document is None, "new_body": each.sealed,
         }
         for each in planned
         if each.stored
@@ -615,5 +632,6 @@ def read_version(
         raise ResourceNotFound(resource_type, f"{logical_id}/_history/{version}")
     if found.method == "DELETE":
         raise ResourceGone(resource_type, logical_id)
+    require_own(resource_type, logical_id, version, found.body)
     note_read(records, caller, resource_type, logical_id)
     return Stored(resource_type, logical_id, version, found.updated_at, found.body, method=found.method)

@@ -21,6 +21,7 @@ import cloudfilm.models  # noqa: F401 - all tables
 from access.caller import Caller
 from access.caller import operator as make_operator
 from kernel.clock import FixedClock
+from kernel.crypto import KeyRing
 from kernel.database import Base, Database
 from kernel.settings import BlobsSettings, DatabaseSettings, Settings
 from tests.live import LiveServer, live_server_in
@@ -89,7 +90,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """The database, open."""
-    opened = Database(database_url)
+    opened = Database(database_url, keys=KeyRing({"k1": bytes(32)}, "k1"))
     yield opened
     opened.close()
 

@@ -27,7 +27,7 @@ def show(context: Any) -> None:
 @keys.command()
 @click.pass_obj
 def rotate(context: Any) -> None:
-    """Make a new key. What older keys sealed still opens; a job renews the wraps.
+    """Make a new key. What older keys sealed still opens; jobs renew the wraps and seal documents anew.
 
     On several machines, bring the ring to each of them before anything new is stored.
     """

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from kernel.database import table_of
 from records.custom_parameters import reindex
 from records.model import Resource
+from records.sealing import begin_pass, seal_page
 from records.words import reindex_words
 
 PAGE = 200
@@ -40,3 +41,22 @@ def reindex_(context: Any, after: int) -> None:
         after, done = last, done + len(rows)
         click.echo(f"{done} documents, up to row {after}")
     click.echo("The search index is complete.")
+
+
+@records.command()
+@click.pass_obj
+def seal(context: Any) -> None:
+    """Seal what documents are still in clear, or under an older key, while the server runs.
+
+    The worker does so by itself; this goes through all of them again and says when the last one is done. When
+    it is stopped, the worker goes on.
+    """
+    room, done = context.rooms.records, 0
+    if not room.database.seals:
+        raise click.UsageError("database.seals is off: older code runs beside, and could not read them.")
+    begin_pass(room)
+    while count := seal_page(room):
+        done += count
+        if done % (100 * PAGE) == 0:
+            click.echo(f"{done} documents")
+    click.echo(f"All {done} documents are sealed.")

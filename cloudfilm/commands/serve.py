@@ -19,6 +19,7 @@ from cloudfilm.migrate import migrate as migrate_schema
 from cloudfilm.roles import ROLES, Supervisor, require_free_ports
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.sample import PATIENT_ID, PATIENT_NAME, sample_study
+from kernel.crypto import KeyRing
 from kernel.settings import Settings
 
 
@@ -115,7 +116,11 @@ def migrate(context: object, back_to: str) -> None:
     if back_to and back_to not in revisions():
         raise click.UsageError(f"{back_to} is not a revision; there are {', '.join(reversed(revisions()))}.")
     url = settings.database.url
-    before, after = downgrade(url, back_to) if back_to else migrate_schema(url)
+    if back_to:
+        keys = KeyRing.load(settings.data_dir / "keys" / "ring.json", settings.suite)
+        before, after = downgrade(url, back_to, keys)
+    else:
+        before, after = migrate_schema(url)
     click.echo(
         f"The schema is at {after}." if before == after else f"The schema went from {before} to {after}."
     )

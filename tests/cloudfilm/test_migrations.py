@@ -2,16 +2,19 @@
 
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy import create_engine, insert, inspect, make_url, text
 
 import cloudfilm.models
 from cloudfilm.migrate import downgrade, expected_revision, migrate
+from kernel.crypto import DamagedBlob, KeyRing
 from kernel.database import Base, Database
+from records.model import Resource, ResourceVersion
 from tests.conftest import BACKENDS, POSTGRESQL
 
 
@@ -71,6 +74,43 @@ def test_a_schema_goes_back_to_nothing_and_up_again(empty_url: str) -> None:
     assert tables(empty_url) == {"alembic_version"}
     migrate(empty_url)
     assert tables(empty_url) == full
+
+
+def test_documents_are_opened_on_the_way_back_and_without_the_ring_nothing_happens(empty_url: str) -> None:
+    keys, told = KeyRing({"k1": bytes(32)}, "k1"), '{"resourceType":"Patient","id":"p1"}'
+    migrate(empty_url)
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    row = {
+        "type": "Patient",
+        "logical_id": "p1",
+        "self_hash": 1,
+        "version": 1,
+        "updated_at": at,
+        "body": told,
+    }
+    version = {"resource_id": 1, "type": "Patient", "version": 1, "method": "POST", "updated_at": at}
+    database = Database(empty_url, keys=keys)
+    with database.transaction() as session:
+        session.execute(insert(Resource).values(**row))
+        session.execute(insert(ResourceVersion).values(**version, body=told))
+
+    def kept() -> set[str]:
+        with database.snapshot() as session:
+            return {
+                str(session.scalar(text(f"SELECT body FROM {name}")))
+                for name in ("resource", "resource_version")
+            }
+
+    sealed = kept()
+    assert {each[:3] for each in sealed} == {"k1."}
+    with pytest.raises(DamagedBlob):
+        downgrade(empty_url, "0023_sorted_dates")
+    assert kept() == sealed
+    downgrade(empty_url, "0023_sorted_dates", keys)
+    assert kept() == {told}
+    migrate(empty_url)
+    assert kept() == {told}  # a job seals it
+    database.close()
 
 
 def test_the_rules_keep_their_history_on_the_way_to_site_documents_and_back(empty_url: str) -> None:

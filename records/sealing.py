@@ -1,0 +1,101 @@
+"""Bringing documents that are there already under the ring's current key: those from before there was
+sealing, and all when the ring has turned.
+
+A pass goes through the rows page by page with its place kept. What is written meanwhile is sealed as it is,
+and a row that changes under the pass stays as it was changed.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, Text, bindparam, select, type_coerce, update
+
+from kernel.crypto import DamagedBlob, KeyRing
+from kernel.database import table_of
+from kernel.jobs import job
+from kernel.sealed_text import CLEAR
+from kernel.writes import write_all
+from records.model import DOCUMENT, Resource, ResourceVersion, SealingPass
+from records.room import Records
+
+PAGE = 100  # documents, each with its versions
+_TABLE, _VERSIONS, _PASS = table_of(Resource), table_of(ResourceVersion), table_of(SealingPass)
+_KEYS: dict[Table, ColumnElement[int]] = {_TABLE: _TABLE.c.id, _VERSIONS: _VERSIONS.c.resource_id}
+_SET = {
+    table: update(table)
+    .where(key == bindparam("of_row"), table.c.version == bindparam("of_version"))
+    .values(body=bindparam("kept", type_=Text))
+    for table, key in _KEYS.items()
+}
+
+
+@job(queue="records", retries=1, every=timedelta(minutes=10))
+def seal_documents(records: Records) -> None:
+    """Go on with the pass, to its end. One begins where none ever ran, and when the ring has turned."""
+    while seal_page(records):
+        pass
+
+
+def begin_pass(records: Records) -> None:
+    """Let the next pass begin with the first document."""
+    with records.database.transaction() as session:
+        session.execute(_PASS.delete())
+
+
+def seal_page(records: Records, most: int = PAGE) -> int:
+    """Seal the next page of documents. Returns how many they were, 0 when the pass is over."""
+    if not records.database.seals:
+        return 0
+    records.keys.renew()
+    key_id = records.keys.current
+    with records.database.snapshot() as session:
+        place = session.get(SealingPass, 1)
+        if place is not None and place.key_id == key_id and place.is_done:
+            return 0
+        after = place.sealed_to if place is not None and place.key_id == key_id else 0
+        ids = _next(session.connection(), after, most)
+        kept = {table: _kept(session.connection(), table, ids) for table in _SET}
+    for rows in kept.values():
+        rows[:] = [row for row in rows if not row["kept"].startswith(f"{key_id}.")]
+        for row in rows:
+            row["kept"] = DOCUMENT.seal(DOCUMENT.open(row["kept"], records.keys), records.keys)
+    values = {"key_id": key_id, "sealed_to": ids[-1] if ids else after, "is_done": not ids}
+    with records.database.transaction() as session:
+        write_all(session.connection(), [(_SET[table], rows) for table, rows in kept.items()])
+        made = _PASS.insert().values(id=1, **values) if place is None else _PASS.update().values(values)
+        session.execute(made)
+    return len(ids)
+
+
+def open_documents(connection: Connection, keys: KeyRing | None) -> None:
+    """Put every document into its rows in clear again, for older code, within the caller's transaction.
+
+    Raises DamagedBlob when something is sealed, and there are no keys.
+    """
+    last = 0
+    while ids := _next(connection, last, PAGE):
+        for table, statement in _SET.items():
+            for row in _kept(connection, table, ids):
+                if row["kept"][0] != CLEAR:
+                    if keys is None:
+                        raise DamagedBlob("Documents are sealed; go back with the key ring at hand.")
+                    connection.execute(statement, row | {"kept": DOCUMENT.open(row["kept"], keys)})
+        last = ids[-1]
+
+
+def _next(connection: Connection, after: int, most: int) -> Sequence[int]:
+    """Documents that have versions: of what is drawn from elsewhere, most have none, and no body either."""
+    key = _VERSIONS.c.resource_id
+    return connection.scalars(select(key).where(key > after).order_by(key).distinct().limit(most)).all()
+
+
+def _kept(connection: Connection, table: Table, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """What the rows of documents hold as it stands there, in the order in which writers lock them."""
+    kept = type_coerce(table.c.body, Text)
+    rows = connection.execute(
+        select(_KEYS[table].label("of_row"), table.c.version.label("of_version"), kept.label("kept"))
+        .where(_KEYS[table].in_(ids), kept != "")
+        .order_by(table.c.type, *([table.c.logical_id] if table is _TABLE else ()))
+    )
+    return [dict(row) for row in rows.mappings()]

@@ -1,0 +1,156 @@
+"""What came in by any door is sealed where it is kept: neither the tables nor the database's log show it."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import inspect, text
+
+from access.caller import Caller
+from archive.ingest import ingest
+from cloudfilm.rooms import Rooms
+from cloudfilm.web import create_app
+from hl7_listener.receiving import receive
+from hl7_listener.room import hl7_of
+from tests.builders import ct_slice
+from tests.builders_hl7 import adt_a04, oru_r01
+from tests.fhir_server.test_fhir import JSON, bearer
+from tests.settling import settle
+
+IDENTITY = "urn:oid:2.16.156.10011.1.3"  # the identity numbers of China
+
+
+class Secrets:
+    """Texts that stand nowhere else, so that whatever shows them came from this test."""
+
+    def __init__(self) -> None:
+        digits = f"{uuid4().int:039d}"
+        self.number = f"51010419850612{digits[:3]}X"
+        self.phone = f"139{digits[3:11]}"
+        self.mail = f"m{digits[11:19]}@example.org"
+        self.street = f"学府路{digits[19:26]}号"
+        self.finding = f"左肺上叶见结节{digits[26:33]}毫米"
+
+    def all(self) -> list[str]:
+        """Each of them."""
+        return [self.number, self.phone, self.mail, self.street, self.finding]
+
+
+def by_fhir(rooms: Rooms, caller: Caller, said: Secrets) -> None:
+    """A patient with its report, as an app writes them; the patient is changed once."""
+    client, headers = create_app(rooms).test_client(), bearer(rooms) | JSON
+    patient = {
+        "resourceType": "Patient",
+        "id": "p1",
+        "identifier": [{"system": IDENTITY, "value": said.number}],
+        "name": [{"family": "张", "given": ["伟"], "text": "张伟"}],
+        "telecom": [{"system": "phone", "value": said.phone}, {"system": "email", "value": said.mail}],
+        "address": [{"text": f"成都市{said.street}", "line": [said.street], "city": "成都市"}],
+    }
+    for gender in ("male", "other"):
+        body = json.dumps(patient | {"gender": gender})
+        assert client.put("/fhir/Patient/p1", data=body, headers=headers).status_code in (200, 201)
+    report = {
+        "resourceType": "DiagnosticReport",
+        "status": "final",
+        "code": {"text": "CT"},
+        "subject": {"reference": "Patient/p1"},
+        "conclusion": said.finding,
+        "text": {
+            "status": "generated",
+            "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{said.finding}</div>',
+        },
+    }
+    assert client.post("/fhir/DiagnosticReport", data=json.dumps(report), headers=headers).status_code == 201
+    for query in (f"identifier={IDENTITY}|{said.number}", f"phone={said.phone}"):
+        found = json.loads(client.get(f"/fhir/Patient?{query}", headers=headers).data)
+        assert [each["resource"]["id"] for each in found["entry"]] == ["p1"], query
+
+
+def by_hl7(rooms: Rooms, caller: Caller, said: Secrets) -> None:
+    """A registration and a report."""
+    pid = (
+        f"PID|1||1001^^^HIS^MR~{said.number}^^^PRC^NI||张^伟^^^^^^I||19850612|M|||{said.street}^^成都市"
+        f"||{said.phone}^^^{said.mail}|||||||{said.number}"
+    )
+    hl7 = hl7_of(rooms.by_kind())
+    for message in (adt_a04(pid), oru_r01(text=said.finding, pid=pid)):
+        answers = receive(hl7, caller, message)
+        assert answers.is_positive, answers
+
+
+def by_dicom(rooms: Rooms, caller: Caller, said: Secrets) -> None:
+    """A study whose images say all of it."""
+    from pydicom.dataset import Dataset
+
+    other = Dataset()
+    other.PatientID, other.TypeOfPatientID = said.number, "TEXT"
+    image = ct_slice(
+        OtherPatientIDsSequence=[other],
+        OtherPatientIDs=said.number,
+        PatientTelephoneNumbers=said.phone,
+        PatientAddress=f"成都市{said.street}",
+        PatientComments=f"{said.mail} {said.finding}",
+        ImageComments=said.finding,
+    )
+    ingest(rooms.archive, caller, io.BytesIO(image))
+
+
+DOORS: tuple[Callable[[Rooms, Caller, Secrets], None], ...] = (by_fhir, by_hl7, by_dicom)
+
+
+def log_position(rooms: Rooms) -> str:
+    """Where the database's log is now."""
+    if rooms.database.is_sqlite:
+        return ""
+    with rooms.database.snapshot() as session:
+        return str(session.scalar(text("SELECT pg_current_wal_insert_lsn()::text")))
+
+
+def kept(rooms: Rooms, since: str) -> Iterator[tuple[str, bytes]]:
+    """All that the database keeps, by table or file: rows as they are, and the files and the log."""
+    with rooms.database.snapshot() as session:
+        for name in inspect(session.connection()).get_table_names():
+            for row in session.execute(text(f'SELECT * FROM "{name}"')):
+                for value in row:
+                    yield name, bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode()
+    if rooms.database.is_sqlite:
+        path = Path(str(rooms.database.url.database))
+        for file in path.parent.glob(f"{path.name}*"):
+            yield file.name, file.read_bytes()
+        return
+    with rooms.database.snapshot() as session:
+        now = session.scalar(text("SELECT pg_walfile_name(pg_current_wal_insert_lsn())"))
+        first = session.scalar(text("SELECT pg_walfile_name(CAST(:since AS pg_lsn))"), {"since": since})
+        there = session.scalars(text("SELECT name FROM pg_ls_waldir()")).all()
+        for name in (each for each in there if str(first) <= each <= str(now)):
+            log = session.scalar(text("SELECT pg_read_binary_file('pg_wal/' || :name)"), {"name": name})
+            yield f"log {name}", bytes(log)
+
+
+def shown(rooms: Rooms, since: str, texts: list[str]) -> set[tuple[str, str]]:
+    """Which of the texts stands where, however JSON writes it."""
+    forms = [(each, form) for each in texts for form in {each.encode(), json.dumps(each)[1:-1].encode()}]
+    return {(where, each) for where, value in kept(rooms, since) for each, form in forms if form in value}
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+def test_no_document_that_came_in_stands_in_the_database_in_clear(
+    rooms: Rooms, operator: Caller, door: Callable[[Rooms, Caller, Secrets], None]
+) -> None:
+    said, since = Secrets(), log_position(rooms)
+
+    door(rooms, operator, said)
+    settle(rooms)
+
+    found = shown(rooms, since, said.all())
+    assert not {where for where, _ in found} & {
+        "resource",
+        "resource_version",
+        "hl7_message",
+        "patient_record",
+    }
+    assert door is by_hl7 or not [where for where, what in found if what == said.finding]
