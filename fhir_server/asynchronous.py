@@ -27,7 +27,8 @@ from records.bulk_model import BulkFile, BulkJob
 from records.documents import document_text, parse_document
 from records.xml_form import from_xml
 
-OWN = ("$export", "$import", "$bulk-status", "$bulk-data", "metadata")  # asynchronous by themselves, or never
+OWN = ("$export", "$import", "$bulk-status", "$bulk-data", "$graphql", "metadata")
+"""What is asynchronous by itself, or never."""
 PAGED = frozenset({"searchset", "history"})
 
 

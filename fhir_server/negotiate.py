@@ -205,6 +205,7 @@ def describe(answer: Response, stored: Stored) -> None:
     answer.headers["Cache-Control"] = "private, no-cache"
 
 
+COMPRESSED = frozenset({JSON, XML, "application/json"})
 LEAST_COMPRESSED, LEVEL = 1400, 4  # bytes that fit into a packet gain nothing
 
 
@@ -214,7 +215,7 @@ def compressed(answer: Response) -> Response:
         return answer
     answer.vary.add("Accept-Encoding")
     answer.vary.add("Accept")
-    if "gzip" not in request.headers.get("Accept-Encoding", "") or answer.mimetype not in (JSON, XML):
+    if "gzip" not in request.headers.get("Accept-Encoding", "") or answer.mimetype not in COMPRESSED:
         return answer
     body = answer.get_data()
     if len(body) >= LEAST_COMPRESSED:

@@ -25,6 +25,7 @@ from fhir_server.operations.bulk import (
 from fhir_server.operations.docref import find_documents
 from fhir_server.operations.document import compose_document
 from fhir_server.operations.everything import everything_of
+from fhir_server.operations.graphql import query_resource, query_server
 from fhir_server.operations.ihe_pix import cross_reference_patient
 from fhir_server.operations.lastn import last_observations
 from fhir_server.operations.match import match_patient
@@ -96,6 +97,10 @@ OPERATIONS = (  # R4 3.2.0: on the system, on a type (TYPE for every one), or on
     ("GET", INSTANCE + "/_history/<version>/$meta", meta_of),
     ("POST", INSTANCE + "/$meta-add", add_meta),
     ("POST", INSTANCE + "/$meta-delete", delete_meta),
+    ("GET", "/$graphql", query_server),
+    ("POST", "/$graphql", query_server),
+    ("GET", INSTANCE + "/$graphql", query_resource),
+    ("POST", INSTANCE + "/$graphql", query_resource),
     ("GET", "/$export", export_everything),
     ("POST", "/$export", export_everything),
     ("GET", "/Patient/$export", export_patients),

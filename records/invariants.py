@@ -205,14 +205,14 @@ BY_HAND = frozenset({"eld-19", "eld-20"})
 """Patterns of names that the published expressions write with a backslash too many."""
 
 _compiled: dict[tuple[str, str], Callable[..., Any]] = {}
-_lock = threading.Lock()
+COMPILING = threading.Lock()  # the parser of expressions is not made for several threads
 
 
 def _function(path: str, expression: str) -> Callable[..., Any]:
     """An expression about an element, as a function of the whole resource."""
     known = _compiled.get((path, expression))
     if known is None:
-        with _lock:
+        with COMPILING:
             head, _, rest = path.partition(".")
             steps = ".".join(
                 f"`{step}`" if step in RESERVED else step for step in rest.replace("[x]", "").split(".")

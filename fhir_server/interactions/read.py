@@ -3,7 +3,7 @@
 from flask import Response
 
 from access.bearer import current_caller
-from access.caller import Door
+from access.caller import Caller, Door
 from fhir_server.interactions.binary import native_answer, wants_native
 from fhir_server.library import shipped_resource
 from fhir_server.negotiate import require_json, resource_answer
@@ -15,14 +15,21 @@ from records.room import Records
 def read_resource(resource_type: str, logical_id: str) -> Response:
     """The present version; 304 when the client has it (If-None-Match, If-Modified-Since)."""
     caller = current_caller(Door.FHIR)
+    return _answer(resource_type, stored_or_shipped(room(Records), caller, resource_type, logical_id))
+
+
+def stored_or_shipped(records: Records, caller: Caller, resource_type: str, logical_id: str) -> Stored:
+    """The present version, or a definition that comes with the program, open to all who may read its type.
+
+    Raises as `read`.
+    """
     try:
-        stored = read(room(Records), caller, resource_type, logical_id)
+        return read(records, caller, resource_type, logical_id)
     except ResourceNotFound:
-        shipped = shipped_resource(resource_type, logical_id)  # open to all who may read the type
+        shipped = shipped_resource(resource_type, logical_id)
         if shipped is None:
             raise
-        stored = shipped
-    return _answer(resource_type, stored)
+        return shipped
 
 
 def vread_resource(resource_type: str, logical_id: str, version: str) -> Response:

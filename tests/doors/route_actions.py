@@ -85,6 +85,8 @@ DECLARED = {
     "POST /fhir/<resource_type>/$validate": Needs("{type}.r"),
     "* /fhir/<resource_type>/<logical_id>/$validate": Needs("{type}.r"),
     "* /fhir/<resource_type>/<logical_id>/$everything": Needs("Patient.r"),
+    "* /fhir/$graphql": Needs("{type}.r"),
+    "* /fhir/<resource_type>/<logical_id>/$graphql": Needs("{type}.r"),
     "GET /fhir/$meta": Needs("{type}.s"),
     "GET /fhir/<resource_type>/$meta": Needs("{type}.s"),
     "GET /fhir/<resource_type>/<logical_id>*$meta": Needs("{type}.r"),
