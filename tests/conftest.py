@@ -8,11 +8,11 @@ CLOUDFILM_TEST_POSTGRESQL names a server on which databases may be created
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
@@ -20,7 +20,7 @@ from sqlalchemy import create_engine, make_url, text
 import cloudfilm.models  # noqa: F401 - all tables
 from access.caller import Caller
 from access.caller import operator as make_operator
-from kernel.clock import FixedClock
+from kernel.clock import Clock, FixedClock
 from kernel.crypto import KeyRing
 from kernel.database import Base, Database
 from kernel.settings import BlobsSettings, DatabaseSettings, Settings
@@ -29,7 +29,9 @@ from tests.live import LiveServer, live_server_in
 if TYPE_CHECKING:
     from cloudfilm.rooms import Rooms
 
+Host = Callable[..., AbstractContextManager["Rooms"]]
 POSTGRESQL = os.environ.get("CLOUDFILM_TEST_POSTGRESQL", "")
+MORNING = datetime(2026, 3, 1, 8, 30, tzinfo=UTC)
 BACKENDS = ("sqlite", "postgresql") if POSTGRESQL else ("sqlite",)
 
 
@@ -49,7 +51,7 @@ def own_data() -> Path:
 @pytest.fixture
 def clock() -> FixedClock:
     """A clock that stands until it is advanced."""
-    return FixedClock(datetime(2026, 3, 1, 8, 30, tzinfo=UTC))
+    return FixedClock(MORNING)
 
 
 @pytest.fixture
@@ -113,6 +115,30 @@ def rooms(settings: Settings, clock: FixedClock) -> "Iterator[Rooms]":
     built = build_rooms(settings, clock)
     yield built
     built.close()
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Host:
+    """`host(name, section=...)`: rooms on SQLite in a folder of their own, for as long as a `with` lasts."""
+    from cloudfilm.rooms import build_rooms
+
+    @contextmanager
+    def rooms_of(name: str, clock: Clock | None = None, **sections: Any) -> "Iterator[Rooms]":
+        folder = tmp_path_factory.mktemp(name)
+        shutil.copyfile(sqlite_template, folder / "cloudfilm.db")
+        built = build_rooms(
+            Settings(
+                data_dir=folder,
+                database=DatabaseSettings(url=f"sqlite:///{folder}/cloudfilm.db"),
+                blobs=BlobsSettings(url=f"file://{folder}/blobs", durable=False),
+                **sections,
+            ),
+            clock or FixedClock(MORNING),
+        )
+        yield built
+        built.close()
+
+    return rooms_of
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,30 +27,22 @@ from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.web import create_app
 from kernel.clock import FixedClock
 from kernel.errors import InvalidSetting
-from kernel.settings import BlobsSettings, DatabaseSettings, Settings, WebSettings
+from kernel.settings import WebSettings
 from kernel.suites import Sm4Gcm, hmac_sm3, pbkdf2_sm3, sm3, sm4_key_unwrap, sm4_key_wrap
 from records.cursor import Cursor, InvalidCursor, close_cursor, open_cursor
 from tests.builders import ct_slice
+from tests.conftest import Host
 from tests.x509_authority import Authority
 
 PASSWORD = "Correct-Horse-7"
 
 
 @pytest.fixture
-def rooms(tmp_path: Path, sqlite_template: Path) -> Iterator[Rooms]:
+def rooms(host: Host) -> Iterator[Rooms]:
     """A host that was begun with the commercial suite."""
-    shutil.copyfile(sqlite_template, tmp_path / "cloudfilm.db")
-    built = build_rooms(
-        Settings(
-            data_dir=tmp_path, suite="commercial",
-            database=DatabaseSettings(url=f"sqlite:///{tmp_path}/cloudfilm.db"),
-            blobs=BlobsSettings(url=f"file://{tmp_path}/blobs", durable=False),
-            web=WebSettings(trusted_proxies=("10.9.9.9",)),
-        ),
-        FixedClock(datetime.now(UTC)),
-    )  # fmt: skip
-    yield built
-    built.close()
+    behind_proxy = WebSettings(trusted_proxies=("10.9.9.9",))
+    with host("commercial", FixedClock(datetime.now(UTC)), suite="commercial", web=behind_proxy) as built:
+        yield built
 
 
 def openssl(*arguments: str, data: bytes) -> bytes:
@@ -91,16 +82,16 @@ def test_a_wrapped_key_opens_with_its_key_only_and_whole_only() -> None:
         sm4_key_unwrap(b"x" * 32, wrapped)
 
 
-def test_images_values_passwords_and_tokens_are_kept_by_it(rooms: Rooms, tmp_path: Path) -> None:
+def test_images_values_passwords_and_tokens_are_kept_by_it(rooms: Rooms) -> None:
     ingest(rooms.archive, operator(), io.BytesIO(ct_slice(study=1)))
     with rooms.database.transaction() as session:
         create_account(rooms.access, session, operator(), "reader", PASSWORD, "radiologist")
     account = account_of(rooms.access, "reader")
     set_phone(rooms.access, operator(), account.id, "+8613800138000")
     account = account_of(rooms.access, "reader")
-    ring = json.loads((tmp_path / "keys" / "ring.json").read_text())
+    ring = json.loads((rooms.settings.data_dir / "keys" / "ring.json").read_text())
 
-    sealed = [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+    sealed = [path for path in (rooms.settings.data_dir / "blobs").rglob("*") if path.is_file()]
     assert sealed
     assert all(path.read_bytes()[:5] == b"CFS1\x02" for path in sealed)  # the suite's number: SM4-GCM
     key, phone = bytes.fromhex(ring["keys"]["k1"]), account.phone[3:]  # behind the key's name
@@ -137,9 +128,9 @@ def test_the_trail_is_chained_and_sealed_by_sm3(rooms: Rooms) -> None:
         assert verify_trail(rooms.access, session).fault
 
 
-def test_cursors_of_pages_are_signed_by_sm3(rooms: Rooms, tmp_path: Path) -> None:
+def test_cursors_of_pages_are_signed_by_sm3(rooms: Rooms) -> None:
     cursor = close_cursor(rooms.keys, "Patient?name=x", Cursor(("a", "1")))
-    ring = json.loads((tmp_path / "keys" / "ring.json").read_text())
+    ring = json.loads((rooms.settings.data_dir / "keys" / "ring.json").read_text())
     raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
 
     signing = sm3(b"cloudfilm signatures" + bytes.fromhex(ring["keys"]["k1"]))

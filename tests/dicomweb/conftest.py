@@ -1,10 +1,7 @@
 """A DICOMweb service in the test's own process, with a client that is signed in: for what needs no net."""
 
 import io
-import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +13,10 @@ from access.model import Account
 from access.tokens import ACCESS, issue
 from archive.ingest import ingest
 from archive.placing import Ingested
-from cloudfilm.rooms import Rooms, build_rooms
+from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
-from kernel.clock import FixedClock
-from kernel.settings import BlobsSettings, DatabaseSettings, Settings, WebSettings
-from tests.conftest import BACKENDS, live_server_on
+from kernel.settings import WebSettings
+from tests.conftest import BACKENDS, Host, live_server_on
 from tests.live import LiveServer
 
 
@@ -100,18 +96,7 @@ def live_server(
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Service]:
+def service(host: Host) -> Iterator[Service]:
     """A service of the module's own."""
-    folder = tmp_path_factory.mktemp("service")
-    shutil.copyfile(sqlite_template, folder / "cloudfilm.db")
-    rooms = build_rooms(
-        Settings(
-            data_dir=folder,
-            database=DatabaseSettings(url=f"sqlite:///{folder}/cloudfilm.db"),
-            blobs=BlobsSettings(url=f"file://{folder}/blobs", durable=False),
-            web=WebSettings(cors_origins=("https://viewer.example",)),
-        ),
-        FixedClock(datetime(2026, 3, 1, 8, 30, tzinfo=UTC)),
-    )
-    yield Service(rooms)
-    rooms.close()
+    with host("service", web=WebSettings(cors_origins=("https://viewer.example",))) as rooms:
+        yield Service(rooms)

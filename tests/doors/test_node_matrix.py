@@ -4,13 +4,10 @@ nobody learns anything of a patient, and does nothing, beyond what its row says.
 
 import io
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,18 +28,18 @@ from access.rules import RULES
 from access.site_documents import put_document
 from archive.ingest import ingest
 from archive.model import Study
-from cloudfilm.rooms import Rooms, build_rooms
+from cloudfilm.rooms import Rooms
 from dimse.server import Server, services
 from dimse.ups import PUSH as UPS_PUSH
 from hl7_listener.messages import HANDLERS
 from hl7_listener.receiving import receive
 from hl7_listener.room import hl7_of
-from kernel.clock import FixedClock
 from kernel.errors import CloudfilmError
-from kernel.settings import AccessSettings, BlobsSettings, DatabaseSettings, DimseSettings, Settings
+from kernel.settings import AccessSettings, DimseSettings
 from tests.archive.test_workitems import scheduled
 from tests.builders import ct_slice
 from tests.builders_hl7 import message
+from tests.conftest import Host
 from tests.dimse.peers import steady
 from tests.dimse.test_workflow import step
 from tests.doors.service_actions import DIMSE_ACTIONS, MESSAGE_ACTION, OPEN
@@ -68,46 +65,34 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("nodes")
-    shutil.copyfile(sqlite_template, folder / "cloudfilm.db")
-    rooms = build_rooms(
-        Settings(
-            data_dir=folder,
-            database=DatabaseSettings(url=f"sqlite:///{folder}/cloudfilm.db"),
-            blobs=BlobsSettings(url=f"file://{folder}/blobs", durable=False),
-            access=AccessSettings(loopback_ae=False),
-            dimse=DimseSettings(port=0),
-        ),
-        FixedClock(datetime(2026, 3, 1, 8, 30, tzinfo=UTC)),
-    )
-    patients: dict[str, dict[str, Any]] = {
-        "A": {"PatientID": "ALPHA-11", "PatientName": "Offen^Anna"},
-        "B": {"PatientID": "BETA-77", "PatientName": "Geheim^Berta", "AccessionNumber": "ACC-BETA"},
-    }
-    for number, (institution, attributes) in enumerate(patients.items(), 1):
-        ingest(rooms.archive, operator(institution), io.BytesIO(ct_slice(study=number, **attributes)))
-    settle(rooms)
-    with rooms.database.transaction() as session:
-        rows = session.execute(select(Study.institution, Study.study_instance_uid)).all()
-        for institution in ("A", "B"):
-            for right in RIGHTS:
-                session.add(
-                    Node(
-                        ae_title=f"{institution}-{right}".upper()[:16], addresses="127.0.0.0/8",
-                        institution=institution, permissions="" if right == "none" else right,
-                        created_at=rooms.clock.now(),
-                    )
-                )  # fmt: skip
-    server, stop = Server(rooms.dimse), threading.Event()
-    server.listen()
-    thread = threading.Thread(target=server.serve, args=(stop,), daemon=True)
-    thread.start()
-    yield World(rooms, server.ports[0], {str(row[0]): str(row[1]) for row in rows})
-    stop.set()
-    thread.join()
-    server.stop()
-    rooms.close()
+def world(host: Host) -> Iterator[World]:
+    with host("nodes", access=AccessSettings(loopback_ae=False), dimse=DimseSettings(port=0)) as rooms:
+        patients: dict[str, dict[str, Any]] = {
+            "A": {"PatientID": "ALPHA-11", "PatientName": "Offen^Anna"},
+            "B": {"PatientID": "BETA-77", "PatientName": "Geheim^Berta", "AccessionNumber": "ACC-BETA"},
+        }
+        for number, (institution, attributes) in enumerate(patients.items(), 1):
+            ingest(rooms.archive, operator(institution), io.BytesIO(ct_slice(study=number, **attributes)))
+        settle(rooms)
+        with rooms.database.transaction() as session:
+            rows = session.execute(select(Study.institution, Study.study_instance_uid)).all()
+            for institution in ("A", "B"):
+                for right in RIGHTS:
+                    session.add(
+                        Node(
+                            ae_title=f"{institution}-{right}".upper()[:16], addresses="127.0.0.0/8",
+                            institution=institution, permissions="" if right == "none" else right,
+                            created_at=rooms.clock.now(),
+                        )
+                    )  # fmt: skip
+        server, stop = Server(rooms.dimse), threading.Event()
+        server.listen()
+        thread = threading.Thread(target=server.serve, args=(stop,), daemon=True)
+        thread.start()
+        yield World(rooms, server.ports[0], {str(row[0]): str(row[1]) for row in rows})
+        stop.set()
+        thread.join()
+        server.stop()
 
 
 def identifier(world: World, institution: str, service: str) -> Dataset:

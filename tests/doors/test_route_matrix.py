@@ -4,9 +4,8 @@ of token: nobody learns anything about a patient that is not theirs to know.
 
 import io
 import re
-import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -21,11 +20,11 @@ from access.scopes import parse_scopes
 from access.tokens import ACCESS, caller_of, digest_of, issue, revoke
 from archive.ingest import ingest
 from archive.model import Instance, Series, Study
-from cloudfilm.rooms import Rooms, build_rooms
+from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
 from kernel.clock import FixedClock
-from kernel.settings import BlobsSettings, DatabaseSettings, Settings
 from tests.builders import ct_slice
+from tests.conftest import Host
 from tests.doors.route_actions import DECLARED, needs_of
 from tests.settling import settle
 
@@ -119,19 +118,9 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Any) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("matrix")
-    shutil.copyfile(sqlite_template, folder / "cloudfilm.db")
-    rooms = build_rooms(
-        Settings(
-            data_dir=folder,
-            database=DatabaseSettings(url=f"sqlite:///{folder}/cloudfilm.db"),
-            blobs=BlobsSettings(url=f"file://{folder}/blobs", durable=False),
-        ),
-        FixedClock(datetime(2026, 3, 1, 8, 30, tzinfo=UTC)),
-    )
-    yield World(rooms)
-    rooms.close()
+def world(host: Host) -> Iterator[World]:
+    with host("matrix") as rooms:
+        yield World(rooms)
 
 
 def guarded(world: World) -> list[tuple[str, str, str]]:
