@@ -294,6 +294,8 @@ class Database:
         """Give all connections back."""
         self.engine.dispose()
         self._readers.dispose()
+        if self._writer_queue is not None:
+            self._writer_queue.close()
 
 
 class _WriterQueue:
@@ -322,6 +324,13 @@ class _WriterQueue:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         finally:
             self._thread_lock.release()
+
+    def close(self) -> None:
+        """Let the file go; the next writer opens it again."""
+        with self._thread_lock:
+            if self._process == os.getpid():
+                os.close(self._descriptor)
+                self._process = 0
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

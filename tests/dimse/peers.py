@@ -1,7 +1,6 @@
 """What the tests of the DIMSE door share: dcmtk's programs as peers, and files for them."""
 
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
+from pynetdicom.association import Association
 
 from cloudfilm.load_settings import load_settings
 from cloudfilm.rooms import Rooms, build_rooms
@@ -37,28 +37,27 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout + done.stderr
 
 
-class _Checkpoint(threading.Event):
-    """Where the reactor of pynetdicom waits while a request of ours is under way.
+class _Steady(Association):
+    """An association of which is known whether its reactor waits while a request of ours is under way.
 
-    pynetdicom 3 takes a reactor that is about to look for messages for one that waits; it then takes the
-    answer away from the request ("Received unexpected ... service message"). This one is clear only when
-    somebody waits at it.
+    pynetdicom 3 keeps a flag for that, which two threads set: a reactor that is about to look for messages is
+    taken for one that waits, and takes the answer away from the request ("Received unexpected ... service
+    message"); and whoever serves a report of an event has it down while the reactor does wait, so that the
+    next request waits for ever.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.set()
+    @property
+    def _is_paused(self) -> bool:
+        return self._kill or bool(self._reactor_checkpoint._cond._waiters)  # type: ignore[attr-defined]
 
-    def clear(self) -> None:
-        super().clear()
-        deadline = time.monotonic() + 5
-        while not self._cond._waiters and time.monotonic() < deadline:  # type: ignore[attr-defined]
-            time.sleep(0.001)
+    @_is_paused.setter
+    def _is_paused(self, said: bool) -> None:
+        """What is seen counts, not what is said."""
 
 
-def steady(association: Any) -> Any:
+def steady(association: Association) -> Any:
     """An association of pynetdicom that may be told of something between its own requests."""
-    association._reactor_checkpoint = _Checkpoint()
+    association.__class__ = _Steady
     return association
 
 

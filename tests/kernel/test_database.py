@@ -1,5 +1,6 @@
 """Transactions, snapshots and shared commits, on every database."""
 
+import os
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,6 +106,23 @@ def test_a_reader_sees_one_state_while_a_writer_writes(database: Database, clock
 def test_a_database_that_is_not_supported_stops_the_start(url: str) -> None:
     with pytest.raises(InvalidSetting, match=r"use sqlite|name a file"):
         Database(url)
+
+
+def test_a_database_that_is_closed_keeps_no_file_open_and_may_be_used_again(
+    database: Database, clock: FixedClock
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with database.transaction() as session:
+        record_change(session, clock, "made", "x")
+    with database.snapshot() as session:
+        session.execute(select(ChangeRow)).all()
+    assert len(os.listdir("/proc/self/fd")) > before
+
+    database.close()
+
+    assert len(os.listdir("/proc/self/fd")) == before
+    with database.transaction() as session:
+        assert session.scalar(select(func.count()).select_from(ChangeRow)) == 1
 
 
 def test_a_database_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
