@@ -12,11 +12,11 @@ Standards: PS3.10 (file format), PS3.4 Annex B (Storage), PS3.18 10.5 (Store).
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from typing_extensions import Buffer
 
 from access.caller import STORE_IMAGES, Caller
+from archive.blobs.sealed import Readinto
 from archive.header import Header, read_header
 from archive.non_patient_keys import CATEGORY_OF_CLASS
 from archive.placing import Arrival, Ingested, Outcome
@@ -24,7 +24,6 @@ from archive.room import Archive
 from kernel.errors import CloudfilmError, Kind
 from kernel.metrics import BYTES_INGESTED, INSTANCES_INGESTED
 
-CHUNK = 262144
 MOST_TOGETHER = 16  # instances that one transaction indexes
 MOST_BYTES_TOGETHER = 67108864  # or as many bytes
 
@@ -61,7 +60,7 @@ class Place:
 ANYWHERE = Place()
 
 
-def ingest(archive: Archive, caller: Caller, part10: BinaryIO, study_instance_uid: str = "") -> Ingested:
+def ingest(archive: Archive, caller: Caller, part10: Readinto, study_instance_uid: str = "") -> Ingested:
     """Store one instance and index it.
 
     part10: a PS3.10 file, read once from front to back and never held whole in memory.
@@ -70,8 +69,7 @@ def ingest(archive: Archive, caller: Caller, part10: BinaryIO, study_instance_ui
     Forbidden, StorageFull or StorageUnavailable; when it raises, nothing is kept.
     """
     with Incoming(archive, caller) as incoming:
-        while piece := part10.read(CHUNK):
-            incoming.write(piece)
+        incoming.read_from(part10)
         return incoming.store(study_instance_uid)
 
 
@@ -85,7 +83,7 @@ class Refused:
 
 
 def ingest_all(
-    archive: Archive, caller: Caller, parts: Iterable[BinaryIO], place: Place = ANYWHERE
+    archive: Archive, caller: Caller, parts: Iterable[Readinto], place: Place = ANYWHERE
 ) -> Iterator[Ingested | Refused]:
     """Store many instances, each as `ingest` does, and tell of each in the order they came.
 
@@ -118,12 +116,11 @@ class _Batch:
         """Whether it is time to store them."""
         return len(self._waiting) >= MOST_TOGETHER or self._size_bytes >= MOST_BYTES_TOGETHER
 
-    def receive(self, part10: BinaryIO, place: Place) -> None:
+    def receive(self, part10: Readinto, place: Place) -> None:
         """Take one more, sealed and read."""
         incoming = Incoming(self._archive, self._caller)
         try:
-            while piece := part10.read(CHUNK):
-                incoming.write(piece)
+            incoming.read_from(part10)
             arrival = incoming.arrival(place)
         except CloudfilmError as refusal:
             incoming.close()
@@ -193,6 +190,10 @@ class Incoming(io.RawIOBase):
     def write(self, data: Buffer, /) -> int:
         """Append bytes. Raises StorageFull or StorageUnavailable."""
         return self._writer.write(data)
+
+    def read_from(self, source: Readinto) -> None:
+        """Append what a source has, to its end. Raises as `write`."""
+        self._writer.read_from(source)
 
     def store(self, study_instance_uid: str = "") -> Ingested:
         """Index what was received; see `ingest`."""

@@ -29,10 +29,10 @@ from access.certificate import server_tls, speaks_tls, web_certificate
 from cloudfilm import __version__, push
 from cloudfilm.jobs import JOBS, bundle_for
 from cloudfilm.rooms import Rooms, build_rooms
-from cloudfilm.subscribers import subscribers
+from cloudfilm.subscribers import STORING, subscribers
 from cloudfilm.web import create_app
 from cloudfilm.web_worker import WebWorker
-from kernel.changes import follow_changes
+from kernel.changes import GivingWay, follow_changes
 from kernel.database import DatabaseUnavailable
 from kernel.errors import InvalidSetting
 from kernel.jobs import Worker, enqueue_scheduled
@@ -126,11 +126,11 @@ def run_worker(rooms: Rooms, stop: threading.Event) -> None:
     worker = Worker(rooms.database, rooms.clock, JOBS, lambda job: bundle_for(rooms, job))
     url = rooms.settings.queue.url
     run_jobs = worker.run_one if url == "table:" else RqQueue(worker, url).run_some
-    following = subscribers(rooms)
+    following, giving_way = subscribers(rooms), GivingWay(to=STORING)
     while not stop.is_set():
         try:
             enqueue_scheduled(rooms.database, rooms.clock, JOBS.values())
-            busy = follow_changes(rooms.database, following) > 0
+            busy = follow_changes(rooms.database, following, giving_way=giving_way) > 0
             busy = run_jobs() or busy
         except DatabaseUnavailable:  # it comes back, or somebody is told by readiness
             busy = False

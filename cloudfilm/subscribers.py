@@ -26,6 +26,9 @@ from records.report_documents import follow_report_documents
 from records.share_consents import follow_shares
 from records.words import follow_words
 
+STORING = frozenset({"instance-stored", "instance-held", STORED_CHANGE})
+"""What says that somebody is storing, and waits for an answer."""
+
 
 def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
     """The subscribers with their rooms bound."""

@@ -1,11 +1,13 @@
 """The process that serves HTTP: gunicorn's threaded worker, made to do less between two requests.
 
-Two things of its own. A thread stays with a connection for a moment after an answer, since a client that
+Three things of its own. A thread stays with a connection for a moment after an answer, since a client that
 loads images asks for the next one at once: that request then costs no way through the event loop and back.
-And an answer leaves in as few system calls as it has moments: its head with its first piece, the pieces of a
+An answer leaves in as few system calls as it has moments: its head with its first piece, the pieces of a
 list all together, uncopied; each call lets go of the interpreter and has to win it back from other threads.
+And a body of known length is received where it is wanted, in place of being copied from buffer to buffer.
 """
 
+import io
 import select
 import socket
 import ssl
@@ -14,8 +16,12 @@ from datetime import datetime
 from typing import Any
 
 from gunicorn.http import wsgi
+from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.message import Request
 from gunicorn.workers.gthread import TConn, ThreadWorker
+from typing_extensions import Buffer
+
+from kernel.runs import Runs
 
 STAYS_MS = 2  # how long a thread waits for the next request of a connection while nobody else waits for it
 MOST_PIECES = 512  # of one call; Linux takes 1024 (IOV_MAX)
@@ -49,6 +55,8 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]
             req, conn.sock, conn.client, conn.server, self.cfg, response_class=Answer
         )
         environ["wsgi.multithread"] = True
+        if isinstance(req.body.reader, LengthReader):
+            environ["wsgi.input"] = RequestBody(req.body, conn.sock)
         if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
             answer.force_close()
         began = datetime.now()  # noqa: DTZ005 - gunicorn's own log takes the difference
@@ -80,6 +88,50 @@ def is_followed_by_body(req: Request) -> bool:
     return any(name in ("CONTENT-LENGTH", "TRANSFER-ENCODING") for name, _ in req.headers)
 
 
+class RequestBody(io.RawIOBase):
+    """A body whose length was said, received into the reader's own buffer.
+
+    gunicorn's own stream and what wraps it copy every byte half a dozen times; it is told what was taken
+    here, for it passes over what nobody reads.
+    """
+
+    def __init__(self, body: Body, connection: socket.socket) -> None:
+        super().__init__()
+        self._body = body
+        self._connection = connection
+        self._wait = 0 if isinstance(connection, ssl.SSLSocket) else socket.MSG_WAITALL  # TLS has no flags
+
+    def readable(self) -> bool:
+        """Whether it gives bytes: always."""
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Fill a buffer, but for the end of the body. Raises OSError."""
+        left: LengthReader = self._body.reader
+        view = memoryview(buffer).cast("B")[: left.length]
+        filled = self._read_ahead(view)
+        while filled < len(view):
+            try:
+                received = self._connection.recv_into(view[filled:], 0, self._wait)
+            except OSError:
+                self._body.failed = True  # where the next request begins is not known
+                raise
+            if not received:
+                break
+            filled += received
+        left.length -= filled
+        return filled
+
+    def _read_ahead(self, view: memoryview) -> int:
+        """What came with the head of the request."""
+        unreader = self._body.reader.unreader
+        held: bytes = unreader.take_buffered()
+        taken = held[: len(view)]
+        view[: len(taken)] = taken
+        unreader.buf.write(held[len(taken) :])
+        return len(taken)
+
+
 class Answer(wsgi.Response):  # type: ignore[misc]
     """An answer whose head waits for the first piece of the body, and whose pieces are not copied."""
 
@@ -88,7 +140,8 @@ class Answer(wsgi.Response):  # type: ignore[misc]
     _head_waits = True
 
     def write_body(self, body: Iterable[bytes]) -> None:
-        """Send the whole body: a list at once, a file by the kernel, anything else as it comes."""
+        """Send the whole body: a list at once, a file by the kernel, runs as such, anything else as it
+        comes."""
         if isinstance(body, wsgi.FileWrapper):
             self._head_waits = False
             self.write_file(body)
@@ -96,9 +149,22 @@ class Answer(wsgi.Response):  # type: ignore[misc]
             self.send_headers()
             self.sent = self.response_length
             self._send(body)
+        elif isinstance(body, Runs):
+            for run in body.runs():
+                self._write_run(run)
         else:
             for piece in body:
                 self.write(piece)
+
+    def _write_run(self, run: list[bytes]) -> None:
+        """Send pieces together, uncopied; a body that is longer than was said is cut off where that ends."""
+        size = sum(map(len, run))
+        if self._omits_body or ((self.response_length or 0) < self.sent + size and not self.chunked):
+            self.write(b"".join(run))
+            return
+        self.send_headers()
+        self.sent += size
+        self._send([f"{size:X}\r\n".encode(), *run, b"\r\n"] if self.chunked else run)
 
     def send_headers(self) -> None:
         """Make the head, once."""

@@ -11,13 +11,13 @@ from flask import Response, request
 from dicomweb.media_types import Representation, accepted, representations
 from dicomweb.multipart import new_boundary, write_parts
 from kernel.http import ByteRange, parse_range
+from kernel.runs import Runs
 
 Part = tuple[dict[str, str], Iterable[bytes]]
 
 MOST_ACCEPT = 4096  # characters that are read of an Accept header
 FAST = 1  # gzip level for bodies made on request
 LEAST_COMPRESSED_BYTES = 1024
-RUN_BYTES = 524288  # of a long answer are sent at once
 CACHE = "private, no-cache"
 
 
@@ -43,24 +43,24 @@ def accepts_gzip() -> bool:
 
 
 def multipart(media_type: str, parts: Iterable[Part], parameters: str = "") -> Response:
-    """Parts as a stream; the outer type names that of the parts (RFC 2387)."""
+    """Parts as a stream; the outer type names that of the parts (RFC 2387).
+
+    When they are at hand and each says its Content-Length, so does the whole: a client then reads it straight
+    to where it wants it, and sees how far it is.
+    """
     boundary = new_boundary()
     content_type = f'multipart/related; type="{media_type}"; boundary={boundary}{parameters}'
-    return Response(in_runs(write_parts(boundary, parts)), content_type=content_type)
+    answer = long_answer(write_parts(boundary, parts), content_type)
+    if isinstance(parts, list) and all("Content-Length" in headers for headers, _ in parts):
+        empty: list[Part] = [(headers, ()) for headers, _ in parts]
+        framing = sum(map(len, write_parts(boundary, empty)))
+        answer.content_length = framing + sum(int(headers["Content-Length"]) for headers, _ in parts)
+    return answer
 
 
-def in_runs(pieces: Iterable[bytes], run_bytes: int = RUN_BYTES) -> Iterator[bytes]:
-    """The same bytes in larger pieces: what is sent alone wakes both ends, which costs more than a copy."""
-    held: list[bytes] = []
-    size_bytes = 0
-    for piece in pieces:
-        held.append(piece)
-        size_bytes += len(piece)
-        if size_bytes >= run_bytes:
-            yield b"".join(held)
-            held, size_bytes = [], 0
-    if held:
-        yield b"".join(held)
+def long_answer(pieces: Iterable[bytes], content_type: str) -> Response:
+    """An answer that is sent as it is made, in runs of pieces."""
+    return Response(Runs(pieces), content_type=content_type, direct_passthrough=True)
 
 
 def at_once(pieces: list[bytes], content_type: str, tag: str) -> Response:

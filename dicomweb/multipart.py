@@ -1,13 +1,17 @@
 """Multipart/related bodies (PS3.18 8.6, RFC 2046, RFC 2387): read as a stream, written as a stream.
 
 A part is read without being held whole, whatever its size, and whatever the pieces in which the network
-brings it. Lines may end in CR LF or LF alone, as some senders have it.
+brings it: each byte is copied once, from the one buffer that a body is received into to where it goes. Lines
+may end in CR LF or LF alone, as some senders have it.
 """
 
+import io
 import re
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
 
+from typing_extensions import Buffer
+
+from archive.blobs.sealed import Readinto
 from kernel.clock import new_secret
 from kernel.errors import CloudfilmError, Kind
 
@@ -26,42 +30,56 @@ class InvalidMultipart(CloudfilmError):
         super().__init__(f"The multipart body cannot be read: {reason}.")
 
 
-class Part:
+class Part(io.RawIOBase):
     """One part: its headers, names in lower case, and its content as a file that is read once."""
 
     def __init__(self, headers: dict[str, str], reader: "MultipartReader") -> None:
+        super().__init__()
         self.headers = headers
         self._reader = reader
-        self._rest = b""
+        self._rest = memoryview(b"")
         self._ended = False
 
-    def read(self, size: int = PIECE) -> bytes:
-        """Up to `size` bytes; nothing at the end. Raises InvalidMultipart when the body ends before the
+    def readable(self) -> bool:
+        """Whether it gives bytes: always."""
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Read into a buffer; nothing at the end. Raises InvalidMultipart when the body ends before the
         part."""
+        view = memoryview(buffer).cast("B")
         if not self._rest and not self._ended:
             piece = self._reader.content()
             self._ended = piece is None
-            self._rest = piece or b""
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return taken
+            self._rest = memoryview(b"") if piece is None else piece
+        size = min(len(view), len(self._rest))
+        view[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
 
     def drain(self) -> None:
         """Pass over what is left."""
-        while self.read():
-            pass
+        self._rest = memoryview(b"")
+        while not self._ended:
+            self._ended = self._reader.content() is None
 
 
 class MultipartReader:
     """Reads the parts of a body one after the other; a part must be read, or is passed over, before the
     next."""
 
-    def __init__(self, stream: BinaryIO, boundary: str) -> None:
+    def __init__(self, stream: Readinto, boundary: str) -> None:
         if not BOUNDARY.fullmatch(boundary) or boundary.endswith(" "):
             raise InvalidMultipart("the boundary parameter is missing or not allowed")
         self._stream = stream
         self._delimiter = b"--" + boundary.encode()
         self._marker = b"\n" + self._delimiter
-        self._buffer = bytearray(b"\n")  # so that a delimiter on the first line is found like any other
+        # One buffer for as long as it lasts; what is held of the body stands in it from `_start` to `_end`.
+        self._buffer = bytearray(PIECE)
+        self._view = memoryview(self._buffer)
+        self._buffer[:1] = b"\n"  # so that a delimiter on the first line is found like any other
+        self._start, self._end = 0, 1
+        self._looked = 0  # no marker begins before this
         self._at_end = False
 
     def parts(self) -> Iterator[Part]:
@@ -73,40 +91,49 @@ class MultipartReader:
             yield part
             part.drain()
 
-    def content(self) -> bytes | None:
-        """The next piece before the next delimiter; None at the delimiter, which is then passed over."""
+    def content(self) -> memoryview | None:
+        """The next piece before the next delimiter, which holds until the next call; None at the delimiter,
+        which is then passed over."""
         while True:
-            found = self._buffer.find(self._marker)
+            found = self._buffer.find(self._marker, max(self._start, self._looked), self._end)
             if found >= 0:
-                stop = found - 1 if found and self._buffer[found - 1] == CARRIAGE_RETURN else found
-                if stop:
+                self._looked = found
+                ends_line = found > self._start and self._buffer[found - 1] == CARRIAGE_RETURN
+                stop = found - 1 if ends_line else found
+                if stop > self._start:
                     return self._take(stop)
-                del self._buffer[: found + len(self._marker)]
+                self._start = found + len(self._marker)
                 return None
-            safe = len(self._buffer) - len(self._marker) - 1  # what cannot be the beginning of a delimiter
-            if safe > PIECE // 2:
+            self._looked = max(self._start, self._end - len(self._marker) + 1)
+            safe = self._looked - 1  # a carriage return before it may belong to a delimiter
+            if safe - self._start > PIECE // 2:
                 return self._take(safe)
             if not self._fill():
                 raise InvalidMultipart("it ends before the closing boundary")
 
-    def _take(self, size: int) -> bytes:
-        taken = bytes(self._buffer[:size])
-        del self._buffer[:size]
+    def _take(self, stop: int) -> memoryview:
+        taken = self._view[self._start : stop]
+        self._start = stop
         return taken
 
     def _fill(self) -> bool:
+        """Receive more behind what is held, which is moved to the front first."""
         if self._at_end:
             return False
-        piece = self._stream.read(PIECE)
-        self._at_end = not piece
-        self._buffer += piece
-        return bool(piece)
+        held = self._end - self._start
+        self._view[:held] = self._view[self._start : self._end]
+        self._looked = max(0, self._looked - self._start)
+        self._start, self._end = 0, held
+        received = self._stream.readinto(self._view[held:])
+        self._at_end = not received
+        self._end += received or 0
+        return not self._at_end
 
     def _has_part(self) -> bool:
         """After a delimiter: whether a part follows, or it was the closing one."""
-        while len(self._buffer) < 2 and self._fill():
+        while self._end - self._start < 2 and self._fill():
             pass
-        return bool(self._buffer) and not self._buffer.startswith(b"--")
+        return self._end > self._start and not self._buffer.startswith(b"--", self._start, self._end)
 
     def _headers(self) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -128,12 +155,12 @@ class MultipartReader:
             headers[name.strip().lower()] = value.strip()
 
     def _line(self, most: int) -> bytes:
-        while (end := self._buffer.find(b"\n", 0, most)) < 0:
-            if len(self._buffer) >= most:
+        while (end := self._buffer.find(b"\n", self._start, min(self._end, self._start + most))) < 0:
+            if self._end - self._start >= most:
                 raise InvalidMultipart("a part's headers are too long")
             if not self._fill():
                 raise InvalidMultipart("it ends within a part's headers")
-        return self._take(end + 1)
+        return bytes(self._take(end + 1))
 
 
 def new_boundary() -> str:

@@ -10,12 +10,13 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 from flask import Blueprint, Response, request
 
 from access.bearer import current_caller
 from access.caller import STORE_IMAGES, Door
+from archive.blobs.sealed import Readinto
 from archive.ingest import Place, Refused, ingest_all
 from archive.non_patient_keys import CATEGORY_OF_CLASS
 from archive.placing import Ingested, Outcome
@@ -94,21 +95,20 @@ def store_at(place: Place) -> Response:
     return _respond(answer, media_type)
 
 
-def _objects() -> Iterator[BinaryIO]:
+def _objects() -> Iterator[Readinto]:
     ranges = parse_accept(request.headers.get("Content-Type", ""))
     media_type = ranges[0].type if ranges else ""
     if media_type == DICOM:
-        yield cast(BinaryIO, request.stream)
+        yield cast(Readinto, request.stream)
         return
     if media_type != MULTIPART:
         raise UnsupportedBody
     root = ranges[0].parameters.get("type", DICOM).partition(";")[0].strip().lower()
     if root not in (DICOM, DICOM_JSON, DICOM_XML, "application/json"):
         raise UnsupportedBody
-    reader = MultipartReader(cast(BinaryIO, request.stream), ranges[0].parameters.get("boundary", ""))
+    reader = MultipartReader(cast(Readinto, request.stream), ranges[0].parameters.get("boundary", ""))
     if root == DICOM:
-        for part in reader.parts():
-            yield cast(BinaryIO, part)
+        yield from reader.parts()
     else:
         for made in objects_of(reader.parts()):
             yield io.BytesIO(made)

@@ -18,7 +18,7 @@ from pydicom.uid import UID
 from archive.image_pixel import PIXELS
 from archive.transcode import EXPLICIT_LITTLE, UNCOMPRESSED
 from dicomweb.media_types import DICOM_JSON, DICOM_XML, OCTETS, parse_accept
-from dicomweb.multipart import Part
+from dicomweb.multipart import PIECE, Part
 from dicomweb.native_xml import from_xml
 from dicomweb.transfer_syntaxes import DEFAULT_SYNTAX, frame_media_type
 from kernel.errors import CloudfilmError, Kind
@@ -57,7 +57,7 @@ def objects_of(parts: Iterator[Part]) -> Iterator[bytes]:
     left = MOST_BYTES
     for part in parts:
         content = bytearray()
-        while piece := part.read():
+        while piece := part.read(PIECE):
             content += piece
             left -= len(piece)
             if left < 0:

@@ -6,6 +6,7 @@ another transfer syntax is written on the way.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 from flask import Blueprint, Response, request
 
@@ -24,7 +25,16 @@ from archive.retrieve import (
 from archive.room import Archive
 from archive.transcode import CODECS, EXPLICIT_LITTLE, UNCOMPRESSED
 from archive.video import is_video
-from dicomweb.answers import Part, conditional, in_runs, is_known, multipart, not_modified, ranged, wanted
+from dicomweb.answers import (
+    Part,
+    conditional,
+    is_known,
+    long_answer,
+    multipart,
+    not_modified,
+    ranged,
+    wanted,
+)
 from dicomweb.media_types import DICOM, NotAcceptable, Representation, accepted
 from dicomweb.service import INSTANCE, SERIES, STUDY
 from kernel.http import room
@@ -32,6 +42,7 @@ from kernel.http import room
 blp = Blueprint("wado", __name__)
 
 ZIP = "application/zip"
+MOST_LISTED = 1000  # objects whose rows are held at once; how long an answer of more is shows at its end
 DICOM_TYPES = (DICOM, "application/*", "*/*")
 
 
@@ -81,7 +92,11 @@ def _many(archive: Archive, caller: Caller, study: str, series: str, syntax: str
     if is_known(tag):
         return not_modified(tag, weak=True)
     stored = find_instances(archive, caller, study, series)
-    return conditional(multipart(DICOM, (_part(archive, each, syntax) for each in stored)), tag, weak=True)
+    listed = list(islice(stored, MOST_LISTED))
+    parts: Iterable[Part] = [_part(archive, each, syntax) for each in listed]
+    if len(listed) == MOST_LISTED:
+        parts = chain(parts, (_part(archive, each, syntax) for each in stored))
+    return conditional(multipart(DICOM, parts), tag, weak=True)
 
 
 def _part(archive: Archive, stored: StoredInstance, syntax: str) -> Part:
@@ -152,7 +167,7 @@ def _zipped(
     files: Iterator[tuple[StoredInstance, str, Iterable[bytes]]] = (
         _file(archive, stored, syntax) for stored in find_instances(archive, caller, study, series, instance)
     )
-    answer = Response(in_runs(zip_of(archive, files, with_dicomdir)), content_type=ZIP)
+    answer = long_answer(zip_of(archive, files, with_dicomdir), ZIP)
     answer.headers["Content-Disposition"] = f'attachment; filename="{instance or series or study}.zip"'
     answer.set_etag(f"{tag}.zip{int(with_dicomdir)}", weak=True)
     return answer

@@ -37,6 +37,8 @@ from kernel.database import Base, Database, UtcDateTime, table_of
 log = logging.getLogger(__name__)
 
 LONGEST_S = 0.025  # that a subscriber's transaction lasts: on SQLite nobody else writes meanwhile
+STILL_S = 0.2  # for so long nothing came: a burst is over
+PATIENCE_S = 2.0  # that the feed waits at most for a burst to end
 
 
 class ChangeRow(Base):
@@ -139,14 +141,67 @@ def change_of(row: ChangeRow) -> Change:
     return Change(row.seq, row.kind, row.subject, json.loads(row.data), row.at)
 
 
-def follow_changes(database: Database, subscribers: Sequence[Subscriber], most: int = 200) -> int:
+class GivingWay:
+    """When a worker may follow the feed: behind those who store, and never long after.
+
+    What follows an object costs several times what it takes to store it, and those who store wait for an
+    answer. So while changes of some kinds keep coming, the feed waits until they have been still for STILL_S;
+    after PATIENCE_S it is followed to its end, whatever comes.
+    """
+
+    def __init__(self, to: frozenset[str], clock: Callable[[], float] = time.monotonic) -> None:
+        """to: the kinds of changes that mean that somebody is storing."""
+        self._to = to
+        self._clock = clock
+        self._newest = 0
+        self._came_at = 0.0
+        self._waits_since: float | None = None
+
+    def may_follow(self, database: Database) -> bool:
+        """Whether it is time to follow."""
+        newest = database.row(_NEWEST, {})
+        if newest is None or newest[1] not in self._to:
+            return True
+        now = self._clock()
+        if newest[0] != self._newest:
+            self._newest, self._came_at = newest[0], now
+        if self._waits_since is None:
+            self._waits_since = now
+        return now - self._came_at >= STILL_S or now - self._waits_since >= PATIENCE_S
+
+    def end_reached(self) -> None:
+        """Everything was followed: the next burst is waited for anew."""
+        self._waits_since = None
+
+
+_NEWEST = select(ChangeRow.seq, ChangeRow.kind).order_by(ChangeRow.seq.desc()).limit(1)
+
+
+def follow_changes(
+    database: Database,
+    subscribers: Sequence[Subscriber],
+    most: int = 200,
+    giving_way: GivingWay | None = None,
+) -> int:
     """Let each subscriber take its next batch. Returns how many changes were read in all.
 
     A subscriber that raises keeps its place, is logged, and does not hold up the others. Who waits for
     nothing costs nothing: one look tells whom the new changes concern, and the others are moved past them
-    together. None of them keeps the database for longer than LONGEST_S, for those who store wait for it.
+    together. None of them keeps the database for longer than LONGEST_S, for those who store wait for it;
+    giving_way: nor do they begin while a burst lasts.
     """
-    return sum(_follow(database, subscriber, most) for subscriber in _concerned(database, subscribers))
+    if giving_way is None:
+        return sum(_follow(database, subscriber, most) for subscriber in _concerned(database, subscribers))
+    if not giving_way.may_follow(database):
+        return 0
+    read = 0
+    for subscriber in _concerned(database, subscribers):
+        if not giving_way.may_follow(database):
+            return read
+        read += _follow(database, subscriber, most)
+    if not read:
+        giving_way.end_reached()
+    return read
 
 
 def _concerned(database: Database, subscribers: Sequence[Subscriber]) -> list[Subscriber]:

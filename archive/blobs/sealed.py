@@ -9,6 +9,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from typing_extensions import Buffer
 
@@ -151,6 +152,14 @@ def read_sealed(
         reader.close()
 
 
+class Readinto(Protocol):
+    """What is read into a buffer: a file, a body, a part of one."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Bytes that were read; 0 at the end."""
+        ...
+
+
 class SealedWriter(io.RawIOBase):
     """Seals what is written to it. `finish`, look at it with `reader`, then `commit` or `discard`."""
 
@@ -160,8 +169,10 @@ class SealedWriter(io.RawIOBase):
         self._seal, self._sealer = blobs.keys.new_seal(settings.suite, settings.chunk_bytes, packs)
         self._key = key_in(tier, new_key(blobs.clock.now())) + (PACKED_SUFFIX if packs else "")
         self._writer: BlobWriter = blobs.store.create(self._key)
-        self._pending = bytearray()
-        self._first = b""
+        # One chunk and a byte: the last chunk is marked as such, so each waits for a byte of the next one.
+        self._chunk = bytearray(self._sealer.chunk_bytes + 1)
+        self._filled = 0  # bytes of it
+        self._first: bytes | memoryview = b""
         self._size_bytes = 0
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -183,21 +194,33 @@ class SealedWriter(io.RawIOBase):
 
     def write(self, data: Buffer, /) -> int:
         """Append plain bytes. Raises StorageFull or StorageUnavailable."""
-        view = memoryview(data)
-        self._pending += view
-        self._size_bytes += len(view)
-        size = self._sealer.chunk_bytes
-        if len(self._pending) > size:  # one chunk is always held back, since the last one is marked
-            whole = (len(self._pending) - 1) // size * size
-            with memoryview(self._pending) as pending:
-                for start in range(0, whole, size):
-                    self._put(pending[start : start + size], last=False)
-            del self._pending[:whole]
-        return len(view)
+        left = memoryview(data).cast("B")
+        size = len(left)
+        while left:
+            taken = left[: len(self._chunk) - self._filled]
+            self._chunk[self._filled : self._filled + len(taken)] = taken
+            self._advance(len(taken))
+            left = left[len(taken) :]
+        return size
 
-    def _put(self, plain: memoryview | bytearray, last: bool) -> None:
-        if not self._first:
-            self._first = bytes(plain)
+    def read_from(self, source: Readinto) -> None:
+        """Append what a source has, to its end: it reads into the chunk that is sealed. Raises as `write`."""
+        while size := source.readinto(memoryview(self._chunk)[self._filled :]):
+            self._advance(size)
+
+    def _advance(self, size: int) -> None:
+        """So many bytes more stand in the chunk: seal it when it is known not to be the last."""
+        self._filled += size
+        self._size_bytes += size
+        if self._filled == len(self._chunk):
+            whole, after = memoryview(self._chunk)[:-1], self._chunk[-1:]
+            self._put(whole, last=False)
+            if not self._first:
+                self._first, self._chunk = whole, bytearray(len(self._chunk))
+            self._chunk[:1] = after
+            self._filled = 1
+
+    def _put(self, plain: memoryview, last: bool) -> None:
         self._sha256.update(plain)
         self._md5.update(plain)
         self._writer.write(self._sealer.chunk(plain, last))
@@ -205,7 +228,10 @@ class SealedWriter(io.RawIOBase):
     def finish(self) -> Sealed:
         """Seal the last chunk. The object can be read, and is not yet durable."""
         if not self._finished:
-            self._put(self._pending, last=True)
+            last = memoryview(self._chunk)[: self._filled]
+            self._put(last, last=True)
+            self._first = self._first or bytes(last)
+            self._chunk = bytearray()  # of many that wait for a commit, none holds its own
             table, packed_bytes = self._sealer.end(self._size_bytes)
             if table:
                 self._writer.write(table)
@@ -240,14 +266,14 @@ class SealedReader(io.RawIOBase):
         self,
         read_chunk: Callable[[int], bytes],
         seal: Seal,
-        first: bytes = b"",
+        first: bytes | memoryview = b"",
         below: BlobReader | None = None,
     ) -> None:
         super().__init__()
         self._read_chunk = read_chunk
         self._seal = seal
         self._below = below  # closed with this
-        self._chunks = {0: first} if first else {}
+        self._chunks: dict[int, bytes | memoryview] = {0: first} if first else {}
         self._at = 0
 
     def readable(self) -> bool:
@@ -275,7 +301,7 @@ class SealedReader(io.RawIOBase):
         pieces = []
         while size > 0:
             number, start = divmod(self._at, self._seal.chunk_bytes)
-            piece = self._chunk(number)[start : start + size]
+            piece = bytes(self._chunk(number)[start : start + size])
             pieces.append(piece)
             self._at += len(piece)
             size -= len(piece)
@@ -288,7 +314,7 @@ class SealedReader(io.RawIOBase):
         view[: len(data)] = data
         return len(data)
 
-    def _chunk(self, number: int) -> bytes:
+    def _chunk(self, number: int) -> bytes | memoryview:
         chunk = self._chunks.get(number)
         if chunk is None:
             chunk = self._read_chunk(number)

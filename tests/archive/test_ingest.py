@@ -3,6 +3,7 @@ leaves nothing."""
 
 import hashlib
 import io
+import random
 import threading
 from collections.abc import Iterator
 from typing import TypeGuard
@@ -159,6 +160,29 @@ def test_a_sender_that_breaks_off_leaves_nothing_behind(archive: Archive, operat
         incoming.write(ct_slice()[:500])
 
     assert blobs(archive) == 0
+
+
+@pytest.mark.parametrize("chunks", [0, 1, 2, 3])
+@pytest.mark.parametrize("more", [-1, 0, 1, 700])
+def test_what_is_sealed_opens_the_same_whatever_its_size_and_the_pieces_it_came_in(
+    archive: Archive, chunks: int, more: int
+) -> None:
+    data = random.Random(chunks).randbytes(max(0, chunks * archive.blobs.settings.chunk_bytes + more))
+    at_once, in_pieces = archive.blobs.writer(), archive.blobs.writer()
+    at_once.read_from(io.BytesIO(data))
+    for at in range(0, len(data), 100_003):
+        in_pieces.write(data[at : at + 100_003])
+    for writer in (at_once, in_pieces):
+        sealed = writer.finish()
+        with writer.reader() as reader:
+            assert reader.read(100) == data[:100]
+        writer.commit()
+
+        assert (sealed.size_bytes, sealed.md5) == (
+            len(data),
+            hashlib.md5(data, usedforsecurity=False).digest(),
+        )
+        assert archive.blobs.read(sealed.key, sealed.seal) == data
 
 
 def test_many_senders_at_once_store_everything_once(archive: Archive, operator: Caller) -> None:

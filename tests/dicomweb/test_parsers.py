@@ -5,15 +5,16 @@ import io
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from typing_extensions import Buffer
 
 from archive.keys import Level
 from archive.query import Query, parse_date_range, parse_time_range
-from dicomweb.answers import in_runs
 from dicomweb.media_types import NotAcceptable, accepted, negotiate, parse_accept, representations
 from dicomweb.multipart import InvalidMultipart, MultipartReader, write_parts
 from dicomweb.qido import parse_query
 from kernel.errors import CloudfilmError
 from kernel.http import ByteRange, parse_range
+from kernel.runs import Runs
 
 BOUNDARY = "b0un'dary"
 
@@ -25,8 +26,8 @@ class Drip(io.BytesIO):
         super().__init__(data)
         self._most = most
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(self._most if size is None or size < 0 else min(size, self._most))
+    def readinto(self, buffer: Buffer, /) -> int:
+        return super().readinto(memoryview(buffer)[: self._most])
 
 
 def parts_of(data: bytes, most: int = 1 << 20, boundary: str = BOUNDARY) -> list[bytes]:
@@ -62,7 +63,7 @@ def test_what_is_written_as_parts_is_read_as_parts(contents: list[bytes], most: 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(1, 60))
 def test_runs_are_the_same_bytes_in_fewer_pieces(pieces: list[bytes], run_bytes: int) -> None:
-    runs = list(in_runs(pieces, run_bytes))
+    runs = list(Runs(pieces, run_bytes))
 
     assert b"".join(runs) == b"".join(pieces)
     assert all(len(run) >= run_bytes for run in runs[:-1])

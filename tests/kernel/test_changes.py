@@ -6,7 +6,10 @@ import pytest
 from sqlalchemy.orm import Session
 
 from kernel.changes import (
+    PATIENCE_S,
+    STILL_S,
     Change,
+    GivingWay,
     Subscriber,
     follow_changes,
     record_change,
@@ -47,6 +50,47 @@ def test_a_subscriber_that_takes_long_goes_on_in_another_transaction(
         rounds.append(follow_changes(database, [subscriber]))
     assert seen == ["0", "1", "2"]
     assert [count for count in rounds if count] == [1, 1, 1]
+
+
+def test_a_burst_of_storing_is_let_by_before_it_is_followed(database: Database, clock: FixedClock) -> None:
+    now = [100.0]
+    seen: list[str] = []
+    stored = Subscriber("index", frozenset({"stored"}), lambda _session, change: seen.append(change.subject))
+    giving_way = GivingWay(frozenset({"stored"}), lambda: now[0])
+
+    def store(subject: str) -> None:
+        with database.transaction() as session:
+            record_change(session, clock, "stored", subject)
+
+    def follow_after(seconds: float) -> list[str]:
+        now[0] += seconds
+        while follow_changes(database, [stored], giving_way=giving_way):
+            pass
+        return seen
+
+    store("1")
+    assert follow_after(STILL_S) == []  # seen for the first time
+    store("2")
+    assert follow_after(STILL_S) == []
+    assert follow_after(STILL_S) == ["1", "2"]
+    for number in range(3, 13):  # a burst without end
+        store(str(number))
+        follow_after(STILL_S * 0.9)
+    assert seen == ["1", "2"]
+    store("13")
+    assert follow_after(PATIENCE_S)[-1] == "13"
+    store("14")
+    assert follow_after(0) == seen[:13]  # and the next one is let by again
+
+
+def test_what_is_not_storing_is_followed_at_once(database: Database, clock: FixedClock) -> None:
+    seen: list[str] = []
+    read = Subscriber("reader", frozenset({"made"}), lambda _session, change: seen.append(change.subject))
+    with database.transaction() as session:
+        record_changes(session, clock, [("stored", "1", {}), ("made", "2", {})])
+    follow_changes(database, [read], giving_way=GivingWay(frozenset({"stored"}), lambda: 0.0))
+
+    assert seen == ["2"]
 
 
 def test_a_subscriber_that_raises_keeps_its_place_and_holds_up_nobody(
