@@ -24,8 +24,11 @@ class BoundedFolder:
             return
         partial = path.with_name(f".{new_id()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
+            try:
+                partial.write_bytes(data)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial.write_bytes(data)
             partial.replace(path)
         except OSError:
             partial.unlink(missing_ok=True)

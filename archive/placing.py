@@ -45,7 +45,7 @@ from archive.rest import rest_study
 from archive.room import Archive
 from kernel.changes import record_changes
 from kernel.clock import new_id
-from kernel.database import DatabaseUnavailable, table_of
+from kernel.database import DatabaseUnavailable, Overtaken, table_of
 from kernel.errors import Forbidden
 from kernel.jobs import enqueue_all
 from mpi.demographics import Demographics
@@ -54,6 +54,10 @@ from mpi.resolve import identify
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+
+# Studies are locked in their order, but what is not of a study, or begins one, may lock the end of the audit
+# trail before it: two processes may then each wait for the other, and the database lets one go on.
+MOST_TURNS = 5
 
 
 class Outcome(Enum):
@@ -137,6 +141,15 @@ def _place_alone(arrival: Arrival) -> Ingested | Exception:
 
 
 def _placed(arrivals: Sequence[Arrival]) -> list[Ingested]:
+    for _ in range(MOST_TURNS - 1):
+        try:
+            return _placed_now(arrivals)
+        except Overtaken:
+            log.info("another process stood in the way; what arrived together is placed again")
+    return _placed_now(arrivals)
+
+
+def _placed_now(arrivals: Sequence[Arrival]) -> list[Ingested]:
     with arrivals[0].archive.database.transaction() as session:
         placing = _Placing(session, arrivals)
         outcomes = placing.place_all()

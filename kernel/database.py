@@ -77,6 +77,14 @@ class DatabaseUnavailable(CloudfilmError):
     kind = Kind.UNAVAILABLE
 
 
+class Overtaken(DatabaseUnavailable):
+    """The database undid a transaction for the sake of another one: a deadlock, or a serialization failure.
+    The same once more will do."""
+
+
+OVERTAKEN = frozenset({"40P01", "40001"})  # deadlock_detected, serialization_failure (PostgreSQL, appendix A)
+
+
 class Base(DeclarativeBase):
     """The base of every table of every room; constraints are named so that migrations can name them."""
 
@@ -275,6 +283,8 @@ class Database:
             session.commit()
         except OperationalError as failure:
             session.rollback()
+            if getattr(failure.orig, "pgcode", None) in OVERTAKEN:
+                raise Overtaken("Something else was stored at the same time; try again.") from failure
             raise DatabaseUnavailable("The database does not answer; try again.") from failure
         except BaseException:
             session.rollback()

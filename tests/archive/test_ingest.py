@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import TypeGuard
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
-from access.audit import verify
+from access.audit import note, verify
 from access.caller import EVERYTHING, Caller, Clause, Door, Permissions, Principal, PrincipalKind, Reach
 from access.model import AuditEntry
 from archive.ingest import ANYWHERE, Incoming, Refused, UidConflict, ingest, ingest_all
@@ -24,6 +24,7 @@ from archive.room import Archive
 from archive.search import search
 from archive.sweep import sweep
 from cloudfilm.rooms import Rooms, build_rooms
+from kernel.database import Database
 from kernel.errors import CloudfilmError, Forbidden, Kind
 from kernel.settings import Settings
 from tests.builders import ROOT, ct_slice, dataset, part10
@@ -271,6 +272,33 @@ def test_processes_that_begin_one_study_at_once_store_everything(
 
     assert (outcomes.count(Outcome.STORED), outcomes.count(Outcome.DUPLICATE)) == (32, 16)
     assert counted == (8, 8, 32, 0)
+
+
+def test_whom_the_database_undoes_for_another_is_placed_once_more(
+    settings: Settings, archive: Archive, operator: Caller
+) -> None:
+    """Another process holds the end of the audit trail, then wants the study: a deadlock on PostgreSQL."""
+    store(archive, operator, ct_slice(instance=1))
+    other = Database(settings.database.url)
+    holds, done = threading.Event(), threading.Event()
+
+    def stand_in_the_way() -> None:
+        with other.transaction() as session:
+            note(session, archive.clock, operator, "read ImagingStudy")
+            holds.set()
+            done.wait(0.5)  # until the study is locked, which does not tell anybody
+            session.execute(update(Study).values(revision=Study.revision + 1))
+
+    thread = threading.Thread(target=stand_in_the_way)
+    thread.start()
+    holds.wait()
+    somebody = Principal(PrincipalKind.ACCOUNT, "somebody")  # of whose storing the trail has yet to tell
+    outcome = store(archive, Caller(somebody, Door.WEB, EVERYTHING, Reach.everywhere()), ct_slice(instance=2))
+    thread.join()
+    other.close()
+
+    assert outcome is Outcome.STORED
+    assert rows(archive) == (1, 1, 2, 0)
 
 
 def test_a_stray_blob_is_swept_and_what_is_named_stays(archive: Archive, operator: Caller) -> None:
