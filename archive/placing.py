@@ -48,6 +48,7 @@ from kernel.clock import new_id
 from kernel.database import DatabaseUnavailable, Overtaken, table_of
 from kernel.errors import Forbidden
 from kernel.jobs import enqueue_all
+from mpi.bulk import identify_all
 from mpi.demographics import Demographics
 from mpi.resolve import identify
 
@@ -215,6 +216,7 @@ class _Placing:
         self._notes: list[tuple[Caller, Noted]] = []
         self._noted: set[tuple[str, ...]] = set()  # keys of `Recently`
         self._values: list[Row] = []  # of `indexed_value`
+        self._issuers: dict[str, str] = {}  # of the Patient IDs of institutions
         if headers:
             self._look_up(headers)
 
@@ -344,7 +346,9 @@ class _Placing:
         new_studies = [study for study in studies if study.is_new]
         new_series = [(study, each) for study in studies for each in study.moved_series() if each.is_new]
         if new_studies:
-            rows = [self._study_row(study) for study in new_studies]
+            said = {study.uid: self._said_of(study) for study in new_studies}
+            self._introduce(new_studies, said)
+            rows = [self._study_row(study, said[study.uid]) for study in new_studies]
             for study, study_id in zip(new_studies, self._add(_ADD_STUDIES, rows), strict=True):
                 study.id = study_id
                 attributes = study.moved_series()[0].arrivals[0].header.attributes
@@ -392,12 +396,34 @@ class _Placing:
             at = (row["study_id"], row["series_id"], row_id)
             self._values += rows_of(arrival.header.attributes, INSTANCE_PATHS, *at)
 
-    def _study_row(self, study: _Study) -> Row:
+    def _said_of(self, study: _Study) -> Demographics:
+        """What the first object of a new study says of its patient."""
+        arrival = study.moved_series()[0].arrivals[0]
+        institution = arrival.caller.principal.institution or self._archive.institution
+        if institution not in self._issuers:
+            self._issuers[institution] = patient_id_issuer(self._session, institution)
+        return demographics_of(arrival.header, institution, self._issuers[institution])
+
+    def _introduce(self, studies: list[_Study], said: dict[str, Demographics]) -> None:
+        """Several numbers that are new to the patient index are matched and written together; each study then
+        finds its own there."""
+        numbered: dict[tuple[str, str], tuple[Caller, Demographics]] = {}
+        for study in studies:
+            each, caller = said[study.uid], study.moved_series()[0].arrivals[0].caller
+            if each.identifier:
+                numbered.setdefault((each.issuer, each.identifier), (caller, each))
+        if len(numbered) < 2:
+            return
+        in_order = [numbered[number] for number in sorted(numbered)]  # as other processes have it
+        for _, some in groupby(in_order, key=lambda each: each[0].principal.id):
+            mine = list(some)
+            identify_all(self._archive.mpi, self._session, mine[0][0], [each for _, each in mine])
+
+    def _study_row(self, study: _Study, said: Demographics) -> Row:
         """A new study, of what its first object says."""
         arrival = study.moved_series()[0].arrivals[0]
         header, caller = arrival.header, arrival.caller
-        institution = caller.principal.institution or self._archive.institution
-        said = demographics_of(header, institution, patient_id_issuer(self._session, institution))
+        institution = said.institution
         identified = identify(self._archive.mpi, self._session, caller, said)
         groups = [fold_name(group) for group in [*header.text("00100010").split("="), "", ""][:3]]
         answer = {tag: value for tag, value in header.attributes.items() if tag in STUDY_TAGS}

@@ -36,6 +36,7 @@ from kernel.changes import Change
 from kernel.crypto import DamagedBlob, Seal
 from kernel.errors import CloudfilmError, Kind
 from kernel.jobs import enqueue, job
+from kernel.patience import patiently
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ def _make_form(archive: Archive, form: str, instances: Iterator[StoredInstance])
     try:
         for stored in instances:
             places: list[list[tuple[int, int]]] = []
-            for data in _frames_in(archive, stored, form):
+            for data in patiently(_frames_in(archive, stored, form)):
                 writer = writer or archive.blobs.writer()
                 writer.write(data)
                 places.append([(at, len(data))])

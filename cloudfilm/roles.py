@@ -5,6 +5,7 @@ Roles talk only through the database, the blobs and the queue, so the same roles
 """
 
 import ctypes
+import gc
 import logging
 import multiprocessing
 import os
@@ -118,7 +119,9 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
         set_up_traces(
             self._settings.traces, "web", __version__
         )  # after the fork: its thread does not survive it
-        return create_app(build_rooms(self._settings))
+        app = create_app(build_rooms(self._settings))
+        gc.freeze()
+        return app
 
 
 def run_worker(rooms: Rooms, stop: threading.Event) -> None:
@@ -160,6 +163,7 @@ def run_role(name: str, settings: Settings) -> None:
             signal.signal(number, lambda _number, _frame: stop.set())
         set_up_traces(settings.traces, name, __version__)
     rooms = build_rooms(settings)
+    gc.freeze()  # what is there now stays: each full collection would walk it again, for a tenth of a second
     try:
         ROLES[name].run(rooms, stop)
     finally:

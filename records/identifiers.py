@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from records.hashing import hash_of
@@ -26,20 +26,31 @@ def find_all_by_identifier(
     session: Session, resource_type: str, system: str, value: str, institution: str = "", most: int = 50
 ) -> list[str]:
     """The logical ids of documents with this identifier, the oldest first."""
-    found = session.scalars(
-        select(Resource.logical_id)
-        .join(IndexToken, IndexToken.c.resource_id == Resource.id)
-        .where(
-            IndexToken.c.parameter == parameter_number(resource_type, "identifier"),
-            IndexToken.c.value == hash_of(system, value),
-            Resource.type == resource_type,
-            ~Resource.deleted,
-            *([Resource.institution == institution] if institution else ()),
-        )
-        .order_by(Resource.id)
-        .limit(most)
-    )
+    asked = {
+        "parameter": parameter_number(resource_type, "identifier"), "hash": hash_of(system, value),
+        "of_type": resource_type, "most": most,
+    }  # fmt: skip
+    if institution:
+        found = session.scalars(_ALL_OF_HOUSE, asked | {"house": institution})
+    else:
+        found = session.scalars(_ALL, asked)
     return [str(each) for each in found]
+
+
+# Built once: whatever follows a change asks, and building a statement costs more than running it.
+_ALL = (
+    select(Resource.logical_id)
+    .join(IndexToken, IndexToken.c.resource_id == Resource.id)
+    .where(
+        IndexToken.c.parameter == bindparam("parameter"),
+        IndexToken.c.value == bindparam("hash"),
+        Resource.type == bindparam("of_type"),
+        ~Resource.deleted,
+    )
+    .order_by(Resource.id)
+    .limit(bindparam("most"))
+)
+_ALL_OF_HOUSE = _ALL.where(Resource.institution == bindparam("house"))
 
 
 def present_document(session: Session, resource_type: str, logical_id: str) -> dict[str, Any] | None:

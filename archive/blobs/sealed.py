@@ -16,7 +16,6 @@ from typing_extensions import Buffer
 from archive.blobs.near import NearStore
 from archive.blobs.store import (
     BlobNotFound,
-    BlobReader,
     BlobStore,
     BlobWriter,
     Readable,
@@ -242,13 +241,16 @@ class SealedWriter(io.RawIOBase):
 
     def reader(self) -> "SealedReader":
         """Read back a finished object; its first chunk is still at hand and is not decrypted again."""
-        seal, below = self._seal, self._writer.reader()
-        cipher, size = self._sealer.aead, seal.chunk_bytes
+        seal, cipher, size = self._seal, self._sealer.aead, self._seal.chunk_bytes
 
         def read_chunk(number: int) -> bytes:
-            return b"".join(open_range(seal, cipher, below.pread, number * size, size))
+            below = self._writer.reader()
+            try:
+                return b"".join(open_range(seal, cipher, below.pread, number * size, size))
+            finally:
+                below.close()
 
-        return SealedReader(read_chunk, seal, self._first, below)
+        return SealedReader(read_chunk, seal, self._first)
 
     def commit(self, synced: set[str] | None = None) -> None:
         """Make it durable; see `BlobWriter.commit`."""
@@ -267,12 +269,10 @@ class SealedReader(io.RawIOBase):
         read_chunk: Callable[[int], bytes],
         seal: Seal,
         first: bytes | memoryview = b"",
-        below: BlobReader | None = None,
     ) -> None:
         super().__init__()
         self._read_chunk = read_chunk
         self._seal = seal
-        self._below = below  # closed with this
         self._chunks: dict[int, bytes | memoryview] = {0: first} if first else {}
         self._at = 0
 
@@ -320,9 +320,3 @@ class SealedReader(io.RawIOBase):
             chunk = self._read_chunk(number)
             self._chunks = {0: self._chunks[0], number: chunk} if 0 in self._chunks else {number: chunk}
         return chunk
-
-    def close(self) -> None:
-        """Close the blob below."""
-        if not self.closed and self._below is not None:
-            self._below.close()
-        super().close()

@@ -6,10 +6,10 @@ import io
 import random
 import threading
 from collections.abc import Iterator
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from access.audit import note, verify
 from access.caller import EVERYTHING, Caller, Clause, Door, Permissions, Principal, PrincipalKind, Reach
@@ -27,6 +27,7 @@ from cloudfilm.rooms import Rooms, build_rooms
 from kernel.database import Database
 from kernel.errors import CloudfilmError, Forbidden, Kind
 from kernel.settings import Settings
+from mpi.model import BlockKey, PatientRecord
 from tests.builders import ROOT, ct_slice, dataset, part10
 
 
@@ -230,6 +231,52 @@ def test_who_is_refused_harms_nobody_who_stores_at_the_same_time(archive: Archiv
     assert isinstance(other, Forbidden)
     assert isinstance(second, Ingested)
     assert rows(archive) == (1, 1, 3, 0)
+
+
+def test_patients_who_come_together_are_matched_as_if_they_came_one_by_one(
+    archive: Archive, operator: Caller
+) -> None:
+    said: dict[str, Any] = {
+        "PatientName": "Ouyang^Xiuzhen=欧阳^秀珍",
+        "PatientBirthDate": "19710203",
+        "PatientSex": "F",
+    }
+    brought: list[dict[str, Any]] = [
+        {"PatientID": "A1", **said},
+        {"PatientID": "B1", "PatientName": "Li^Ming", "PatientBirthDate": "20000101", "PatientSex": "M"},
+        {"PatientID": "A2", **said},  # the same person under another number
+        {"PatientID": "A1", "PatientName": "Wang^Wu", "PatientBirthDate": "19990909", "PatientSex": "M"},
+        {"PatientID": "", **said},
+    ]
+
+    def persons_of(studies: range) -> list[tuple[str, int]]:
+        """Of each study, whose number, and the first of them that is of the same person."""
+        uids = [f"{ROOT}.{number}" for number in studies]
+        with archive.database.snapshot() as session:
+            found = {
+                uid: (identifier, person)
+                for uid, identifier, person in session.execute(
+                    select(Study.study_instance_uid, PatientRecord.identifier, PatientRecord.person_id)
+                    .join(PatientRecord, PatientRecord.id == Study.patient_record_id)
+                    .where(Study.study_instance_uid.in_(uids))
+                )
+            }
+        persons = [found[uid][1] for uid in uids]
+        return [(found[uid][0][-12:], persons.index(found[uid][1])) for uid in uids]
+
+    def objects(first: int, issuer: str) -> list[bytes]:
+        return [ct_slice(first + at, IssuerOfPatientID=issuer, **each) for at, each in enumerate(brought)]
+
+    for data in objects(100, "one by one"):
+        store(archive, operator, data)
+    one_by_one = persons_of(range(100, 105))
+    with archive.database.transaction() as session:  # who is there already would be found as well
+        session.execute(delete(BlockKey))
+    together = archive.arrivals.run_all([arrival(archive, operator, data) for data in objects(200, "all")])
+
+    assert all(isinstance(each, Ingested) for each in together)
+    assert persons_of(range(200, 205)) == one_by_one
+    assert [person for _, person in one_by_one][:4] == [0, 1, 0, 3]
 
 
 def test_who_stores_together_is_named_each_in_the_trail(archive: Archive) -> None:
