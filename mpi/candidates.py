@@ -105,7 +105,11 @@ _ROWS = select(
     _RECORD.c.id, _RECORD.c.person_id, _RECORD.c.patient_id, _RECORD.c.issuer,
     _RECORD.c.identifier, _RECORD.c.institution, _RECORD.c.authority, _RECORD.c.sealed,
 ).where(_RECORD.c.id.in_(bindparam("wanted", expanding=True)), _RECORD.c.replaced_by.is_(None))  # fmt: skip
-_INDEX = insert(table_of(BlockKey))
+_KEY = table_of(BlockKey)
+_INDEX = insert(_KEY)
+_UNINDEX = delete(_KEY).where(
+    _KEY.c.hash.in_(bindparam("gone", expanding=True)), _KEY.c.patient_record_id == bindparam("record")
+)
 
 
 def blocks_of(session: Session, hashes: list[int]) -> dict[int, list[int]]:
@@ -178,10 +182,15 @@ def index_record(session: Session, record_id: int, hashes: list[int]) -> None:
         session.connection().execute(_INDEX, rows)
 
 
-def reindex_record(session: Session, record_id: int, hashes: list[int]) -> None:
-    """Put a record that says something else under its new block keys."""
-    session.execute(delete(BlockKey).where(BlockKey.patient_record_id == record_id))
-    index_record(session, record_id, hashes)
+def reindex_record(session: Session, record_id: int, before: list[int], hashes: list[int]) -> None:
+    """Put a record that says something else under its new block keys.
+
+    before: the hashes of what it said, by which its rows are found: by its number alone they are not.
+    """
+    gone = set(before) - set(hashes)
+    if gone:
+        session.connection().execute(_UNINDEX, {"gone": list(gone), "record": record_id})
+    index_record(session, record_id, [each for each in hashes if each not in before])
 
 
 def name_frequency(features: Features, bearers: int, records: int) -> float:

@@ -103,11 +103,13 @@ def _replace(
         at=mpi.clock.now(),
     )
     session.add(event)
-    filled = merged(demographics_of(mpi, target), _weak(demographics_of(mpi, row)))
+    known = demographics_of(mpi, target)
+    filled = merged(known, _weak(demographics_of(mpi, row)))
     target.sealed = seal(mpi, filled)
     row.replaced_by = target.id
     session.flush()
-    reindex_record(session, target.id, hashes_of(mpi, features_of(filled)))
+    before = hashes_of(mpi, features_of(known))
+    reindex_record(session, target.id, before, hashes_of(mpi, features_of(filled)))
     if row.person_id != target.person_id and target.person_id is not None:
         connect(mpi, session, caller, row.id, target.person_id, "merge")
     record_change(

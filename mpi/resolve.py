@@ -162,6 +162,8 @@ def _set_apart(
     known = demographics_of(mpi, row)
     row.identifier = f"{row.identifier[:60]}~{_digest(mpi, known)}"[:80]
     session.flush()
+    marked = hashes_of(mpi, features_of(demographics_of(mpi, row)))
+    reindex_record(session, row.id, hashes_of(mpi, features_of(known)), marked)
     new = _new_record(mpi, session, caller, said, said.identifier, "")
     _ask(mpi, session, "conflict", row.id, new.patient_record_id, _score(mpi, known, said))
     return new
@@ -313,11 +315,12 @@ def _ask(mpi: Mpi, session: Session, kind: str, record_id: int, other_id: int, s
 
 def say(mpi: Mpi, session: Session, caller: Caller, row: PatientRecord, said: Demographics) -> None:
     """A record says something else: keep it, find it by it, and look again whose it is."""
+    before = hashes_of(mpi, features_of(demographics_of(mpi, row)))
     row.sealed = seal(mpi, said)
     row.authority = said.authority
     row.changed_at = mpi.clock.now()
     session.flush()
-    reindex_record(session, row.id, hashes_of(mpi, features_of(said)))
+    reindex_record(session, row.id, before, hashes_of(mpi, features_of(said)))
     alone = session.scalar(
         select(PatientRecord.id)
         .where(PatientRecord.person_id == row.person_id, PatientRecord.id != row.id)

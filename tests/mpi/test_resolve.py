@@ -8,11 +8,13 @@ from sqlalchemy import event, func, select
 
 from access.caller import Caller
 from cloudfilm.rooms import Rooms
+from mpi.candidates import hashes_of
 from mpi.demographics import Authority, Demographics, Identifier
+from mpi.features import features_of
 from mpi.identity_number import check_digit
 from mpi.links import CannotMerge, decide_review, link, merge, unlink, unmerge
 from mpi.matching import UnknownDomain, UnknownIdentifier, cross_reference, match
-from mpi.model import Link, MergeEvent, PatientRecord, ReviewItem
+from mpi.model import BlockKey, Link, MergeEvent, PatientRecord, ReviewItem
 from mpi.persons import golden_record, sources_of
 from mpi.resolve import Identified, State, identify
 from mpi.review import open_reviews
@@ -184,6 +186,26 @@ def test_what_is_empty_changes_nothing_and_what_is_erased_goes(rooms: Rooms, ope
     with rooms.database.snapshot() as session:
         (source,) = sources_of(rooms.mpi, session, first.person_id)
     assert (source.said.name, source.said.phone) == (ZHANG.name, "")
+
+
+def test_a_record_that_changes_is_found_by_what_it_says_now_and_its_old_keys_by_their_hashes(
+    rooms: Rooms, operator: Caller
+) -> None:
+    """Not by its number alone: no index has that, and a million records have seventeen million keys."""
+    first = said_by(rooms, operator, ZHANG)
+    statements: list[str] = []
+    married = replace(ZHANG, name="Li^Na=李^娜", phone="13811112222", address="重庆市渝中区人民路1号")
+    with rooms.database.transaction() as session:
+        engine = session.get_bind()
+        event.listen(engine, "before_cursor_execute", lambda *seen: statements.append(seen[2]))
+        identify(rooms.mpi, session, operator, married)
+    (gone,) = [each for each in statements if each.startswith("DELETE FROM block_key")]
+    assert "hash IN" in gone
+    with rooms.database.snapshot() as session:
+        keys = session.scalars(
+            select(BlockKey.hash).where(BlockKey.patient_record_id == first.patient_record_id)
+        )
+        assert sorted(keys) == sorted(hashes_of(rooms.mpi, features_of(married)))
 
 
 def test_patients_without_a_number_are_not_one_patient(rooms: Rooms, operator: Caller) -> None:
