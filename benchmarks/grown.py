@@ -155,7 +155,7 @@ def _fill_patients(rooms: Rooms, patients: range) -> None:
         complete = with_meta(patient_document(said, domains), logical_id, 1, now)
         body = DOCUMENT.seal(document_text(complete), rooms.keys)
         people.append((number, f"person-{at}", now))
-        sealed = seal(rooms.mpi, said)
+        sealed = seal(rooms.mpi.keys, said)
         records.append(
             (
                 number,
@@ -170,7 +170,9 @@ def _fill_patients(rooms: Rooms, patients: range) -> None:
                 now,
             )
         )
-        keys += [(block_hash(rooms.mpi, key), number) for key in dict.fromkeys(block_keys(features_of(said)))]
+        keys += [
+            (block_hash(rooms.mpi.keys, key), number) for key in dict.fromkeys(block_keys(features_of(said)))
+        ]
         stored.append((number, "Patient", logical_id, hash_of(f"Patient/{logical_id}"), "MAIN", now, body))
         versions.append((number, 1, "Patient", "POST", now, body))
         index.add(number, complete)

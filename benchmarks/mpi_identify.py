@@ -8,11 +8,12 @@
 Made-up people (names by frequency of surnames, phones, addresses, identity numbers) are put into an empty
 database in bulk, by the same keys and seals as `identify` uses; then records of known and of new people are
 identified, each in a transaction of its own, and the same again with nothing new to say; then more are loaded
-with matching, a thousand in a transaction, as `cloudfilm mpi load` does. --keep keeps the keys (and the
+with matching, two thousand in a transaction, as `cloudfilm mpi load` does. --keep keeps the keys (and the
 SQLite file) in a folder, so that a filled database serves for several runs; each of them adds records.
 """
 
 import argparse
+import os
 import random
 import statistics
 import tempfile
@@ -36,8 +37,9 @@ from cloudfilm.rooms import Rooms, build_rooms
 from kernel.clock import new_id
 from kernel.database import Base, table_of
 from kernel.settings import BlobsSettings, DatabaseSettings, Settings
-from mpi.bulk import identify_all
+from mpi.bulk import identify_all, prepared_batches
 from mpi.candidates import hashes_of
+from mpi.crew import Crew
 from mpi.demographics import Authority, Demographics
 from mpi.features import features_of
 from mpi.identity_number import check_digit
@@ -106,11 +108,11 @@ def _insert(rooms: Rooms, batch: list[Demographics], first: int, keys: Keys) -> 
             {
                 "id": at, "issuer": said.issuer, "identifier": said.identifier,
                 "institution": said.institution, "patient_id": new_id(), "person_id": at,
-                "authority": int(said.authority), "sealed": seal(rooms.mpi, said), "created_at": now,
+                "authority": int(said.authority), "sealed": seal(rooms.mpi.keys, said), "created_at": now,
                 "changed_at": now, "replaced_by": None,
             }
         )  # fmt: skip
-        hashes = hashes_of(rooms.mpi, features_of(said))
+        hashes = hashes_of(rooms.mpi.keys, features_of(said))
         keys[0].extend(hashes)
         keys[1].extend([at] * len(hashes))
     with rooms.database.transaction() as session:
@@ -198,10 +200,12 @@ def load(rooms: Rooms, count: int) -> None:
     known = (replace(said, issuer=f"BULK {run}") for said in people(count // 2, SEED))
     new = (replace(said, issuer=f"BULK2 {run}") for said in people(count // 2, hash(run)))
     records = (said for pair in zip(known, new, strict=True) for said in pair)
-    start, states = time.perf_counter(), Counter[State]()
-    while part := list(islice(records, 1000)):
-        with rooms.database.transaction() as session:
-            states += identify_all(rooms.mpi, session, operator(), part)
+    with Crew(rooms.keys, rooms.mpi.scorer.weights, os.cpu_count() or 1) as crew:
+        crew.prepare([]).result()  # it is there
+        start, states = time.perf_counter(), Counter[State]()
+        for part in prepared_batches(crew, records, 2000):
+            with rooms.database.transaction() as session:
+                states += identify_all(rooms.mpi, session, operator(), crew, part)
     rate = count / (time.perf_counter() - start)
     print(f"loaded with matching: {rate:.0f} records/s, { {state.value: n for state, n in states.items()} }")
 

@@ -114,7 +114,7 @@ class KeyRing:
         self.suite = suite
         self._keys = keys
         self.current = current
-        self._path = path
+        self.path = path
         self._index_key = suite.digest(b"cloudfilm blind index" + keys[min(keys)])
         self.signing_key = suite.digest(b"cloudfilm signatures" + keys[min(keys)])
         self._unwrap = lru_cache(maxsize=4096)(self._unwrap_now)
@@ -159,16 +159,16 @@ class KeyRing:
 
     def renew(self) -> None:
         """Take in what another process did to the ring since this one read it."""
-        if self._path is not None and self._path.exists():
-            renewed = KeyRing.load(self._path, self.suite.name)
+        if self.path is not None and self.path.exists():
+            renewed = KeyRing.load(self.path, self.suite.name)
             self._keys.update(renewed._keys)
             self.current = renewed.current
 
     def _save(self, replace: bool = False) -> None:
-        if self._path is None:
+        if self.path is None:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         keys = {name: key.hex() for name, key in self._keys.items()}
         with os.fdopen(descriptor, "w") as file:
@@ -177,9 +177,9 @@ class KeyRing:
             os.fsync(file.fileno())
         try:
             if replace:
-                os.replace(partial, self._path)
+                os.replace(partial, self.path)
             else:
-                os.link(partial, self._path)  # fails when another process made the ring first
+                os.link(partial, self.path)  # fails when another process made the ring first
         except FileExistsError:
             pass
         finally:

@@ -1,14 +1,16 @@
 """Bulk: many records at once, matched as `identify` matches one, with a handful of statements for all.
 
-For loading a hospital's register into the index. Records of one batch are candidates of each other, in the
-order in which they come. What is known already, or has no number, goes the way of single records.
+For loading a hospital's register into the index. Records that are known and say something new come first
+(`mpi.bulk_changes`), so that new ones find what they say now. Of the new ones each finds the earlier ones of
+its batch. What is rare comes at last, one by one: a record without a number, a contradiction, and a number
+that says something else within its batch.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from dataclasses import replace as changed
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select
@@ -18,161 +20,159 @@ from access.caller import Caller
 from kernel.changes import record_changes
 from kernel.clock import new_id
 from kernel.database import table_of
-from mpi.blocking import MOST_IN_BLOCK, name_key
-from mpi.candidates import (
-    Candidate,
-    blocks_of,
-    features_of_row,
-    hash_of,
-    hashes_of,
-    last_record,
-    name_frequency,
-    nearest_of,
-    rows_of,
-)
-from mpi.demographics import Demographics
-from mpi.features import Features, features_of
-from mpi.model import BlockKey, Link, PatientRecord, Person, ReviewItem
-from mpi.resolve import Placement, State, consider, identify
+from kernel.writes import write_all
+from mpi.bulk_changes import Change, change_all
+from mpi.candidates import Candidate
+from mpi.crew import Crew, Prepared
+from mpi.demographics import Demographics, merged
+from mpi.model import Link, PatientRecord, Person, ReviewItem
+from mpi.neighbours import Found, Neighbours, add_keys, parts, reserve
+from mpi.resolve import Placement, State, consider, identify, is_contradicted, says_nothing_new
 from mpi.room import Mpi
-from mpi.sealing import seal
+from mpi.sealing import demographics_of
 
-TOGETHER = 400  # hashes, numbers or rows that one statement asks for
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Records that are being placed. A record of the batch is called by -(its position + 1), and so is the
-    person that it founds."""
-
-    said: list[Demographics]
-    features: list[Features]
-    hashes: list[list[int]]
-    blocks: dict[int, list[int]]
-    known: dict[int, Candidate]  # records of the index that may be candidates; not scored yet
-    known_features: dict[int, Features]
-    records: int
-    persons: list[int] = field(default_factory=list)  # of each record, as far as placed
-    placements: list[Placement] = field(default_factory=list)
+TOGETHER = 400  # numbers that one statement asks for, and records that a process of the crew prepares at once
+AHEAD = 2  # batches that the crew prepares while one is written
 
 
-def identify_all(mpi: Mpi, session: Session, caller: Caller, batch: Sequence[Demographics]) -> Counter[State]:
+def prepared_batches(crew: Crew, said: Iterable[Demographics], size: int) -> Iterator[list[Prepared]]:
+    """Records in batches for `identify_all`, of which the crew prepares the next ones meanwhile."""
+    records = iter(said)
+    waiting: list[list[Future[list[Prepared]]]] = []
+    while True:
+        while len(waiting) <= AHEAD and (batch := list(islice(records, size))):
+            waiting.append([crew.prepare(part) for part in parts(batch, TOGETHER)])
+        if not waiting:
+            return
+        yield [each for future in waiting.pop(0) for each in future.result()]
+
+
+def identify_all(
+    mpi: Mpi, session: Session, caller: Caller, crew: Crew, batch: Sequence[Prepared]
+) -> Counter[State]:
     """Identify records within the caller's transaction; what became of them, counted.
 
     Raises sqlalchemy's IntegrityError when another transaction brought one of the numbers meanwhile.
     """
     session.flush()
-    fresh, single = _part(session, [changed(said, issuer=said.issuer[:64]) for said in batch])
-    states: Counter[State] = Counter()
-    if fresh:
-        placed = _prepared(mpi, session, fresh)
-        for at in range(len(fresh)):
-            _place(mpi, placed, at)
-        states += _write(mpi, session, caller, placed)
-    for said in single:
+    sorted_out = _sort_out(mpi, session, batch)
+    states: Counter[State] = Counter({State.KNOWN: sorted_out.nothing_new + len(sorted_out.changed)})
+    if sorted_out.changed:
+        change_all(mpi, session, caller, crew, sorted_out.changed)
+    if sorted_out.new:
+        states += _place_all(mpi, session, caller, crew, sorted_out.new)
+    for said in sorted_out.single:
         states[identify(mpi, session, caller, said).state] += 1
-    return states
+    return +states
 
 
-def _part(session: Session, batch: list[Demographics]) -> tuple[list[Demographics], list[Demographics]]:
-    """New numbers, each once; and what goes the way of single records."""
-    known: set[tuple[str, str]] = set()
-    for issuer in {said.issuer for said in batch}:
-        numbers = list({said.identifier for said in batch if said.issuer == issuer and said.identifier})
-        for part in _parts(numbers):
-            known |= {
-                (issuer, row.identifier)
-                for row in session.connection().execute(_KNOWN, {"of": issuer, "numbers": part})
-            }
-    fresh, single = [], []
-    for said in batch:
+class _SortedOut:
+    """A batch by what is to be done with each record."""
+
+    def __init__(self) -> None:
+        self.new: list[Prepared] = []
+        self.changed: list[Change] = []
+        self.single: list[Demographics] = []
+        self.nothing_new = 0
+
+
+def _sort_out(mpi: Mpi, session: Session, batch: Sequence[Prepared]) -> _SortedOut:
+    """Tell new numbers, each once, from those that are known with nothing new or something new to say."""
+    known = _known(session, batch)
+    found, new, apart = _SortedOut(), dict[tuple[str, str], Demographics](), set[tuple[str, str]]()
+    for record in batch:
+        said = record.said
         number = (said.issuer, said.identifier)
-        if not said.identifier or len(said.identifier) > 64 or number in known:
-            single.append(said)
+        row = known.get(number)
+        if not said.identifier or len(said.identifier) > 64 or number in apart:
+            found.single.append(said)
+        elif number in new:
+            if says_nothing_new(new[number], said):
+                found.nothing_new += 1
+            else:
+                apart.add(number)
+                found.single.append(said)
+        elif row is None:
+            new[number] = said
+            found.new.append(record)
+        elif row.replaced_by is not None or is_contradicted(before := demographics_of(mpi, row), said):
+            apart.add(number)
+            found.single.append(said)
+        elif (now := merged(before, said)) == before:
+            found.nothing_new += 1
         else:
-            known.add(number)
-            fresh.append(said)
-    return fresh, single
+            apart.add(number)
+            found.changed.append(Change(row.id, row.person_id or 0, row.patient_id, before, now))
+    return found
 
 
-def _prepared(mpi: Mpi, session: Session, fresh: list[Demographics]) -> _Batch:
-    """Look up every candidate that the index has, for all records at once."""
-    features = [features_of(said) for said in fresh]
-    hashes = [hashes_of(mpi, each) for each in features]
-    blocks: dict[int, list[int]] = {}
-    for part in _parts(list({each for keys in hashes for each in keys})):
-        blocks |= blocks_of(session, part)
-    wanted = {
-        record_id
-        for keys in hashes
-        for record_id in nearest_of({key: blocks[key] for key in keys if key in blocks})
-    }
-    known, known_features = {}, {}
-    for part in _parts(list(wanted)):
-        for row in rows_of(session, part):
-            known[row.id] = row
-            known_features[row.id] = features_of_row(mpi, row)
-    return _Batch(fresh, features, hashes, blocks, known, known_features, last_record(session))
+def _known(session: Session, batch: Sequence[Prepared]) -> dict[tuple[str, str], Any]:
+    """The rows of the numbers that are known."""
+    known: dict[tuple[str, str], Any] = {}
+    for issuer in {record.said.issuer for record in batch}:
+        numbers = list({record.said.identifier for record in batch if record.said.issuer == issuer})
+        for part in parts(numbers, TOGETHER):
+            rows = session.connection().execute(_KNOWN, {"of": issuer, "numbers": part})
+            known.update(((issuer, row.identifier), row) for row in rows)
+    return known
 
 
-def _place(mpi: Mpi, batch: _Batch, at: int) -> None:
-    """Find the person of one record among those of the index and the earlier ones of the batch."""
-    keys, features = batch.hashes[at], batch.features[at]
-    shared = {key: members for key in keys if (members := batch.blocks.get(key))}
-    records = batch.records + at
-    bearers = len(shared.get(hash_of(mpi, name_key(features.name)), ())) if features.name else 0
-    frequency = name_frequency(features, bearers, records)
-    candidates = []
-    for record_id in nearest_of(shared):
-        other = batch.known_features.get(record_id) if record_id > 0 else batch.features[-record_id - 1]
-        if other is None:
-            continue
-        row: Any = batch.known.get(record_id)
-        person_id = row.person_id or 0 if row is not None else batch.persons[-record_id - 1]
-        scored = mpi.scorer.score(features, other, frequency, records)
-        candidates.append(Candidate(record_id, person_id, "", scored))
-    candidates.sort(key=lambda candidate: -candidate.scored.weight)
-    placement = consider(mpi, candidates)
-    batch.placements.append(placement)
-    batch.persons.append(placement.link.person_id if placement.link is not None else -at - 1)
-    for key in keys:
-        members = batch.blocks.setdefault(key, [])
-        if len(members) <= MOST_IN_BLOCK:
-            members.append(-at - 1)
-
-
-def _write(mpi: Mpi, session: Session, caller: Caller, batch: _Batch) -> Counter[State]:
-    """Write persons, records, keys, links, questions and changes, each kind at once."""
-    now, connection = mpi.clock.now(), session.connection()
-    founders = [at for at, person in enumerate(batch.persons) if person == -at - 1]
-    new_persons = [{"logical_id": new_id(), "created_at": now} for _ in founders]
-    made = connection.execute(_ADD_PERSONS, new_persons).scalars() if founders else ()
-    person_of = dict(zip((-at - 1 for at in founders), made, strict=True))
-    persons = [person_of.get(each, each) for each in batch.persons]
-    rows = [
-        {
-            "issuer": said.issuer, "identifier": said.identifier, "institution": said.institution,
-            "patient_id": new_id(), "person_id": person_id, "replaced_by": None,
-            "authority": said.authority, "sealed": seal(mpi, said), "created_at": now, "changed_at": now,
-        }
-        for said, person_id in zip(batch.said, persons, strict=True)
-    ]  # fmt: skip
-    ids = list(connection.execute(_ADD_RECORDS, rows).scalars())
-    connection.execute(
-        _ADD_KEYS,
-        [
-            {"hash": key, "patient_record_id": record_id}
-            for record_id, keys in zip(ids, batch.hashes, strict=True)
-            for key in keys
-        ],
+def _place_all(
+    mpi: Mpi, session: Session, caller: Caller, crew: Crew, batch: Sequence[Prepared]
+) -> Counter[State]:
+    """Find the person of each record among those of the index and of the earlier ones, and write all."""
+    numbers = reserve(session, _RECORD, len(batch))
+    neighbours = Neighbours(session)
+    near = neighbours.near(crew, list(zip(numbers, batch, strict=True)), are_new=True)
+    persons: dict[int, int] = {}  # of the records of the batch; one that a record founds is called by -number
+    placements: list[Placement] = []
+    for number, found in zip(numbers, near, strict=True):
+        placement = consider(mpi, _candidates(found, persons, neighbours))
+        placements.append(placement)
+        persons[number] = placement.link.person_id if placement.link is not None else -number
+    founders = [number for number, person in persons.items() if person == -number]
+    founded = dict(
+        zip((-number for number in founders), reserve(session, _PERSON, len(founders)), strict=True)
     )
-    weights = mpi.scorer.weights
-    links, questions, changes = [], [], []
-    for at, (record_id, placement) in enumerate(zip(ids, batch.placements, strict=True)):
+    persons = {number: founded.get(person, person) for number, person in persons.items()}
+    _write(mpi, session, caller, batch, persons, placements, list(founded.values()))
+    return Counter({State.NEW: len(founders), State.LINKED: len(batch) - len(founders)})
+
+
+def _candidates(found: Found, persons: dict[int, int], neighbours: Neighbours) -> list[Candidate]:
+    candidates = [
+        Candidate(number, persons.get(number) or neighbours.person_of(number), "", scored)
+        for number, scored in found
+    ]
+    return sorted(candidates, key=lambda candidate: -candidate.scored.weight)
+
+
+def _write(
+    mpi: Mpi,
+    session: Session,
+    caller: Caller,
+    batch: Sequence[Prepared],
+    persons: dict[int, int],
+    placements: Sequence[Placement],
+    founded: list[int],
+) -> None:
+    """Write persons, records, keys, links, questions and changes, each kind at once."""
+    now, weights = mpi.clock.now(), mpi.scorer.weights
+    records, links, questions, changes = [], [], [], []
+    for (number, person_id), record, placement in zip(persons.items(), batch, placements, strict=True):
+        said, patient_id = record.said, new_id()
+        records.append(
+            {
+                "id": number, "issuer": said.issuer, "identifier": said.identifier,
+                "institution": said.institution, "patient_id": patient_id, "person_id": person_id,
+                "replaced_by": None, "authority": int(said.authority), "sealed": record.sealed,
+                "created_at": now, "changed_at": now,
+            }
+        )  # fmt: skip
         scored = placement.link.scored if placement.link is not None else None
         links.append(
             {
-                "patient_record_id": record_id, "person_id": persons[at], "previous_person_id": None,
+                "patient_record_id": number, "person_id": person_id, "previous_person_id": None,
                 "reason": placement.reason, "weight": scored.weight if scored else 0.0,
                 "scores": json.dumps(scored.by_field(weights)) if scored else "{}",
                 "weights_version": weights.version if scored else "",
@@ -181,36 +181,30 @@ def _write(mpi: Mpi, session: Session, caller: Caller, batch: _Batch) -> Counter
         )  # fmt: skip
         questions += [
             {
-                "kind": "possible-match", "patient_record_id": record_id,
-                "other_record_id": other.record_id if other.record_id > 0 else ids[-other.record_id - 1],
+                "kind": "possible-match", "patient_record_id": number, "other_record_id": other.record_id,
                 "weight": other.scored.weight, "scores": json.dumps(other.scored.by_field(weights)),
-                "rules": other.scored.rule, "state": "open", "opened_at": now, "decided_by": "",
+                "rules": other.scored.rule, "sealed": None, "state": "open", "opened_at": now,
+                "decided_at": None, "decided_by": "",
             }
             for other in placement.doubtful
         ]  # fmt: skip
         state = State.NEW if scored is None else State.LINKED
-        data = {"person": persons[at], "state": state.value}
-        changes.append(("patient-created", rows[at]["patient_id"], data))
+        changes.append(("patient-created", patient_id, {"person": person_id, "state": state.value}))
         if scored is not None:
-            changes.append(("patient-linked", rows[at]["patient_id"], {"person": persons[at]}))
-    connection.execute(_ADD_LINKS, links)
-    if questions:
-        connection.execute(_ASK_ALL, questions)
+            changes.append(("patient-linked", patient_id, {"person": person_id}))
+    people = [{"id": each, "logical_id": new_id(), "created_at": now} for each in founded]
+    write_all(session.connection(), [(_ADD_PERSONS, people), (_ADD_RECORDS, records)])
+    add_keys(session, ((key, at) for at, record in zip(persons, batch, strict=True) for key in record.hashes))
+    write_all(session.connection(), [(_ADD_LINKS, links), (_ASK_ALL, questions)])
     record_changes(session, mpi.clock, changes)
-    linked = len(ids) - len(founders)
-    return Counter({State.NEW: len(founders), State.LINKED: linked})
-
-
-def _parts(values: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(values), TOGETHER):
-        yield values[start : start + TOGETHER]
 
 
 _RECORD, _PERSON = table_of(PatientRecord), table_of(Person)
-_KNOWN = select(_RECORD.c.identifier).where(
+_KNOWN = select(
+    _RECORD.c.id, _RECORD.c.person_id, _RECORD.c.patient_id, _RECORD.c.replaced_by, _RECORD.c.issuer,
+    _RECORD.c.identifier, _RECORD.c.institution, _RECORD.c.authority, _RECORD.c.sealed,
+).where(
     _RECORD.c.issuer == bindparam("of"), _RECORD.c.identifier.in_(bindparam("numbers", expanding=True))
-)
-_ADD_PERSONS = insert(_PERSON).returning(_PERSON.c.id, sort_by_parameter_order=True)
-_ADD_RECORDS = insert(_RECORD).returning(_RECORD.c.id, sort_by_parameter_order=True)
-_ADD_KEYS, _ADD_LINKS = insert(table_of(BlockKey)), insert(table_of(Link))
-_ASK_ALL = insert(table_of(ReviewItem))
+)  # fmt: skip
+_ADD_PERSONS, _ADD_RECORDS = insert(_PERSON), insert(_RECORD)
+_ADD_LINKS, _ASK_ALL = insert(table_of(Link)), insert(table_of(ReviewItem))

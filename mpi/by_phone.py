@@ -56,7 +56,7 @@ def phones_of(mpi: Mpi, session: Session, patient: str) -> tuple[str, ...]:
 
 def is_on_record(mpi: Mpi, session: Session, phone: str) -> bool:
     """Whether a number stands on anybody's record."""
-    hashed = hash_of(mpi, f"phone|{_digits(phone)}")
+    hashed = hash_of(mpi.keys, f"phone|{_digits(phone)}")
     return session.scalar(select(BlockKey.hash).where(BlockKey.hash == hashed).limit(1)) is not None
 
 
@@ -70,7 +70,7 @@ def claimed(mpi: Mpi, session: Session, phones: Iterable[str], name: str, ending
     typed = features_of(Demographics("", "", "", name=name)).name
     if typed is None or len(ending) < LEAST_ENDING:
         return frozenset()
-    hashes = [hash_of(mpi, f"phone|{_digits(phone)}") for phone in phones]
+    hashes = [hash_of(mpi.keys, f"phone|{_digits(phone)}") for phone in phones]
     rows = session.scalars(
         select(PatientRecord)
         .join(BlockKey, BlockKey.patient_record_id == PatientRecord.id)

@@ -1,19 +1,19 @@
 """Candidates: the records that share a block key with one, found and compared, the best first."""
 
 import json
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, text
+from sqlalchemy import bindparam, delete, insert, text
 from sqlalchemy.orm import Session
 
 from kernel.crypto import KeyRing
 from kernel.database import table_of
 from mpi.blocking import MOST_IN_BLOCK, block_keys, name_key
 from mpi.features import Features, features_of
-from mpi.model import BlockKey, PatientRecord
+from mpi.model import BlockKey
 from mpi.room import Mpi
 from mpi.scoring import Scored
 from mpi.sealing import open_sealed
@@ -42,84 +42,46 @@ def find_candidates(
     if not hashes:
         return []
     dialect = session.get_bind().dialect.name
-    named = hash_of(mpi, name_key(features.name)) if features.name else 0
-    asked = {"hashes": _array(dialect, hashes), "without": list(without) or [0], "named": named}
+    named = hash_of(mpi.keys, name_key(features.name)) if features.name else 0
+    asked = {"hashes": as_array(dialect, hashes), "without": list(without) or [0], "named": named}
     rows = session.connection().execute(_NEAREST[dialect], asked).all()
     records = rows[0].newest if rows else 0
-    frequency = name_frequency(features, rows[0].bearers, records) if rows else 0.0
+    frequency = name_frequency(rows[0].bearers, records) if rows and named else 0.0
     candidates = [
         Candidate(
             row.id,
             row.person_id or 0,
             row.patient_id,
-            mpi.scorer.score(features, features_of_row(mpi, row), frequency, records),
+            mpi.scorer.score(
+                features,
+                # of a statement in text, psycopg2 gives a memoryview
+                opened(mpi.keys, bytes(row.sealed), row.issuer, row.identifier),
+                frequency,
+                records,
+            ),
         )
         for row in rows
     ]
     return sorted(candidates, key=lambda candidate: -candidate.scored.weight)
 
 
-def features_of_row(mpi: Mpi, row: Any) -> Features:
-    """What can be compared of a record; remembered, for those who share a common key are opened often."""
-    sealed = bytes(row.sealed)  # of a statement in text, psycopg2 gives a memoryview
-    return _opened(mpi.keys, sealed, row.issuer, row.identifier)
-
-
 @lru_cache(maxsize=4096)
-def _opened(keys: KeyRing, sealed: bytes, issuer: str, identifier: str) -> Features:
+def opened(keys: KeyRing, sealed: bytes, issuer: str, identifier: str) -> Features:
+    """What can be compared of a record; remembered, for those who share a common key are opened often."""
     return features_of(open_sealed(keys, sealed, issuer, identifier))
 
 
-def _array(dialect: str, numbers: list[int]) -> list[int] | str:
+def as_array(dialect: str, numbers: Sequence[int]) -> list[int] | str:
     """Numbers as one parameter, so that one statement serves for any number of them."""
-    return numbers if dialect == "postgresql" else json.dumps(numbers)
-
-
-def nearest_of(blocks: dict[int, list[int]]) -> list[int]:
-    """The records that share the most keys, of as many the oldest; blocks that are too full say nothing.
-
-    Numbers below 0 are of records that have none yet, and are the newest.
-    """
-    shared: Counter[int] = Counter()
-    for members in blocks.values():
-        if len(members) <= MOST_IN_BLOCK:
-            shared.update(members)
-    ranked = sorted(shared.items(), key=lambda each: (-each[1], each[0] < 0, abs(each[0])))[:MOST_COMPARED]
-    return [record_id for rank, (record_id, keys) in enumerate(ranked) if keys > 1 or rank < MOST_BY_ONE_KEY]
-
-
-def rows_of(session: Session, record_ids: list[int]) -> Any:
-    """The rows of records, but for those merged into others."""
-    return session.connection().execute(_ROWS, {"wanted": record_ids})
-
-
-def last_record(session: Session) -> int:
-    """The newest record's number: the size of the register."""
-    return session.connection().execute(_LAST_RECORD).scalar() or 0
+    return list(numbers) if dialect == "postgresql" else json.dumps(list(numbers))
 
 
 # Built once: these run for every new record, and building a statement costs more than running it.
-_RECORD = table_of(PatientRecord)
-_LAST_RECORD = select(func.max(_RECORD.c.id))
-_ROWS = select(
-    _RECORD.c.id, _RECORD.c.person_id, _RECORD.c.patient_id, _RECORD.c.issuer,
-    _RECORD.c.identifier, _RECORD.c.institution, _RECORD.c.authority, _RECORD.c.sealed,
-).where(_RECORD.c.id.in_(bindparam("wanted", expanding=True)), _RECORD.c.replaced_by.is_(None))  # fmt: skip
 _KEY = table_of(BlockKey)
 _INDEX = insert(_KEY)
 _UNINDEX = delete(_KEY).where(
     _KEY.c.hash.in_(bindparam("gone", expanding=True)), _KEY.c.patient_record_id == bindparam("record")
 )
-
-
-def blocks_of(session: Session, hashes: list[int]) -> dict[int, list[int]]:
-    """The records under each key, up to one more than is looked at, so that a fuller block shows."""
-    dialect = session.get_bind().dialect.name
-    found = session.connection().execute(_HITS[dialect], {"hashes": _array(dialect, hashes)})
-    blocks: dict[int, list[int]] = {}
-    for block, record_id in found:
-        blocks.setdefault(block, []).append(record_id)
-    return blocks
 
 
 HITS = {  # dialect -> hash and record of each key that is asked for, up to one more than is looked at
@@ -137,12 +99,12 @@ HITS = {  # dialect -> hash and record of each key that is asked for, up to one 
             ORDER BY patient_record_id LIMIT 1 OFFSET {MOST_IN_BLOCK}
         ), {2**63 - 1})""",  # noqa: S608 - numbers only
 }
-_HITS = {dialect: text(hits) for dialect, hits in HITS.items()}
 
 
 def _nearest_among(hits: str) -> Any:
-    """`nearest_of` and `rows_of` in one statement; `newest` is the register's size, `bearers` how many
-    records stand under the key of the name."""
+    """The records that share the most keys, of as many the oldest, but for those merged into others.
+
+    `newest` is the register's size, `bearers` how many records stand under the key of the name."""
     return text(
         f"""
         WITH hit AS ({hits}),
@@ -165,14 +127,14 @@ def _nearest_among(hits: str) -> Any:
 _NEAREST = {dialect: _nearest_among(hits) for dialect, hits in HITS.items()}
 
 
-def hashes_of(mpi: Mpi, features: Features) -> list[int]:
+def hashes_of(keys: KeyRing, features: Features) -> list[int]:
     """The hashes of the block keys of a record."""
-    return [hash_of(mpi, key) for key in block_keys(features)]
+    return [hash_of(keys, key) for key in block_keys(features)]
 
 
-def hash_of(mpi: Mpi, key: str) -> int:
+def hash_of(keys: KeyRing, key: str) -> int:
     """A keyed hash of 63 bits: what the index holds in place of a name, number or phone."""
-    return int(mpi.keys.blind_index(key)[:16], 16) >> 1
+    return int(keys.blind_index(key)[:16], 16) >> 1
 
 
 def index_record(session: Session, record_id: int, hashes: list[int]) -> None:
@@ -193,9 +155,9 @@ def reindex_record(session: Session, record_id: int, before: list[int], hashes: 
     index_record(session, record_id, [each for each in hashes if each not in before])
 
 
-def name_frequency(features: Features, bearers: int, records: int) -> float:
-    """The share of records that bear this name; 0 while too few are known."""
-    return max(1, bearers) / records if features.name and records >= ENOUGH_RECORDS else 0.0
+def name_frequency(bearers: int, records: int) -> float:
+    """The share of records that bear a name; 0 while too few are known."""
+    return max(1, bearers) / records if records >= ENOUGH_RECORDS else 0.0
 
 
 ENOUGH_RECORDS = 5000

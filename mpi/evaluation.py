@@ -52,6 +52,7 @@ class Evaluation:
     blocked: int  # true pairs that share a block key
     pairs: Quality
     persons: Quality
+    held: Quality  # pairs that somebody is asked about
     false_links: Counter[str]  # what the wrong pairs agree in
 
 
@@ -131,12 +132,15 @@ def evaluate(labelled: Sequence[Labelled], weights: Weights, household_rules: bo
     pairs = candidate_pairs(features)
     frequency = name_frequencies(features)
     scorer = Scorer(weights)
-    linked, false_links = [], Counter[str]()
+    linked, held, false_links = [], [], Counter[str]()
     by_later: dict[int, list[tuple[int, Scored]]] = defaultdict(list)
     for a, b in pairs:
         scored = scorer.score(features[a], features[b], frequency(features[a]), len(features))
         by_later[max(a, b)].append((min(a, b), scored))
-        if decide(scored, weights, household_rules) == Decision.LINK:
+        decision = decide(scored, weights, household_rules)
+        if decision == Decision.REVIEW:
+            held.append((a, b))
+        if decision == Decision.LINK:
             linked.append((a, b))
             if people[a] != people[b]:
                 false_links[" ".join(f"{k}={v[0]}" for k, v in scored.by_field(weights).items())] += 1
@@ -146,7 +150,8 @@ def evaluate(labelled: Sequence[Labelled], weights: Weights, household_rules: bo
         len(pairs),
         sum(people[a] == people[b] for a, b in pairs),
         Quality(true_pairs, len(linked), right),
-        _quality_of_persons(people, by_later, weights, true_pairs, household_rules),
+        _quality_of_persons(people, by_later, weights, household_rules),
+        Quality(true_pairs, len(held), sum(people[a] == people[b] for a, b in held)),
         false_links,
     )
 
@@ -155,7 +160,6 @@ def _quality_of_persons(
     people: Sequence[str],
     by_later: dict[int, list[tuple[int, Scored]]],
     weights: Weights,
-    true_pairs: int,
     household_rules: bool,
 ) -> Quality:
     """Records in order of arrival, each to the person of its best link."""
@@ -171,8 +175,17 @@ def _quality_of_persons(
     members: dict[int, list[str]] = defaultdict(list)
     for at, number in enumerate(person):
         members[number].append(people[at])
-    found = sum(_pairs(len(group)) for group in members.values())
-    right = sum(_pairs(count) for group in members.values() for count in Counter(group).values())
+    return quality_of_groups(people, members.values())
+
+
+def quality_of_groups(people: Iterable[str], groups: Iterable[Sequence[str]]) -> Quality:
+    """How well records were put together: `people` says of each whose it is, `groups` of those in each."""
+    true_pairs = found = right = 0
+    for count in Counter(people).values():
+        true_pairs += _pairs(count)
+    for group in groups:
+        found += _pairs(len(group))
+        right += sum(_pairs(count) for count in Counter(group).values())
     return Quality(true_pairs, found, right)
 
 
@@ -186,3 +199,4 @@ def as_lines(result: Evaluation) -> Iterator[str]:
     yield f"candidates: {result.candidates} pairs with {blocked:.4f} of {result.pairs.true_pairs} true pairs"
     for name, quality in (("pairs", result.pairs), ("persons", result.persons)):
         yield f"{name}: precision {quality.precision:.4f} recall {quality.recall:.4f} F1 {quality.f1:.4f}"
+    yield f"held for review: {result.held.found} pairs, of which {result.held.right} are of one person"

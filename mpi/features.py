@@ -38,6 +38,7 @@ UNKNOWN = re.compile(
 )
 NOTE = re.compile(r"\([^()子女婴儿双宝]*\)|\[[^\[\]]*\]")  # that a desk writes behind a name: 张伟(欠费)
 MARKS = re.compile(r"[\s\^·•・.,，、'’`´\-_/()（）\[\]]+")
+PHONES = re.compile(r"[;,/、]")
 NO_DIGITS, NO_NUMBER = re.compile("[^0-9]+"), re.compile("[^0-9A-Z]+")
 WILDCARDS = "?*？＊□■�"
 PLACEHOLDER_DATES = frozenset({date(1900, 1, 1), date(1800, 1, 1), date(1970, 1, 1), date(1899, 12, 30)})
@@ -99,9 +100,7 @@ class Features:
 
 def features_of(said: Demographics) -> Features:
     """What can be compared of what a source says."""
-    text, latin = _name_groups(said.name)
-    newborn = _newborn(text, latin)
-    is_unknown = bool(UNKNOWN.search(text or latin))
+    name, newborn, is_han = _read_name(said.name)
     birth_date = said.birth_date if said.birth_date not in PLACEHOLDER_DATES else None
     identity = parse_identity_number(unicodedata.normalize("NFKC", said.identity_number))
     guardian = ""
@@ -116,7 +115,6 @@ def features_of(said: Demographics) -> Features:
     if birth_date is None and identity is not None and newborn is None:
         birth_date = identity.birth_date
     address = _address(said.address)
-    name = None if newborn or is_unknown else _name(text, latin)
     return Features(
         name=name,
         mother=newborn[0] if newborn else None,
@@ -132,13 +130,13 @@ def features_of(said: Demographics) -> Features:
         phones=tuple(
             dict.fromkeys(
                 phone
-                for part in re.split(r"[;,/、]", unicodedata.normalize("NFKC", said.phone))
+                for part in PHONES.split(unicodedata.normalize("NFKC", said.phone))
                 if (phone := _phone(part))
             )
         ),
         address=address,
         postcode=postcode_of(address),
-        origin=_origin(name, address, identity, is_chinese=bool(text or guardian)),
+        origin=_origin(name, address, identity, is_chinese=is_han or bool(guardian)),
     )
 
 
@@ -154,6 +152,18 @@ def _origin(name: Name | None, address: str, identity: IdentityNumber | None, *,
     if is_chinese or (identity is not None and identity.is_resident) or not address.isascii():
         return "chinese"
     return "western" if address or (name is not None and not PINYIN.fullmatch(name.letters)) else ""
+
+
+@lru_cache(maxsize=16384)
+def _read_name(name: str) -> tuple[Name | None, tuple[Name | None, str] | None, bool]:
+    """A person name; of a newborn its mother's and which of twins it is; and whether it is in characters.
+
+    Remembered, for those who are compared are often called alike.
+    """
+    text, latin = _name_groups(name)
+    newborn = _newborn(text, latin)
+    is_unknown = bool(UNKNOWN.search(text or latin))
+    return None if newborn or is_unknown else _name(text, latin), newborn, bool(text)
 
 
 def _name_groups(name: str) -> tuple[str, str]:
@@ -216,7 +226,8 @@ def _number(text: str) -> str:
 
 
 def _phone(text: str) -> str:
-    digits = NO_DIGITS.sub("", text).removeprefix("0086")
+    digits = text if text.isascii() and text.isdigit() else NO_DIGITS.sub("", text)
+    digits = digits.removeprefix("0086")
     if len(digits) == 13 and digits.startswith("86"):
         digits = digits[2:]
     if len(digits) == 12 and digits.startswith("01"):

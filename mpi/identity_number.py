@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import date
+from operator import mul
 
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # ISO 7064, MOD 11-2
 CHECK = "10X98765432"
@@ -29,7 +30,9 @@ def parse_identity_number(text: str) -> IdentityNumber | None:
 
     `x` and `*` stand for the check digit X. A 15-digit number becomes its 18-digit form (GB 11643-1999, 5).
     """
-    number = SEPARATORS.sub("", text.upper())
+    number = text.upper()
+    if not number.isalnum():
+        number = SEPARATORS.sub("", number)
     if not number or number in PLACEHOLDERS or len(set(number)) == 1 or len(number) < 5:
         return None
     number = number[:-1] + "X" if number.endswith("*") else number
@@ -46,7 +49,7 @@ def parse_identity_number(text: str) -> IdentityNumber | None:
 
 def check_digit(body: str) -> str:
     """The last character of an 18-character number, from the 17 digits before it."""
-    return CHECK[sum(int(digit) * weight for digit, weight in zip(body, WEIGHTS, strict=True)) % 11]
+    return CHECK[sum(map(mul, map(int, body), WEIGHTS)) % 11]
 
 
 def _date(text: str) -> date | None:

@@ -105,11 +105,11 @@ def _replace(
     session.add(event)
     known = demographics_of(mpi, target)
     filled = merged(known, _weak(demographics_of(mpi, row)))
-    target.sealed = seal(mpi, filled)
+    target.sealed = seal(mpi.keys, filled)
     row.replaced_by = target.id
     session.flush()
-    before = hashes_of(mpi, features_of(known))
-    reindex_record(session, target.id, before, hashes_of(mpi, features_of(filled)))
+    before = hashes_of(mpi.keys, features_of(known))
+    reindex_record(session, target.id, before, hashes_of(mpi.keys, features_of(filled)))
     if row.person_id != target.person_id and target.person_id is not None:
         connect(mpi, session, caller, row.id, target.person_id, "merge")
     record_change(

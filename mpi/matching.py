@@ -92,7 +92,7 @@ def match_within(
             _grade(mpi, found.scored),
             found.scored,
         )
-        for found in find_candidates(mpi, session, features, hashes_of(mpi, features))
+        for found in find_candidates(mpi, session, features, hashes_of(mpi.keys, features))
     ]
     known = record_of(session, said.issuer, said.identifier) if said.identifier else None
     if known is not None:
@@ -224,7 +224,7 @@ def _record_naming(mpi: Mpi, session: Session, issuer: str, identifier: str) -> 
         select(PatientRecord)
         .join(BlockKey, BlockKey.patient_record_id == PatientRecord.id)
         .where(
-            BlockKey.hash == hash_of(mpi, f"number|{issuer}|{identifier}"),
+            BlockKey.hash == hash_of(mpi.keys, f"number|{issuer}|{identifier}"),
             PatientRecord.replaced_by.is_(None),
         )
         .order_by(PatientRecord.id)

@@ -73,7 +73,7 @@ def identify(
     if (
         found is not None
         and found.replaced_by is None
-        and _says_nothing_new(demographics_of(mpi, found), said)
+        and says_nothing_new(demographics_of(mpi, found), said)
     ):
         return Identified(found.id, found.patient_id, found.person_id or 0, State.KNOWN, is_changed=False)
     row = record_of(session, said.issuer, identifier) if found is not None else None
@@ -90,7 +90,7 @@ def identify(
     return Identified(row.id, row.patient_id, row.person_id or 0, State.KNOWN, is_changed=changed)
 
 
-def _says_nothing_new(known: Demographics, said: Demographics) -> bool:
+def says_nothing_new(known: Demographics, said: Demographics) -> bool:
     """Whether each thing that is said is known already, word for word, on the same or a higher authority."""
     if said.erased or said.authority > known.authority or (said.institution and not known.institution):
         return False
@@ -162,8 +162,8 @@ def _set_apart(
     known = demographics_of(mpi, row)
     row.identifier = f"{row.identifier[:60]}~{_digest(mpi, known)}"[:80]
     session.flush()
-    marked = hashes_of(mpi, features_of(demographics_of(mpi, row)))
-    reindex_record(session, row.id, hashes_of(mpi, features_of(known)), marked)
+    marked = hashes_of(mpi.keys, features_of(demographics_of(mpi, row)))
+    reindex_record(session, row.id, hashes_of(mpi.keys, features_of(known)), marked)
     new = _new_record(mpi, session, caller, said, said.identifier, "")
     _ask(mpi, session, "conflict", row.id, new.patient_record_id, _score(mpi, known, said))
     return new
@@ -179,7 +179,7 @@ def _new_record(
     """Find the person of a new record, and write both."""
     now = mpi.clock.now()
     features = features_of(said)
-    hashes = hashes_of(mpi, features)
+    hashes = hashes_of(mpi.keys, features)
     placement = consider(mpi, find_candidates(mpi, session, features, hashes))
     link = placement.link
     person_id = link.person_id if link is not None else new_person(mpi, session)
@@ -190,7 +190,7 @@ def _new_record(
         "patient_id": patient_id or new_id(),
         "person_id": person_id,
         "authority": said.authority,
-        "sealed": seal(mpi, said),
+        "sealed": seal(mpi.keys, said),
         "created_at": now,
         "changed_at": now,
     }
@@ -201,7 +201,7 @@ def _new_record(
         return identify(mpi, session, caller, said, patient_id)
     scored = link.scored if link is not None else None
     _write_link(mpi, session, caller, record_id, person_id, None, placement.reason, scored)
-    _ask_all(mpi, session, record_id, placement)
+    ask_all(mpi, session, record_id, placement)
     index_record(session, record_id, hashes)
     state = State.NEW if link is None else State.LINKED
     made = {"person": person_id, "state": state.value}
@@ -239,15 +239,16 @@ def consider(mpi: Mpi, candidates: list[Candidate], apart: frozenset[int] = froz
 def _place_again(mpi: Mpi, session: Session, caller: Caller, row: PatientRecord, said: Demographics) -> None:
     """A record that is alone with its person says something else: look again whose it is."""
     features = features_of(said)
-    candidates = find_candidates(mpi, session, features, hashes_of(mpi, features), frozenset({row.id}))
+    candidates = find_candidates(mpi, session, features, hashes_of(mpi.keys, features), frozenset({row.id}))
     placement = consider(mpi, candidates, told_apart(session, row.id))
-    _ask_all(mpi, session, row.id, placement)
+    ask_all(mpi, session, row.id, placement)
     if placement.link is not None:
         link = placement.link
         connect(mpi, session, caller, row.id, link.person_id, placement.reason, link.scored)
 
 
-def _ask_all(mpi: Mpi, session: Session, record_id: int, placement: Placement) -> None:
+def ask_all(mpi: Mpi, session: Session, record_id: int, placement: Placement) -> None:
+    """Queue what is doubtful of a placement for review."""
     for candidate in placement.doubtful:
         _ask(mpi, session, "possible-match", record_id, candidate.record_id, candidate.scored)
 
@@ -315,12 +316,12 @@ def _ask(mpi: Mpi, session: Session, kind: str, record_id: int, other_id: int, s
 
 def say(mpi: Mpi, session: Session, caller: Caller, row: PatientRecord, said: Demographics) -> None:
     """A record says something else: keep it, find it by it, and look again whose it is."""
-    before = hashes_of(mpi, features_of(demographics_of(mpi, row)))
-    row.sealed = seal(mpi, said)
+    before = hashes_of(mpi.keys, features_of(demographics_of(mpi, row)))
+    row.sealed = seal(mpi.keys, said)
     row.authority = said.authority
     row.changed_at = mpi.clock.now()
     session.flush()
-    reindex_record(session, row.id, before, hashes_of(mpi, features_of(said)))
+    reindex_record(session, row.id, before, hashes_of(mpi.keys, features_of(said)))
     alone = session.scalar(
         select(PatientRecord.id)
         .where(PatientRecord.person_id == row.person_id, PatientRecord.id != row.id)

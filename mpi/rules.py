@@ -185,6 +185,11 @@ def judge(pair: Pair, households: bool = True) -> tuple[str, Verdict] | None:
     return next(((name, verdict) for name, verdict, holds in rules if holds(pair)), None)
 
 
+def may_be_certain(pair: Pair) -> bool:
+    """Whether a rule may say that they are one, whatever they weigh: those go by an equal number."""
+    return pair.has("identity", "same") or bool(pair.one.numbers & pair.other.numbers)
+
+
 def _years_apart(pair: Pair) -> int:
     one, other = pair.one.birth_date, pair.other.birth_date
     return abs(one.year - other.year) if one and other else 0

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from mpi.features import Features, Name
-from mpi.rules import Pair, Verdict, judge
+from mpi.rules import Pair, Verdict, judge, may_be_certain
 from mpi.weights import (
     MISSING,
     TERMS,
@@ -83,6 +83,26 @@ class Scorer:
         name_frequency: the share of records that bear the name; 0: not known. records: the size of the
         register; each time it doubles, twice as many strangers agree in what is no personal number.
         """
+        pair, weight, adjustment = self._weigh(one, other, name_frequency, records)
+        return self._judged(pair, weight, adjustment)
+
+    def near(self, one: Features, other: Features, name_frequency: float, records: int) -> Scored | None:
+        """The same; None where they are apart, as most are that merely share a key: those are not judged."""
+        pair, weight, adjustment = self._weigh(one, other, name_frequency, records)
+        if weight < self.weights.review and not may_be_certain(pair):
+            return None
+        scored = self._judged(pair, weight, adjustment)
+        return scored if decide(scored, self.weights) != Decision.APART else None
+
+    def _judged(self, pair: Pair, weight: float, adjustment: float) -> Scored:
+        population = population_of(pair.one, pair.other)
+        rule, verdict = judge(pair, self.weights.populations[population].households) or ("", None)
+        return Scored(pair.levels, weight, adjustment, rule, verdict, population)
+
+    def _weigh(
+        self, one: Features, other: Features, name_frequency: float, records: int
+    ) -> tuple[Pair, float, float]:
+        """How they agree, what that weighs, and which part of it is the name's and the register's."""
         levels, population = compare(one, other), population_of(one, other)
         learnt = self.weights.populations[population]
         adjustment = 0.0
@@ -95,8 +115,7 @@ class Scorer:
         weight = learnt.prior + adjustment
         for term, bits in self._bits[population]:
             weight += bits.get(tuple(levels[at] for at in term), 0.0)
-        rule, verdict = judge(pair, learnt.households) or ("", None)
-        return Scored(levels, weight, adjustment, rule, verdict, population)
+        return pair, weight, adjustment
 
 
 AGREEING_NAMES = frozenset({0, 1})  # same, sound

@@ -11,9 +11,9 @@ from mpi.room import Mpi
 SEALED = "patient_record.sealed"
 
 
-def seal(mpi: Mpi, said: Demographics) -> bytes:
+def seal(keys: KeyRing, said: Demographics) -> bytes:
     """For PatientRecord.sealed."""
-    return mpi.keys.seal_bytes(json.dumps(to_plain(said), ensure_ascii=False).encode(), SEALED)
+    return keys.seal_bytes(json.dumps(to_plain(said), ensure_ascii=False).encode(), SEALED)
 
 
 def demographics_of(mpi: Mpi, row: PatientRecord | Any) -> Demographics:

@@ -1,11 +1,11 @@
 """`cloudfilm mpi`: who is who, why, and how well that is told."""
 
 import json
+import os
 import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 
 from access.caller import operator
 from cloudfilm.rooms import Rooms
-from mpi.bulk import identify_all
+from mpi.bulk import identify_all, prepared_batches
+from mpi.crew import Crew, Prepared
 from mpi.csv_records import read_labelled, read_records
-from mpi.demographics import Authority, Demographics
+from mpi.demographics import Authority
 from mpi.evaluation import as_lines, evaluate, train_on
 from mpi.features import features_of
 from mpi.links import decide_review, link, unlink, unmerge
@@ -39,26 +40,32 @@ def mpi() -> None:
 
 @mpi.command("load")
 @click.argument("file", type=FILE)
-@click.option("--batch", default=1000, show_default=True, help="Records in one transaction.")
+@click.option("--batch", default=2000, show_default=True, help="Records in one transaction.")
+@click.option(
+    "--processes", type=int, help="That prepare and compare records; without it, one for each core."
+)
 @click.pass_obj
-def load_(context: Any, file: Path, batch: int) -> None:
+def load_(context: Any, file: Path, batch: int, processes: int | None) -> None:
     """Load patient records from CSV (columns: see docs/mpi.md), each matched. Running it again changes
     nothing."""
+    rooms: Rooms = context.rooms
     records = (replace(each.said, authority=Authority.REGISTRATION) for each in read_records(file))
     states: Counter[State] = Counter()
     start = time.monotonic()
-    while part := list(islice(records, batch)):
-        states += _identify(context.rooms, part)
-        done = sum(states.values())
-        if len(part) == batch:
-            click.echo(f"{done} records, {done / (time.monotonic() - start):.0f} a second", err=True)
+    cores = (os.cpu_count() or 1) if processes is None else processes
+    with Crew(rooms.keys, rooms.mpi.scorer.weights, cores) as crew:
+        for part in prepared_batches(crew, records, batch):
+            states += _identify(rooms, crew, part)
+            done = states.total()
+            if len(part) == batch:
+                click.echo(f"{done} records, {done / (time.monotonic() - start):.0f} a second", err=True)
     click.echo("  ".join(sorted(f"{state.value} {count}" for state, count in states.items())))
 
 
-def _identify(rooms: Rooms, part: list[Demographics]) -> Counter[State]:
+def _identify(rooms: Rooms, crew: Crew, part: list[Prepared]) -> Counter[State]:
     for _ in range(TRIES):
         with suppress(IntegrityError), rooms.database.transaction() as session:
-            return identify_all(rooms.mpi, session, operator(), part)
+            return identify_all(rooms.mpi, session, operator(), crew, part)
     raise click.ClickException("Somebody else brings the same numbers at the same time. Load the file again.")
 
 

@@ -10,7 +10,8 @@ from sqlalchemy import func, select
 from access.caller import Caller
 from cloudfilm.rooms import Rooms
 from kernel.changes import ChangeRow
-from mpi.bulk import identify_all
+from mpi.bulk import identify_all, prepared_batches
+from mpi.crew import Crew
 from mpi.demographics import Authority, Demographics
 from mpi.model import BlockKey, Link, PatientRecord, ReviewItem
 from mpi.resolve import State, identify
@@ -55,12 +56,32 @@ def counts(rooms: Rooms) -> list[int]:
         ]
 
 
+def updates() -> list[Demographics]:
+    """What some of them say later: nothing new, a new phone, a name by which another record is found, and a
+    header that contradicts the registration."""
+    said = {each.identifier: each for each in register()}
+    header = replace(said["A12"], name="=赵四", birth_date=date(2001, 1, 1), authority=Authority.IMAGE)
+    return [
+        said["A1"],
+        replace(said["A2"], phone="13812345678"),
+        replace(
+            said["C20"], name=said["A22"].name, phone=said["A22"].phone, birth_date=said["A22"].birth_date
+        ),
+        replace(said["A4"], phone="13812345679", address="重庆市渝中区人民路1号"),
+        replace(said["A6"], name="=欧阳雪", sex="F"),
+        header,
+        replace(said["B7"], insurance_number="510412345678"),
+        replace(said["A4"], phone="13812345670"),
+        Demographics("D", "D1", "H4", "=欧阳雪", said["A6"].birth_date, "F", phone=said["A6"].phone),
+    ]
+
+
 @pytest.fixture
 def one_by_one(rooms: Rooms, operator: Caller) -> tuple[Counter[State], set[frozenset[str]], list[int]]:
     """What single records come to, taken back afterwards."""
     states: Counter[State] = Counter()
     with rooms.database.transaction() as session:
-        for said in register():
+        for said in [*register(), *updates()]:
             states[identify(rooms.mpi, session, operator, said).state] += 1
     found = states, grouped(rooms), counts(rooms)
     with rooms.database.transaction() as session:
@@ -69,18 +90,21 @@ def one_by_one(rooms: Rooms, operator: Caller) -> tuple[Counter[State], set[froz
     return found
 
 
-@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(("size", "processes"), [(1, 0), (7, 0), (1000, 0), (50, 2)])
 def test_a_register_in_batches_is_placed_as_one_by_one(
     rooms: Rooms,
     operator: Caller,
     one_by_one: tuple[Counter[State], set[frozenset[str]], list[int]],
     size: int,
+    processes: int,
 ) -> None:
-    records, states = register(), Counter[State]()
-    for start in range(0, len(records), size):
+    states: Counter[State] = Counter()
+    with Crew(rooms.keys, rooms.mpi.scorer.weights, processes) as crew:
+        for records in (register(), updates()):
+            for batch in prepared_batches(crew, records, size):
+                with rooms.database.transaction() as session:
+                    states += identify_all(rooms.mpi, session, operator, crew, batch)
+        assert (states, grouped(rooms), counts(rooms)) == one_by_one
         with rooms.database.transaction() as session:
-            states += identify_all(rooms.mpi, session, operator, records[start : start + size])
-    assert (states, grouped(rooms), counts(rooms)) == one_by_one
-    with rooms.database.transaction() as session:
-        again = identify_all(rooms.mpi, session, operator, records)
+            again = identify_all(rooms.mpi, session, operator, crew, crew.prepare(register()[:3]).result())
     assert set(again) == {State.KNOWN}
