@@ -14,9 +14,10 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from access.caller import Action, Caller
 from access.nodes import NodePeer, find_node
 from access.tokens import Access
 from hl7_listener.er7 import escape, parse, segment, write
@@ -34,6 +35,7 @@ from records.identifiers import present_document
 from records.orders import accession_number_of, study_uid_of
 
 SEALED = "hl7_outbound.sealed"
+SEND = Action("Message", "c")
 SECRET = (
     b"^99CLOUDFILM"  # a message with a code of ours holds a share's secret: forgotten when it has arrived
 )
@@ -220,6 +222,21 @@ def deliver(access: Access, node: str) -> None:
             sent.sent_at = access.clock.now()
             if SECRET in raw and not error:
                 sent.sealed = access.keys.seal_bytes(b"", SEALED)
+
+
+def send_again(access: Access, caller: Caller, message_ids: Sequence[int] | None) -> int:
+    """Have refused messages sent once more, before what waits behind them; None: all of them. How many those
+    are. Raises Forbidden."""
+    caller.require(SEND)
+    which = Hl7Outbound.state == "refused"
+    if message_ids is not None:
+        which &= Hl7Outbound.id.in_(message_ids)
+    with access.database.transaction() as session:
+        waiting = update(Hl7Outbound).where(which).values(state="waiting", error="")
+        nodes = session.scalars(waiting.returning(Hl7Outbound.node)).all()
+        for node in sorted(set(nodes)):
+            enqueue(session, access.clock, deliver, node, key=f"hl7 {node}")
+    return len(nodes)
 
 
 def _send(access: Access, node: str, raw: bytes, control_id: str) -> str:

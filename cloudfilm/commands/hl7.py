@@ -10,11 +10,12 @@ import click
 from sqlalchemy import select
 
 from access.caller import operator
+from access.nodes import find_node
 from hl7_listener import share_codes
 from hl7_listener.er7 import split_batch
 from hl7_listener.mllp import END, frame
 from hl7_listener.model import Hl7Message, Hl7Outbound, Hl7Subscription
-from hl7_listener.outbound import TOPICS
+from hl7_listener.outbound import TOPICS, send_again
 from hl7_listener.receiving import SEALED, receive, replay, set_aside
 from hl7_listener.room import hl7_of
 
@@ -128,13 +129,31 @@ def _answer(client: socket.socket, raw: bytes) -> bytes:
 
 
 @hl7.command()
+@click.option("--state", default="", help="waiting, sent or refused.")
+@click.option("--node", default="", help="To this node only.")
 @click.option("--limit", default=50, show_default=True, help="The most rows.")
 @click.pass_obj
-def outbound(context: Any, limit: int) -> None:
-    """List what waits to be sent, was sent, or was refused."""
+def outbound(context: Any, state: str, node: str, limit: int) -> None:
+    """List what waits to be sent, was sent, or was refused, the newest first."""
+    statement = select(Hl7Outbound).order_by(Hl7Outbound.id.desc()).limit(limit)
+    for column, value in ((Hl7Outbound.state, state), (Hl7Outbound.node, node)):
+        statement = statement.where(column == value) if value else statement
     with context.rooms.database.snapshot() as session:
-        for row in session.scalars(select(Hl7Outbound).order_by(Hl7Outbound.id.desc()).limit(limit)):
+        for row in session.scalars(statement):
             click.echo(f"{row.id}  {row.node}  {row.message_type}  {row.state}  {row.tries}  {row.error}")
+
+
+@hl7.command()
+@click.argument("message_ids", type=int, nargs=-1)
+@click.option("--refused", is_flag=True, help="All that were refused.")
+@click.pass_obj
+def resend(context: Any, message_ids: tuple[int, ...], refused: bool) -> None:
+    """Have messages that a node refused sent once more, in their order. Exits 1 when there are none."""
+    if not message_ids and not refused:
+        raise click.UsageError("Name messages (`cloudfilm hl7 outbound` lists them), or say --refused.")
+    count = send_again(context.rooms.access, operator(), None if refused else message_ids)
+    click.echo(f"{count} {'message' if count == 1 else 'messages'} will be sent again.")
+    sys.exit(int(not count))
 
 
 @hl7.command()
@@ -144,7 +163,20 @@ def outbound(context: Any, limit: int) -> None:
 @click.pass_obj
 def subscribe(context: Any, node: str, topic: str, off: bool) -> None:
     """Tell a node of reports, of orders (as ORM or OMI), of who is who (PIX notification), or codes."""
+    if not off and find_node(context.rooms.access, node) is None:
+        raise click.ClickException(f"There is no node {node}; `cloudfilm node add` makes it known.")
     with context.rooms.database.transaction() as session:
         row = session.merge(Hl7Subscription(node=node, topic=topic))
         if off:
             session.delete(row)
+
+
+@hl7.command()
+@click.pass_obj
+def subscriptions(context: Any) -> None:
+    """List which node is told of what."""
+    with context.rooms.database.snapshot() as session:
+        for row in session.scalars(
+            select(Hl7Subscription).order_by(Hl7Subscription.node, Hl7Subscription.topic)
+        ):
+            click.echo(f"{row.node}  {row.topic}")

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from access.caller import Caller
+from access.model import Node
 from archive.ingest import ingest
 from cloudfilm.commands.hl7 import hl7
 from cloudfilm.commands.institution import institution
@@ -23,9 +24,12 @@ from cloudfilm.commands.mpi import mpi
 from cloudfilm.commands.reconcile import reconcile
 from cloudfilm.rooms import Rooms
 from hl7_listener.mllp import frame
+from hl7_listener.model import Hl7Outbound
 from hl7_listener.receiving import receive
 from hl7_listener.room import hl7_of
+from kernel.clock import FixedClock, new_id
 from kernel.errors import InvalidSetting
+from kernel.jobs import JobRow
 from kernel.settings import MpiSettings
 from mpi.bulk import identify_all
 from mpi.csv_records import UnreadableRecords
@@ -85,10 +89,37 @@ def test_who_cannot_be_sent_to_is_said(rooms: Rooms, tmp_path: Path, to: str, to
     assert "nothing in" in run(rooms, hl7, "send", str(file)).output
 
 
-def test_an_operator_subscribes_a_node(rooms: Rooms) -> None:
+def test_an_operator_subscribes_a_node_that_there_is(rooms: Rooms, clock: FixedClock) -> None:
+    mistyped = run(rooms, hl7, "subscribe", "EMR", "reports")
+    assert (mistyped.exit_code, "no node EMR" in mistyped.output) == (1, True)
+    with rooms.database.transaction() as session:
+        session.add(Node(ae_title="EMR", host="127.0.0.1", port=1, created_at=clock.now()))
     assert run(rooms, hl7, "subscribe", "EMR", "reports").exit_code == 0
     assert run(rooms, hl7, "subscribe", "EMR", "nonsense").exit_code == 2
+    assert run(rooms, hl7, "subscriptions").output == "EMR  reports\n"
+    assert run(rooms, hl7, "subscribe", "EMR", "reports", "--off").exit_code == 0
+    assert run(rooms, hl7, "subscriptions").output == ""
     assert run(rooms, hl7, "outbound").output == ""
+
+
+def test_what_a_node_refused_is_sent_again(rooms: Rooms, clock: FixedClock) -> None:
+    with rooms.database.transaction() as session:
+        for node, state in (("EMR", "refused"), ("EMR", "sent"), ("RIS", "refused"), ("RIS", "refused")):
+            session.add(
+                Hl7Outbound(
+                    node=node, message_type="ORU^R01", control_id=new_id(), sealed=b"", state=state,
+                    error="AE", created_at=clock.now(),
+                )
+            )  # fmt: skip
+    assert run(rooms, hl7, "resend").exit_code == 2
+    assert run(rooms, hl7, "resend", "2").exit_code == 1
+    assert run(rooms, hl7, "resend", "1").output == "1 message will be sent again.\n"
+    assert run(rooms, hl7, "outbound", "--state", "refused", "--node", "RIS").output.count("AE") == 2
+    assert run(rooms, hl7, "resend", "--refused").output == "2 messages will be sent again.\n"
+    assert run(rooms, hl7, "outbound", "--state", "refused").output == ""
+    with rooms.database.snapshot() as session:
+        queued = session.scalars(select(JobRow.arguments).where(JobRow.name.endswith("deliver"))).all()
+    assert sorted(queued) == ['["EMR"]', '["RIS"]']
 
 
 def test_a_house_says_of_whom_its_patient_ids_are(rooms: Rooms) -> None:
