@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL
 from cloudfilm.migrate import migrate
 from kernel.crypto import KeyRing
 from kernel.database import table_of
+from kernel.sealed_text import Sealing
 from records.documents import document_text, with_meta
 from records.hashing import hash_of
 from records.indexing import COLUMNS, index_rows
@@ -80,9 +81,11 @@ def _add(
         (resource_id, type_, document["id"], hash_of(name), 1, False, institution, "", at, body)
     )
     rows["resource_version"].append((resource_id, type_, 1, "PUT", at, body))
-    index = index_rows(document)
+    index, sealing = index_rows(document), Sealing(keys, True) if keys else None
     for table, found in index.rows.items():
-        rows[table].extend((*row, resource_id) for row in found)
+        rows[table].extend(
+            (*map(sealing.hidden, row), resource_id) if sealing else (*row, resource_id) for row in found
+        )
     rows[IndexCompartment.name].extend((patient, resource_id) for patient in index.patients)
     rows["index_word"].extend((word, told, resource_id) for word, told in word_rows(document).items())
 

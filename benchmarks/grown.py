@@ -27,6 +27,7 @@ from archive.workitems import add_workitem
 from benchmarks.studies import part10, tiny_studies
 from cloudfilm.rooms import Rooms
 from kernel.database import table_of
+from kernel.sealed_text import Sealing
 from mpi.blocking import block_keys
 from mpi.candidates import hash_of as block_hash
 from mpi.demographics import Authority, Demographics
@@ -143,7 +144,7 @@ def _multiply(rooms: Rooms, table: Table, numbers: range) -> None:
 def _fill_patients(rooms: Rooms, patients: range) -> None:
     now = rooms.clock.now()
     people, records, keys, stored, versions = [], [], [], [], []
-    index = _IndexRows()
+    index = _IndexRows(rooms)
     with rooms.database.snapshot() as session:
         domains = systems(session)
     for at in patients:
@@ -200,7 +201,7 @@ def _fill_imaging_studies(rooms: Rooms, numbers: range) -> None:
         drawn = draw(session, [study])[0]
         patient, accession = study.patient_logical_id, study.accession_number
     template = json.dumps(drawn)
-    index, stored = _IndexRows(), []
+    index, stored = _IndexRows(rooms), []
     for n in numbers:
         number, logical_id = n + DRAWN, f"grown-{n}"
         made = (
@@ -229,7 +230,8 @@ def _copy_resources(rooms: Rooms, rows: Sequence[tuple[Any, ...]]) -> None:
 class _IndexRows:
     """Index rows of many documents."""
 
-    def __init__(self) -> None:
+    def __init__(self, rooms: Rooms) -> None:
+        self._sealing = Sealing(rooms.keys, True)
         self._rows: dict[str, list[tuple[Any, ...]]] = {table.name: [] for table in INDEX_TABLES}
         self._members: list[tuple[str, int]] = []
 
@@ -237,7 +239,7 @@ class _IndexRows:
         """Those of one document."""
         found = index_rows(made)
         for name, rows in found.rows.items():
-            self._rows[name] += [(*row, resource_id) for row in rows]
+            self._rows[name] += [(*map(self._sealing.hidden, row), resource_id) for row in rows]
         self._members += [(patient, resource_id) for patient in found.patients]
 
     def copy(self, rooms: Rooms) -> None:

@@ -14,10 +14,12 @@ import binascii
 import os
 import zlib
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from cryptography.exceptions import InvalidTag
-from sqlalchemy import Dialect, Text, TypeDecorator
+from sqlalchemy import BigInteger, Dialect, String, Text, TypeDecorator
+from sqlalchemy.types import TypeEngine
 
 from kernel.crypto import DamagedBlob, KeyRing
 
@@ -34,6 +36,29 @@ class Sealing:
 
     keys: KeyRing
     seals: bool  # whether what is written from now on is
+
+    def hidden(self, value: Any) -> Any:
+        """A value as an index holds it: what is to be hidden is hidden, if anything is sealed."""
+        if not self.seals or not isinstance(value, Hidden | HiddenText):
+            return value
+        if isinstance(value, HiddenText):
+            return HIDDEN + self.keys.blind_index(f"index text {value}")[:HIDDEN_DIGITS]
+        digits = self.keys.blind_index(f"index {int(value)}")[:16]
+        return int.from_bytes(bytes.fromhex(digits), signed=True)
+
+
+class Hidden(int):
+    """A hash in a search index that may not be guessed: a keyed hash of it stands in the row."""
+
+
+class HiddenText(str):
+    """A text in a search index that may not be read: a keyed hash of it stands in the row."""
+
+    __slots__ = ()
+
+
+HIDDEN = "\x7f"  # how a hidden text begins: no text that is searched for does
+HIDDEN_DIGITS = 24
 
 
 _SEALINGS: WeakKeyDictionary[Dialect, Sealing] = WeakKeyDictionary()
@@ -100,3 +125,34 @@ class SealedDocument(TypeDecorator[str]):
         except (InvalidTag, ValueError, IndexError, zlib.error):
             raise DamagedBlob("A sealed document does not open: it was changed or moved.") from None
         return plain.decode()
+
+
+class IndexHash(TypeDecorator[int]):
+    """A 64-bit hash in a search index, keyed where it is `Hidden`."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        """To the database."""
+        return int(sealing_of(dialect).hidden(value)) if isinstance(value, Hidden) else value
+
+
+class IndexText(TypeDecorator[str]):
+    """A text in a search index, compared by code point on every database; hashed where it is `HiddenText`."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.length = length
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column's type."""
+        collation = "C" if dialect.name == "postgresql" else None
+        return dialect.type_descriptor(String(self.length, collation=collation))
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """To the database."""
+        return str(sealing_of(dialect).hidden(value)) if isinstance(value, HiddenText) else value

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from records.hashing import hash_of
+from records.hashing import either
 from records.model import IndexToken, Resource
 from records.parameters import parameter_number
 
@@ -27,7 +27,7 @@ def find_all_by_identifier(
 ) -> list[str]:
     """The logical ids of documents with this identifier, the oldest first."""
     asked = {
-        "parameter": parameter_number(resource_type, "identifier"), "hash": hash_of(system, value),
+        "parameter": parameter_number(resource_type, "identifier"), "hashes": either(system, value),
         "of_type": resource_type, "most": most,
     }  # fmt: skip
     if institution:
@@ -43,7 +43,7 @@ _ALL = (
     .join(IndexToken, IndexToken.c.resource_id == Resource.id)
     .where(
         IndexToken.c.parameter == bindparam("parameter"),
-        IndexToken.c.value == bindparam("hash"),
+        IndexToken.c.value.in_(bindparam("hashes", expanding=True)),
         Resource.type == bindparam("of_type"),
         ~Resource.deleted,
     )

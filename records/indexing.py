@@ -17,6 +17,7 @@ from pypinyin import pinyin as readings
 from sqlalchemy import Table, delete, insert
 from sqlalchemy.orm import Session
 
+from kernel.sealed_text import Hidden, HiddenText
 from kernel.writes import Write, write_all
 from records.dates import FIRST, LAST, interval
 from records.definitions import definitions
@@ -146,9 +147,12 @@ def fold(text: str) -> str:
     return " ".join("".join(each for each in plain if not unicodedata.combining(each)).casefold().split())
 
 
+OF_TYPE = ":of-type"
+
+
 def of_type_number(parameter: Parameter) -> int:
     """The number under which identifiers stand with their type, for `:of-type`."""
-    return parameter_number(parameter.resource_type, f"{parameter.code}:of-type")
+    return parameter_number(parameter.resource_type, f"{parameter.code}{OF_TYPE}")
 
 
 CANONICAL = 0
@@ -161,12 +165,13 @@ def canonical_number(parameter: Parameter) -> int:
 
 
 def _token(found: IndexRows, parameter: Parameter, value: Any, type_: str) -> None:
+    hidden = parameter.is_hidden
     for system, code, text in _tokens(value, type_):
         if code or system or text:
-            found.add(
-                IndexToken, parameter, hash_of(system, code), hash_of(code), hash_of(system),
-                fold(text or code)[:200],
-            )  # fmt: skip
+            whole, alone, shown = hash_of(system, code), hash_of(code), fold(text or code)[:200]
+            if hidden:
+                whole, alone, shown = Hidden(whole), Hidden(alone), shown if text else HiddenText(shown)
+            found.add(IndexToken, parameter, whole, alone, hash_of(system), shown)
     if type_ == "Identifier" and isinstance(value, dict):
         _token_of_type(found, parameter, value)
 
@@ -178,7 +183,8 @@ def _token_of_type(found: IndexRows, parameter: Parameter, value: dict[str, Any]
     for coding in codings if isinstance(codings, list) else ():
         if isinstance(coding, dict) and value.get("value"):
             parts = (str(coding.get("system", "")), str(coding.get("code", "")), str(value["value"]))
-            row = (of_type_number(parameter), hash_of(*parts), 0, 0, "")
+            hashed = Hidden(hash_of(*parts)) if parameter.is_hidden else hash_of(*parts)
+            row = (of_type_number(parameter), hashed, 0, 0, HiddenText("") if parameter.is_hidden else "")
             found.rows.setdefault(IndexToken.name, {})[row] = None
 
 
@@ -203,9 +209,11 @@ def _tokens(value: Any, type_: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _string(found: IndexRows, parameter: Parameter, value: Any, type_: str) -> None:
-    for text in _texts(value, type_):
-        exact = text[:200]
-        found.add(IndexString, parameter, fold(text)[:200], exact)
+    for text, part in _texts(value, type_):
+        folded, exact = fold(text)[:200], text[:200]
+        if parameter.is_hidden and part not in AREAS:
+            folded, exact = HiddenText(folded), HiddenText(exact)
+        found.add(IndexString, parameter, folded, exact)
         if type_ == "HumanName" or parameter.code in NAME_CODES:
             for sound in _ways_to_ask(fold(text)[:32]):
                 found.add(IndexString, parameter, sound[:200], "")
@@ -237,18 +245,20 @@ def _ways_to_ask(name: str) -> Iterator[str]:
 
 
 NAME_PARTS = ("text", "family", "given", "prefix", "suffix")
-ADDRESS_PARTS = ("text", "line", "city", "district", "state", "country", "postalCode")
+AREAS = ("city", "district", "state", "country", "postalCode")
+ADDRESS_PARTS = ("text", "line", *AREAS)
 
 
-def _texts(value: Any, type_: str) -> Iterator[str]:
+def _texts(value: Any, type_: str) -> Iterator[tuple[str, str]]:
+    """The texts of a leaf, each with the part that it is of a name or an address."""
     if isinstance(value, str):
-        yield value
+        yield value, ""
     elif isinstance(value, dict):
         for part in NAME_PARTS if type_ == "HumanName" else ADDRESS_PARTS:
             inner = value.get(part)
             for text in inner if isinstance(inner, list) else (inner,):
                 if isinstance(text, str) and text.strip():
-                    yield text
+                    yield text, part
 
 
 def _date(found: IndexRows, parameter: Parameter, value: Any, type_: str) -> None:
@@ -326,7 +336,7 @@ def _reference(found: IndexRows, parameter: Parameter, value: Any, type_: str) -
     identifier = value.get("identifier")
     hashed = 0
     if isinstance(identifier, dict) and identifier.get("value"):
-        hashed = hash_of(str(identifier.get("system", "")), str(identifier["value"]))
+        hashed = Hidden(hash_of(str(identifier.get("system", "")), str(identifier["value"])))
     if literal or hashed:
         target = reference_hash(literal) if literal else 0
         found.add(IndexReference, parameter, target, reference_type(value)[:40], hashed)

@@ -20,12 +20,13 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.database import Base, UtcDateTime
-from kernel.sealed_text import SealedDocument
+from kernel.sealed_text import IndexHash, IndexText, SealedDocument
 from records.document_words import WORDS
 
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
@@ -92,6 +93,7 @@ class SealingPass(Base):
     key_id: Mapped[str] = mapped_column(String(32))  # of the key ring
     sealed_to: Mapped[int] = mapped_column(BigInteger)  # resource.id up to which every row is sealed
     is_done: Mapped[bool]
+    is_indexed: Mapped[bool] = mapped_column(default=False, server_default=false())  # what is hidden is
 
 
 def _of_resource() -> Column[int]:
@@ -106,10 +108,10 @@ IndexToken = Table(
     "index_token",
     Base.metadata,
     _parameter(),
-    Column("value", BigInteger, nullable=False),  # hash of system and code
-    Column("code", BigInteger, nullable=False),  # hash of the code alone
+    Column("value", IndexHash, nullable=False),  # hash of system and code
+    Column("code", IndexHash, nullable=False),  # hash of the code alone
     Column("system", BigInteger, nullable=False),  # hash of the system alone
-    Column("text", text_key(200), nullable=False, default=""),  # folded display, else the code itself
+    Column("text", IndexText(200), nullable=False, default=""),  # folded display, else the code itself
     _of_resource(),
     Index("ix_index_token_text", "parameter", "text", "resource_id"),
     Index("ix_index_token_value", "parameter", "value", "resource_id"),
@@ -121,8 +123,8 @@ IndexString = Table(
     "index_string",
     Base.metadata,
     _parameter(),
-    Column("value", text_key(200), nullable=False),  # folded
-    Column("exact", text_key(200), nullable=False),
+    Column("value", IndexText(200), nullable=False),  # folded
+    Column("exact", IndexText(200), nullable=False),
     _of_resource(),
     Index("ix_index_string_value", "parameter", "value", "resource_id"),
     Index("ix_index_string_resource", "resource_id", "parameter"),
@@ -161,7 +163,7 @@ IndexReference = Table(
     _parameter(),
     Column("target", BigInteger, nullable=False),  # hash of `Type/id`, or of the URL
     Column("target_type", text_key(40), nullable=False),
-    Column("identifier", BigInteger, nullable=False),  # hash of Reference.identifier's system and value, or 0
+    Column("identifier", IndexHash, nullable=False),  # hash of Reference.identifier's system and value, or 0
     _of_resource(),
     Index("ix_index_reference_target", "parameter", "target", "resource_id"),
     Index("ix_index_reference_reverse", "target", "resource_id"),
@@ -191,7 +193,7 @@ IndexComposite = Table(  # one row for each pair (or triple) of values that stan
     Column("second", BigInteger, nullable=False),  # the same of a second token or reference, else 0
     Column("second_code", BigInteger, nullable=False),
     Column("second_system", BigInteger, nullable=False),
-    Column("text", text_key(200), nullable=False),  # of a second string, folded
+    Column("text", IndexText(200), nullable=False),  # of a second string, folded
     Column("low", Float(53), nullable=False),  # of a second number, quantity or date
     Column("high", Float(53), nullable=False),
     Column("unit", BigInteger, nullable=False),

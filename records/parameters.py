@@ -18,6 +18,16 @@ NOT_INDEXED = frozenset(
 )
 
 
+_OF_PEOPLE = frozenset({"identifier", "telecom", "phone", "email", "address"})
+HIDDEN_PARAMETERS = {
+    **dict.fromkeys(("Patient", "Person", "RelatedPerson", "Practitioner", "PractitionerRole"), _OF_PEOPLE),
+    "Observation": frozenset({"value-string"}),  # texts of reports come as such
+    "DocumentReference": frozenset({"description"}),  # a report's conclusion
+}
+"""What the index holds as keyed hashes only, by type and code: numbers, ways to reach somebody, lines of
+addresses, and texts. It is found by equality; what such a value begins with leads to nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """One value of a composite parameter."""
@@ -41,6 +51,11 @@ class Parameter:
     components: tuple[Component, ...] = ()
     is_ready: bool = True  # False: documents that were there before it have no rows yet
     keys: frozenset[str] | None = None  # a document with none of these has no values; None: look
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether its values stand in the index as keyed hashes."""
+        return self.code in HIDDEN_PARAMETERS.get(self.resource_type, ())
 
 
 def parameter_number(resource_type: str, code: str) -> int:

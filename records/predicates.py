@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from sqlalchemy import (
     ColumnElement,
@@ -32,9 +32,10 @@ from sqlalchemy.orm import Session
 
 from access.caller import Action, Caller
 from kernel.database import table_of
+from kernel.sealed_text import HiddenText
 from records.aliases import fresh
 from records.dates import EPOCH, interval
-from records.hashing import hash_of
+from records.hashing import either, hash_of
 from records.indexing import (
     CANONICAL,
     canonical_number,
@@ -348,6 +349,8 @@ def predicate_of(asking: Asking, types: Sequence[str], criterion: Criterion, dep
 
 def _is_equality(parameter: Parameter, modifier: str, value: str) -> bool:
     """Whether the index gives the rows of one value in the order of documents."""
+    if parameter.is_hidden or modifier == "identifier":  # two forms of the value are asked for
+        return False
     if modifier in ("text", "contains", "in", "not-in", "not", "above", "below", "exact"):
         return False
     if parameter.type == "token":
@@ -490,13 +493,13 @@ ELSEWHERE: dict[str, Callable[[Asking, Sequence[str], Criterion], Predicate]] = 
 
 def _match_token(value: str, modifier: str, parameter: Parameter, asking: Asking) -> Match:
     if modifier == "text":
-        return starts_with("text", fold(unescaped(value)))
+        return _begins_or_is_hidden("text", fold(unescaped(value)), parameter)
+    is_hash = _is_either if parameter.is_hidden else _is_hash
     if modifier == "of-type":
         parts = [unescaped(part) for part in split_values(value, "|")]
         if len(parts) != 3 or not parts[2]:
             raise InvalidSearch(parameter.code, "write system|code|value")
-        hashed = hash_of(*parts)
-        return lambda columns: columns.value == hashed
+        return lambda columns: is_hash(columns.value, *parts)
     if modifier in ("in", "not-in"):
         return _one_of(parameter, asking.records.concepts.members(asking.session, unescaped(value)))
     parts = [unescaped(part) for part in split_values(value, "|")]
@@ -508,13 +511,27 @@ def _match_token(value: str, modifier: str, parameter: Parameter, asking: Asking
         found = (concepts.below if modifier == "below" else concepts.above)(asking.session, system, code)
         return _one_of(parameter, found)
     if len(parts) == 1:
-        hashed = hash_of(parts[0])
-        return lambda columns: columns.code == hashed
+        return lambda columns: is_hash(columns.code, parts[0])
     if not parts[1]:
-        hashed = hash_of(parts[0])
-        return lambda columns: columns.system == hashed
-    hashed = hash_of(*parts)
-    return lambda columns: columns.value == hashed
+        return lambda columns: _is_hash(columns.system, parts[0])
+    return lambda columns: is_hash(columns.value, *parts)
+
+
+def _is_hash(column: Any, *parts: str) -> ColumnElement[bool]:
+    return cast(ColumnElement[bool], column == hash_of(*parts))
+
+
+def _is_either(column: Any, *parts: str) -> ColumnElement[bool]:
+    return cast(ColumnElement[bool], column.in_(either(*parts)))
+
+
+def _begins_or_is_hidden(column: str, text: str, parameter: Parameter) -> Match:
+    """A text that begins so, or that is just this where the index hides it."""
+    begins = starts_with(column, text[:200])
+    if not parameter.is_hidden:
+        return begins
+    hidden = HiddenText(text[:200])
+    return lambda columns: or_(begins(columns), getattr(columns, column) == hidden)
 
 
 def _one_of(parameter: Parameter, concepts: Iterable[tuple[str, str]]) -> Match:
@@ -543,14 +560,15 @@ def like(column: str, text: str, before: str = "%", after: str = "%") -> Match:
     return lambda columns: getattr(columns, column).like(escaped, escape="\\")
 
 
-def _match_string(value: str, modifier: str, _parameter: Parameter, _asking: Asking) -> Match:
+def _match_string(value: str, modifier: str, parameter: Parameter, _asking: Asking) -> Match:
     text = unescaped(value)
-    if modifier == "exact":
-        begins = starts_with("value", fold(text)[:200])  # the index; then the text itself
-        return lambda columns: and_(begins(columns), columns.exact == text[:200])
+    begins = _begins_or_is_hidden("value", fold(text), parameter)
+    if modifier == "exact":  # the index; then the text itself
+        exact = (text[:200], HiddenText(text[:200])) if parameter.is_hidden else (text[:200],)
+        return lambda columns: and_(begins(columns), columns.exact.in_(exact))
     if modifier == "contains":
         return like("value", fold(text))
-    return starts_with("value", fold(text)[:200])
+    return begins
 
 
 PREFIX = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[\d.+-])")
@@ -651,8 +669,8 @@ def _match_reference(value: str, modifier: str, parameter: Parameter, _asking: A
     if modifier == "identifier":
         parts = [unescaped(part) for part in split_values(value, "|")]
         system, code = parts if len(parts) == 2 else ("", parts[0])
-        hashed = hash_of(system, code)
-        return lambda columns: columns.identifier == hashed
+        identifiers = either(system, code)
+        return lambda columns: columns.identifier.in_(identifiers)
     text = unescaped(value)
     if "/" in text or "://" in text or text.startswith("urn:"):
         target = reference_hash(text.partition("/_history/")[0])

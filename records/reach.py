@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, false, or_, true
 from access.caller import Clause, Reach
 from kernel.database import table_of
 from records.aliases import fresh
-from records.hashing import hash_of
+from records.hashing import either, hash_of
 from records.indexing import is_in_patient_compartment
 from records.model import IndexCompartment, IndexToken, Resource
 from records.parameters import parameter_number, parameters_of
@@ -129,7 +129,7 @@ def _tokens(resource_type: str, code: str, values: frozenset[str], resource: Any
         return false()
     token = fresh(IndexToken)
     alternatives = [
-        token.c.value == hash_of(*value.split("|", 1)) if "|" in value else token.c.code == hash_of(value)
+        token.c.value.in_(either(*value.split("|", 1))) if "|" in value else token.c.code.in_(either(value))
         for value in sorted(values)
     ]
     return exists().where(

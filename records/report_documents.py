@@ -40,7 +40,7 @@ class ReportDocumentProjection:
         ids = [each.removeprefix(PREFIX) for each in logical_ids if each.startswith(PREFIX)]
         return {
             str(each.document["id"]): Drawn(each.version, each.updated_at, document_text(each.document))
-            for each in _documents(session, ids)
+            for each in report_documents(session, ids)
         }
 
 
@@ -49,7 +49,7 @@ def follow_report_documents(records: Records, session: Session, change: Change) 
     type_, _, logical_id = change.subject.partition("/")
     if type_ != SOURCE:
         return
-    drawn = _documents(session, [logical_id])
+    drawn = report_documents(session, [logical_id])
     if drawn:
         index_all_projected(records, session, drawn)
     else:
@@ -71,14 +71,14 @@ def index_report_documents(records: Records) -> None:
                 .order_by(Resource.id)
                 .limit(PAGE)
             ).all()
-            drawn = _documents(session, [row.logical_id for row in found])
+            drawn = report_documents(session, [row.logical_id for row in found])
             index_all_projected(records, session, drawn, announced=False)
         if len(found) < PAGE:
             return
         last = found[-1].id
 
 
-def _documents(session: Session, ids: Sequence[str]) -> list[Projected]:
+def report_documents(session: Session, ids: Sequence[str]) -> list[Projected]:
     """The documents of some reports as they are now; numbers in them stay as they were written."""
     statement = select(*ROW, _TABLE.c.institution, _TABLE.c.department).where(
         _TABLE.c.type == SOURCE, _TABLE.c.logical_id.in_(ids), ~_TABLE.c.deleted

@@ -9,19 +9,45 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, Text, bindparam, select, type_coerce, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    bindparam,
+    not_,
+    select,
+    type_coerce,
+    union,
+    update,
+)
+from sqlalchemy.orm import Session
 
 from kernel.crypto import DamagedBlob, KeyRing
 from kernel.database import table_of
 from kernel.jobs import job
-from kernel.sealed_text import CLEAR
+from kernel.sealed_text import CLEAR, HIDDEN
 from kernel.writes import write_all
-from records.model import DOCUMENT, Resource, ResourceVersion, SealingPass
+from records.custom_parameters import know_custom_parameters
+from records.documents import parse_document, plain
+from records.indexing import OF_TYPE, index_rows, store_index
+from records.model import DOCUMENT, IndexString, IndexToken, Resource, ResourceVersion, SealingPass
+from records.parameters import HIDDEN_PARAMETERS, parameter_number
+from records.predicates import AFTER_ALL
+from records.report_documents import SOURCE, report_documents
+from records.repository import index_all_projected
 from records.room import Records
+from records.words import reindex_words
 
 PAGE = 100  # documents, each with its versions
 _TABLE, _VERSIONS, _PASS = table_of(Resource), table_of(ResourceVersion), table_of(SealingPass)
 _KEYS: dict[Table, ColumnElement[int]] = {_TABLE: _TABLE.c.id, _VERSIONS: _VERSIONS.c.resource_id}
+_HIDDEN_NUMBERS = [
+    parameter_number(type_, f"{code}{suffix}")
+    for type_, codes in HIDDEN_PARAMETERS.items()
+    for code in codes
+    for suffix in ("", OF_TYPE)
+]
 _SET = {
     table: update(table)
     .where(key == bindparam("of_row"), table.c.version == bindparam("of_version"))
@@ -56,16 +82,49 @@ def seal_page(records: Records, most: int = PAGE) -> int:
         after = place.sealed_to if place is not None and place.key_id == key_id else 0
         ids = _next(session.connection(), after, most)
         kept = {table: _kept(session.connection(), table, ids) for table in _SET}
+        is_indexed = place is not None and place.is_indexed
     for rows in kept.values():
         rows[:] = [row for row in rows if not row["kept"].startswith(f"{key_id}.")]
         for row in rows:
             row["kept"] = DOCUMENT.seal(DOCUMENT.open(row["kept"], records.keys), records.keys)
-    values = {"key_id": key_id, "sealed_to": ids[-1] if ids else after, "is_done": not ids}
+    values = {
+        "key_id": key_id, "sealed_to": ids[-1] if ids else after, "is_done": not ids,
+        "is_indexed": is_indexed or not ids,
+    }  # fmt: skip
     with records.database.transaction() as session:
+        if not is_indexed:
+            know_custom_parameters(records.database, session)
+            _hide(records, session, ids)
         write_all(session.connection(), [(_SET[table], rows) for table, rows in kept.items()])
         made = _PASS.insert().values(id=1, **values) if place is None else _PASS.update().values(values)
         session.execute(made)
     return len(ids)
+
+
+def _hide(records: Records, session: Session, ids: Sequence[int]) -> None:
+    """Make the index of documents anew of which it shows what it hides now, and their words."""
+    stale = union(
+        *(
+            select(table.c.resource_id).where(
+                table.c.resource_id.in_(ids), table.c.parameter.in_(_HIDDEN_NUMBERS),
+                not_(column.between(HIDDEN, HIDDEN + AFTER_ALL)),
+            )
+            for table, column in ((IndexToken, IndexToken.c.text), (IndexString, IndexString.c.value))
+        )
+    )  # fmt: skip
+    rows = session.execute(
+        select(_TABLE.c.id, _TABLE.c.body)
+        .where(_TABLE.c.id.in_(stale), _TABLE.c.body != "")
+        .order_by(_TABLE.c.type, _TABLE.c.logical_id)
+        .with_for_update()
+    ).all()
+    found = {row.id: index_rows(plain(parse_document(row.body))) for row in rows}
+    store_index(session, found, list(found))
+    reindex_words(session, [(row.id, row.body) for row in rows])
+    reports = session.scalars(
+        select(_TABLE.c.logical_id).where(_TABLE.c.id.in_(ids), _TABLE.c.type == SOURCE, ~_TABLE.c.deleted)
+    ).all()
+    index_all_projected(records, session, report_documents(session, reports), announced=False)
 
 
 def open_documents(connection: Connection, keys: KeyRing | None) -> None:

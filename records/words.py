@@ -8,6 +8,7 @@ wait for them, and they are there a moment later. R4 3.1.1.4.2.
 import re
 from collections.abc import Iterator, Sequence
 from html import unescape
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -18,12 +19,16 @@ from kernel.changes import Change
 from kernel.database import table_of
 from records.indexing import fold
 from records.model import IndexWord, Resource
+from records.parameters import HIDDEN_PARAMETERS
 
 MOST_WORDS, MOST_LETTERS, MOST_CHARACTERS = 5000, 64, 200_000
 IDEOGRAPHS = "\u3400-\u9fff\uf900-\ufaff"
 PIECE = re.compile(rf"[{IDEOGRAPHS}]+|[^\W_{IDEOGRAPHS}]+(?:[.-][^\W_{IDEOGRAPHS}]+)*")
 TAG = re.compile(r"<[^>]*>")
 NOT_CONTENT = frozenset({"resourceType", "div", "data", "versionId", "lastUpdated"})
+PEOPLE = frozenset(type_ for type_, codes in HIDDEN_PARAMETERS.items() if "telecom" in codes)
+NOT_OF_PEOPLE = frozenset({"identifier", "telecom", "address"})  # which their index hides as well
+NUMBER = re.compile(r"\d.*\d.*\d.*\d.*\d")  # of a document, or of a telephone: nowhere of a person
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -48,10 +53,11 @@ def narrative_of(document: dict[str, Any]) -> str:
     return unescape(TAG.sub(" ", div)) if isinstance(div, str) else ""
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: Any, passed_over: frozenset[str] = NOT_CONTENT | NOT_OF_PEOPLE) -> Iterator[str]:
+    """The texts within; of what is named or contained there, never a person's numbers."""
     if isinstance(value, dict):
         for key, each in value.items():
-            if key not in NOT_CONTENT:
+            if key not in passed_over:
                 yield from _texts(each)
     elif isinstance(value, list):
         for each in value:
@@ -62,10 +68,15 @@ def _texts(value: Any) -> Iterator[str]:
 
 def word_rows(document: dict[str, Any]) -> dict[str, bool]:
     """Each word of a document, and whether it stands in the narrative."""
-    found: dict[str, bool] = dict.fromkeys(_words(narrative_of(document), alone=True), True)
-    for text in _texts(document):
+    is_person = document.get("resourceType") in PEOPLE
+    passed_over = NOT_CONTENT | NOT_OF_PEOPLE if is_person else NOT_CONTENT
+    found: dict[str, bool] = {}
+    for text, is_told in chain(
+        ((narrative_of(document), True),), ((each, False) for each in _texts(document, passed_over))
+    ):
         for word in _words(text, alone=True):
-            found.setdefault(word, False)
+            if not is_person or not NUMBER.search(word):
+                found.setdefault(word, is_told)
             if len(found) >= MOST_WORDS:
                 return found
     return found

@@ -341,13 +341,16 @@ def test_after_the_ring_has_turned_every_row_is_wrapped_anew_and_everything_open
     many: Rooms, operator: Caller, settings: Settings, clock: FixedClock
 ) -> None:
     store(many, operator)
-    other = build_rooms(many.settings, clock)  # another process, which read the ring before it turned
+    other, worker = (
+        build_rooms(many.settings, clock) for _ in range(2)
+    )  # they read the ring before it turned
     key_id = many.keys.rotate()
     ingest(many.archive, operator, io.BytesIO(ct_slice(instance=9)))
     assert len(read_back(other, operator)) == len(SLICES) + 1
-    rewrap_seals(many.archive)
+    rewrap_seals(worker.archive)
 
     wraps = {each.seal.key_id for each in find_instances(many.archive, operator, f"{ROOT}.1")}
     assert wraps == {key_id}
     assert read_back(other, operator)[: len(SLICES)] == SLICES
     other.close()
+    worker.close()

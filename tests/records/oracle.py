@@ -17,6 +17,8 @@ from fhirpathpy.models import models
 
 from records.definitions import definitions
 
+WHOLE = {("Observation", "value-string"), ("DocumentReference", "description")}
+"""Texts that are kept so that nobody reads them in the index: they are found as a whole (docs/fhir.md)."""
 CHINA = timezone(timedelta(hours=8))
 EARTH_KM = 6371.0088
 
@@ -223,6 +225,8 @@ def holds(document: dict[str, Any], code: str, modifier: str, value: str) -> boo
         texts = [text for each in found for text in strings(each)]
         if modifier == "exact":
             return value in texts
+        if (resource_type, code) in WHOLE:
+            return modifier != "contains" and folded(value) in map(folded, texts)
         if modifier == "contains":
             return any(folded(value) in folded(text) for text in texts)
         return any(folded(text).startswith(folded(value)) for text in texts)
@@ -269,7 +273,7 @@ def _values(kind: str, leaf: Any) -> Iterator[str]:
     elif kind == "string":
         for text in strings(leaf):
             if text.strip():
-                yield _escaped(text[:40])
+                yield _escaped(text[:200])
     elif kind == "date":
         if isinstance(leaf, str) and re.match(r"\d{4}", leaf):
             yield leaf

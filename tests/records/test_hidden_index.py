@@ -1,0 +1,171 @@
+"""Numbers, ways to reach somebody, lines of addresses, texts: found by equality, neither read nor guessed."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import select, type_coerce
+from sqlalchemy.types import String
+
+from cloudfilm.rooms import Rooms, build_rooms
+from cloudfilm.web import create_app
+from kernel.clock import FixedClock
+from kernel.settings import Settings
+from records.hashing import hash_of
+from records.identifiers import find_by_identifier
+from records.model import IndexReference, IndexString, IndexToken, IndexWord
+from records.parameters import parameter_number
+from records.sealing import seal_documents, seal_page
+from tests.fhir_server.test_fhir import bearer
+from tests.fhir_server.test_interactions import Fhir
+from tests.records.test_search import found, put
+from tests.settling import settle
+
+CARD, NUMBER, PHONE = "urn:card", "510104198506121234", "13912345678"
+KIND = {"coding": [{"system": "urn:kinds", "code": "NI"}], "text": "Krankenkasse"}
+PERSON: dict[str, Any] = {
+    "identifier": [{"system": CARD, "value": NUMBER, "type": KIND}],
+    "telecom": [{"system": "phone", "value": PHONE}, {"system": "email", "value": "Wei@Example.org"}],
+    "address": [{"text": "成都市学府路306号", "line": ["学府路306号"], "city": "成都市"}],
+    "name": [{"text": "张伟", "family": "Zhang"}],
+    "text": {
+        "status": "generated",
+        "div": f'<div xmlns="http://www.w3.org/1999/xhtml">Herr Zhang, {PHONE}</div>',
+    },
+}
+FINDING: dict[str, Any] = {
+    "status": "final",
+    "code": {"text": "CT"},
+    "valueString": "双肺未见明显异常",
+    "subject": {"identifier": {"system": CARD, "value": NUMBER}},
+}
+ASKED = [  # what finds Patient/a, and Observation/o
+    ("Patient", f"identifier={CARD}|{NUMBER}"),
+    ("Patient", f"identifier={NUMBER}"),
+    ("Patient", f"identifier={CARD}|"),
+    ("Patient", f"identifier:of-type=urn:kinds|NI|{NUMBER}"),
+    ("Patient", "identifier:text=kranken"),
+    ("Patient", f"phone={PHONE}"),
+    ("Patient", f"telecom=phone|{PHONE}"),
+    ("Patient", "email=Wei@Example.org"),
+    ("Patient", "address=学府路306号"),
+    ("Patient", "address=成都市学府路306号"),
+    ("Patient", "address:exact=学府路306号"),
+    ("Patient", "address=成都"),  # of a city the beginning
+    ("Patient", "address-city=成都"),
+    ("Patient", "address:contains=都市"),
+    ("Patient", "name=张"),
+    ("Patient", f"phone:not=1&identifier={NUMBER}"),
+    ("Patient", f"_filter=identifier eq {CARD}|{NUMBER}"),
+    ("Observation", "value-string=双肺未见明显异常"),
+    ("Observation", "value-string:exact=双肺未见明显异常"),
+    ("Observation", "code-value-string=x$双肺未见明显异常"),
+    ("Observation", f"subject:identifier={CARD}|{NUMBER}"),
+]
+NOT_FOUND = [
+    ("Patient", f"identifier={NUMBER[:-1]}"),
+    ("Patient", "identifier:text=5101"),
+    ("Patient", "address=学府路"),
+    ("Patient", "address:contains=府路"),
+    ("Patient", f"_content={PHONE}"),
+    ("Patient", f"_text={PHONE}"),
+    ("Observation", "value-string=双肺"),
+]
+
+
+def write(rooms: Rooms) -> Fhir:
+    fhir = Fhir(create_app(rooms).test_client(), bearer(rooms))
+    put(fhir, "Patient", "a", **PERSON)
+    put(fhir, "Patient", "b", name=[{"text": "王芳"}], identifier=[{"system": "urn:other", "value": "1"}])
+    coded = FINDING | {"code": {"coding": [{"code": "x"}]}}
+    put(fhir, "Observation", "o", **coded)
+    settle(rooms)
+    return fhir
+
+
+def shown(rooms: Rooms) -> set[str]:
+    """All texts of the index as they stand there."""
+    columns = (IndexToken.c.text, IndexString.c.value, IndexString.c.exact, IndexWord.c.word)
+    with rooms.database.snapshot() as session:
+        return {text for column in columns for text in session.scalars(select(type_coerce(column, String)))}
+
+
+def hashes(rooms: Rooms) -> set[int]:
+    with rooms.database.snapshot() as session:
+        return {
+            each
+            for column in (IndexToken.c.value, IndexToken.c.code, IndexReference.c.identifier)
+            for each in session.scalars(select(column))
+        }
+
+
+GUESSED = {hash_of(CARD, NUMBER), hash_of(NUMBER), hash_of(PHONE), hash_of("urn:kinds", "NI", NUMBER)}
+
+
+@pytest.fixture
+def old(settings: Settings, clock: FixedClock) -> Iterator[Rooms]:
+    """A host whose documents are from before there was sealing."""
+    built = build_rooms(replace(settings, database=replace(settings.database, seals=False)), clock)
+    write(built)
+    built.close()
+    built = build_rooms(settings, clock)
+    yield built
+    built.close()
+
+
+def test_what_is_hidden_is_found_by_equality(rooms: Rooms) -> None:
+    fhir = write(rooms)
+
+    for type_, query in ASKED:
+        expected = {"Patient": "a", "Observation": "o"}[type_]
+        assert found(fhir, f"/{type_}?{query}") == {expected}, query
+    for type_, query in NOT_FOUND:
+        assert found(fhir, f"/{type_}?{query}") == set(), query
+
+
+def test_the_index_neither_shows_it_nor_lets_it_be_guessed(rooms: Rooms) -> None:
+    write(rooms)
+
+    texts = shown(rooms)
+    assert not [each for each in texts if PHONE in each or NUMBER in each or "306" in each or "wei@" in each]
+    assert "双肺未见明显异常" not in texts
+    assert {"成都市", "krankenkasse"} <= texts
+    assert not hashes(rooms) & GUESSED
+
+
+def test_what_is_there_already_is_found_before_and_after_a_pass_has_hidden_it(old: Rooms) -> None:
+    fhir = Fhir(create_app(old).test_client(), bearer(old))
+    assert PHONE in shown(old)
+    assert hashes(old) >= GUESSED
+
+    while True:
+        for type_, query in ASKED:
+            assert found(fhir, f"/{type_}?{query}") == {{"Patient": "a", "Observation": "o"}[type_]}, query
+        with old.database.snapshot() as session:
+            assert find_by_identifier(session, "Patient", CARD, NUMBER) == "a"
+        if not seal_page(old.records, most=1):
+            break
+
+    for type_, query in NOT_FOUND:
+        assert found(fhir, f"/{type_}?{query}") == set(), query
+    assert not [each for each in shown(old) if PHONE in each or NUMBER in each or "306" in each]
+    tokens = parameter_number("Patient", "identifier"), parameter_number("Patient", "phone")
+    with old.database.snapshot() as session:
+        kept = set(session.scalars(select(IndexToken.c.value).where(IndexToken.c.parameter.in_(tokens))))
+    assert not kept & GUESSED
+
+
+def test_a_turned_ring_finds_what_it_hid_before(rooms: Rooms) -> None:
+    fhir = write(rooms)
+    rooms.keys.rotate()
+    seal_documents(rooms.records)
+
+    assert found(fhir, f"/Patient?identifier={CARD}|{NUMBER}") == {"a"}
+
+
+def test_a_scope_narrowed_to_one_number_opens_that_patient_alone(rooms: Rooms) -> None:
+    fhir = write(rooms)
+    narrowed = Fhir(fhir.client, bearer(rooms, f"user/Patient.rs?identifier={CARD}|{NUMBER}"))
+
+    assert found(narrowed, "/Patient") == {"a"}
