@@ -10,11 +10,11 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import orjson
-from sqlalchemy import select
+from sqlalchemy import BindParameter, bindparam, select
 from sqlalchemy.orm import Session
 
 from archive.documents import parse_marked
-from archive.model import Instance, Series, Study
+from archive.model import Instance, Series, Study, study_of
 from archive.reconcile_model import StudyComparison
 from kernel.changes import Change
 from kernel.clock import Clock
@@ -55,21 +55,9 @@ def draw(session: Session, studies: Sequence[Study]) -> list[dict[str, Any]]:
     ids = [study.id for study in studies]
     series_of: dict[int, list[dict[str, Any]]] = {study_id: [] for study_id in ids}
     instances_of: dict[int, list[dict[str, Any]]] = {}
-    for series in session.scalars(
-        select(Series).where(Series.study_id.in_(ids)).order_by(Series.series_number.nulls_last(), Series.id)
-    ):
+    for series in session.scalars(_SERIES, {"studies": ids}):
         series_of[series.study_id].append(_series(series, instances_of.setdefault(series.id, [])))
-    columns = (
-        Instance.series_id,
-        Instance.sop_instance_uid,
-        Instance.sop_class_uid,
-        Instance.instance_number,
-    )
-    for series_id, uid, sop_class, number in session.execute(
-        select(*columns)
-        .where(Instance.study_id.in_(ids))
-        .order_by(Instance.instance_number.nulls_last(), Instance.id)
-    ):
+    for series_id, uid, sop_class, number in session.execute(_INSTANCES, {"studies": ids}):
         instance: dict[str, Any] = {
             "uid": uid,
             "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{sop_class}"},
@@ -78,15 +66,33 @@ def draw(session: Session, studies: Sequence[Study]) -> list[dict[str, Any]]:
             instance["number"] = number
         instances_of.setdefault(series_id, []).append(instance)
     orders_of: dict[int, list[dict[str, str]]] = {}
-    bound = StudyComparison.state.in_(("agrees", "differs", "confirmed"))
-    for study_id, source in session.execute(
-        select(StudyComparison.study_id, StudyComparison.source)
-        .where(StudyComparison.study_id.in_(ids), StudyComparison.source.startswith("ServiceRequest/"), bound)
-        .order_by(StudyComparison.id)
-    ):
+    for study_id, source in session.execute(_ORDERS, {"studies": ids}):
         orders_of.setdefault(study_id, []).append({"reference": source})
     said = _orders(session, orders_of)
     return [_study(study, series_of[study.id], orders_of.get(study.id, []), said) for study in studies]
+
+
+# Built once: every study that is new, changes or is read is drawn.
+_OF_STUDIES: BindParameter[Any] = bindparam("studies", expanding=True)
+_SERIES = (
+    select(Series)
+    .where(Series.study_id.in_(_OF_STUDIES))
+    .order_by(Series.series_number.nulls_last(), Series.id)
+)
+_INSTANCES = (
+    select(Instance.series_id, Instance.sop_instance_uid, Instance.sop_class_uid, Instance.instance_number)
+    .where(Instance.study_id.in_(_OF_STUDIES))
+    .order_by(Instance.instance_number.nulls_last(), Instance.id)
+)
+_ORDERS = (
+    select(StudyComparison.study_id, StudyComparison.source)
+    .where(
+        StudyComparison.study_id.in_(_OF_STUDIES),
+        StudyComparison.source.startswith("ServiceRequest/"),
+        StudyComparison.state.in_(("agrees", "differs", "confirmed")),
+    )
+    .order_by(StudyComparison.id)
+)
 
 
 def _orders(session: Session, orders_of: Mapping[int, list[dict[str, str]]]) -> dict[str, dict[str, Any]]:
@@ -251,7 +257,7 @@ def _started(day: date | None, time: str, offset: str) -> str:
 
 def follow_studies(records: Records, clock: Clock, session: Session, change: Change) -> None:
     """Keep the search index of ImagingStudy: subscribed to studies that are new, at rest or gone."""
-    study = session.scalar(select(Study).where(Study.study_instance_uid == change.subject))
+    study = study_of(session, change.subject)
     if study is None:
         forget_projected(session, "ImagingStudy", str(change.data.get("logical_id", "")))
         return

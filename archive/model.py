@@ -17,9 +17,11 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    bindparam,
+    select,
     text,
 )
-from sqlalchemy.orm import Mapped, deferred, mapped_column
+from sqlalchemy.orm import Mapped, Session, deferred, mapped_column
 
 from kernel.database import Base, UtcDateTime
 
@@ -178,3 +180,11 @@ class Hold(Base):
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     resolved_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     resolution: Mapped[str] = mapped_column(String(32), default="")
+
+
+_STUDY = select(Study).where(Study.study_instance_uid == bindparam("uid"))  # built once: every change asks
+
+
+def study_of(session: Session, study_instance_uid: str) -> Study | None:
+    """The study of a UID; None when there is none (any more)."""
+    return session.scalar(_STUDY, {"uid": study_instance_uid})

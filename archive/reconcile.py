@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from access.audit import note
 from access.caller import CORRECT_IMAGES, SEARCH_IMAGES, Caller, system
 from archive.documents import parse_marked
-from archive.model import Study
+from archive.model import Study, study_of
 from archive.patient_moves import move_study, undo_moves
 from archive.reach import within
 from archive.reconcile_model import StudyComparison
@@ -102,7 +102,7 @@ def follow_reconciliation(archive: Archive, session: Session, change: Change) ->
         for study in session.scalars(of_patient.order_by(Study.id.desc()).limit(MOST_STUDIES)).all():
             _compare_study(archive, session, study)
     else:
-        found = session.scalar(select(Study).where(Study.study_instance_uid == change.subject))
+        found = study_of(session, change.subject)
         if found is not None:
             _compare_study(archive, session, found)
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from access.caller import system
-from archive.model import Study
+from archive.model import Study, study_of
 from kernel.changes import Change, record_change
 from mpi.model import PatientRecord
 from records.identifiers import find_by_identifier, present_document
@@ -27,7 +27,7 @@ def follow_reports(records: Records, session: Session, change: Change) -> None:
     if change.kind == "report-filed":
         _bind(records, session, change.subject, _study_of_report(session, change.subject))
     else:
-        study = session.scalar(select(Study).where(Study.study_instance_uid == change.subject))
+        study = study_of(session, change.subject)
         if study is not None:
             _bind(records, session, _report_of_study(session, study), study)
 
@@ -35,7 +35,7 @@ def follow_reports(records: Records, session: Session, change: Change) -> None:
 def _study_of_report(session: Session, report_id: str) -> Study | None:
     report = present_document(session, "DiagnosticReport", report_id) or {}
     uid, number = study_uid_of(report), accession_number_of(report)
-    found = session.scalar(select(Study).where(Study.study_instance_uid == uid)) if uid else None
+    found = study_of(session, uid) if uid else None
     if found is not None or not number:
         return found
     owner = session.scalar(

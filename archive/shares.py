@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from access.caller import Caller
@@ -31,7 +31,7 @@ from access.grants import (
 )
 from access.phones import phone_index
 from access.tokens import Access
-from archive.model import Study
+from archive.model import Study, study_of
 from archive.reach import within
 from archive.retrieve import NotFound
 from archive.room import Archive
@@ -247,22 +247,31 @@ def follow_for_shares(archive: Archive, session: Session, change: Change) -> Non
         _move(session, change.subject, str(change.data["into"]))
         return
     if change.kind == "study-created":
-        study = session.scalar(select(Study).where(Study.study_instance_uid == change.subject))
+        study = study_of(session, change.subject)
         numbers = {(study.accession_number, study.institution)} if study else set()
         uid = change.subject
     else:
         numbers = {(str(change.data.get("accession_number", "")), str(change.data.get("institution", "")))}
         uid = str(change.data.get("study", ""))
     for number, institution in numbers:
-        by_number = [ShareGrant.accession_number == number, ShareGrant.institution == institution]
-        grants = select(ShareGrant).where(
-            ShareGrant.revoked_at.is_(None), *(by_number if number else [ShareGrant.id == ""])
-        )
-        for grant in session.scalars(grants).all():
-            refresh(archive, session, grant)
+        if number:
+            asked = {"number": number, "institution": institution}
+            for grant in session.scalars(_BY_NUMBER, asked).all():
+                refresh(archive, session, grant)
     if uid:
-        naming = select(ShareItem.grant_id).where(ShareItem.kind == "study", ShareItem.identifier == uid)
-        for grant in session.scalars(
-            select(ShareGrant).where(ShareGrant.id.in_(naming), ShareGrant.revoked_at.is_(None))
-        ).all():
+        for grant in session.scalars(_BY_STUDY, {"uid": uid}).all():
             refresh(archive, session, grant)
+
+
+# Built once: every study that comes is looked for in the shares.
+_BY_NUMBER = select(ShareGrant).where(
+    ShareGrant.revoked_at.is_(None),
+    ShareGrant.accession_number == bindparam("number"),
+    ShareGrant.institution == bindparam("institution"),
+)
+_BY_STUDY = select(ShareGrant).where(
+    ShareGrant.id.in_(
+        select(ShareItem.grant_id).where(ShareItem.kind == "study", ShareItem.identifier == bindparam("uid"))
+    ),
+    ShareGrant.revoked_at.is_(None),
+)
