@@ -49,6 +49,7 @@ from kernel.database import DatabaseUnavailable, Overtaken, table_of
 from kernel.errors import Forbidden
 from kernel.jobs import enqueue_all
 from mpi.bulk import identify_all
+from mpi.crew import Crew
 from mpi.demographics import Demographics
 from mpi.resolve import identify
 
@@ -414,10 +415,13 @@ class _Placing:
                 numbered.setdefault((each.issuer, each.identifier), (caller, each))
         if len(numbered) < 2:
             return
+        mpi = self._archive.mpi
+        here = Crew(mpi.keys, mpi.scorer.weights)  # a transaction waits for no other process
         in_order = [numbered[number] for number in sorted(numbered)]  # as other processes have it
         for _, some in groupby(in_order, key=lambda each: each[0].principal.id):
             mine = list(some)
-            identify_all(self._archive.mpi, self._session, mine[0][0], [each for _, each in mine])
+            prepared = here.prepare([each for _, each in mine]).result()
+            identify_all(mpi, self._session, mine[0][0], here, prepared)
 
     def _study_row(self, study: _Study, said: Demographics) -> Row:
         """A new study, of what its first object says."""

@@ -5,11 +5,13 @@ import hashlib
 import io
 import random
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, TypeGuard
 
 import pytest
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, text, update
 
 from access.audit import note, verify
 from access.caller import EVERYTHING, Caller, Clause, Door, Permissions, Principal, PrincipalKind, Reach
@@ -24,7 +26,7 @@ from archive.room import Archive
 from archive.search import search
 from archive.sweep import sweep
 from cloudfilm.rooms import Rooms, build_rooms
-from kernel.database import Database
+from kernel.database import Database, Overtaken
 from kernel.errors import CloudfilmError, Forbidden, Kind
 from kernel.settings import Settings
 from mpi.model import BlockKey, PatientRecord
@@ -234,8 +236,9 @@ def test_who_is_refused_harms_nobody_who_stores_at_the_same_time(archive: Archiv
 
 
 def test_patients_who_come_together_are_matched_as_if_they_came_one_by_one(
-    archive: Archive, operator: Caller
+    archive: Archive, operator: Caller, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "archive.placing")
     said: dict[str, Any] = {
         "PatientName": "Ouyang^Xiuzhen=欧阳^秀珍",
         "PatientBirthDate": "19710203",
@@ -275,6 +278,7 @@ def test_patients_who_come_together_are_matched_as_if_they_came_one_by_one(
     together = archive.arrivals.run_all([arrival(archive, operator, data) for data in objects(200, "all")])
 
     assert all(isinstance(each, Ingested) for each in together)
+    assert not caplog.messages  # none was placed by itself
     assert persons_of(range(200, 205)) == one_by_one
     assert [person for _, person in one_by_one][:4] == [0, 1, 0, 3]
 
@@ -327,13 +331,21 @@ def test_whom_the_database_undoes_for_another_is_placed_once_more(
     """Another process holds the end of the audit trail, then wants the study: a deadlock on PostgreSQL."""
     store(archive, operator, ct_slice(instance=1))
     other = Database(settings.database.url)
-    holds, done = threading.Event(), threading.Event()
+    holds = threading.Event()
+
+    def is_waited_for() -> bool:  # elsewhere than on PostgreSQL nobody waits for a row
+        waiting = text("SELECT 1 FROM pg_locks WHERE NOT granted AND transactionid IS NOT NULL")
+        with other.snapshot() as session:
+            return other.is_sqlite or session.scalar(waiting) == 1
 
     def stand_in_the_way() -> None:
-        with other.transaction() as session:
+        with suppress(Overtaken), other.transaction() as session:  # it may also be who is undone
             note(session, archive.clock, operator, "read ImagingStudy")
+            session.flush()
             holds.set()
-            done.wait(0.5)  # until the study is locked, which does not tell anybody
+            deadline = time.monotonic() + 20
+            while not is_waited_for() and time.monotonic() < deadline:
+                time.sleep(0.01)
             session.execute(update(Study).values(revision=Study.revision + 1))
 
     thread = threading.Thread(target=stand_in_the_way)
