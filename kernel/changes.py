@@ -144,7 +144,7 @@ def change_of(row: ChangeRow) -> Change:
 class GivingWay:
     """When a worker may follow the feed: behind those who store, and never long after.
 
-    What follows an object costs several times what it takes to store it, and those who store wait for an
+    What follows an object or a document costs as much as to store it and more, and who stores waits for an
     answer. So while changes of some kinds keep coming, the feed waits until they have been still for STILL_S;
     after PATIENCE_S it is followed to its end, whatever comes.
     """

@@ -1,19 +1,24 @@
 """Writes of several tables that nothing is waited for in between: to PostgreSQL they go in one message.
 
 What a document leaves behind stands in ten tables. One statement after the other would be as many messages to
-the server and back, each with what SQLAlchemy does around it; the rows themselves cost less than either.
+the server and back, each with what SQLAlchemy does around it; the rows themselves cost less than either. Many
+rows of a table go as one array for each column: values one by one cost the driver and the parser as much as
+the server takes to write the rows.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, Dialect, Insert, Update
+from sqlalchemy import Connection, Dialect, Insert, Table, Update
 
 Rows = Sequence[Mapping[str, Any]]
 Write = tuple[Insert | Update, Rows]
 MOST_BYTES = 8388608  # of one message
+MANY = 4  # rows, from which on they go as arrays
+PLAIN = re.compile(r"\((%\(\w+\)s(, )?)+\)")  # the values of a row, as they are
 
 
 def write_all(connection: Connection, writes: Iterable[Write]) -> None:
@@ -55,9 +60,18 @@ class _Text:
     between: bytes
     writers: Mapping[str, Callable[[Any], Any]]  # of values that the driver does not take as they are
     values: Mapping[str, Any]  # that the statement has of its own
+    columns: Mapping[str, str]  # of an insert of plain values, with their types; else empty
 
     def filled(self, cursor: Any, rows: Rows) -> bytes:
         """With the values of all rows."""
+        if self.columns and len(rows) >= MANY:
+            written = [self._written(row) for row in rows]
+            arrays = [
+                cursor.mogrify(f"%s::{type_}[]", (_array([row[name] for row in written]),))
+                for name, type_ in self.columns.items()
+            ]
+            head = self.once.removesuffix(b" VALUES ")
+            return head + b" SELECT * FROM unnest(" + b", ".join(arrays) + b")"
         return self.once + self.between.join(cursor.mogrify(self.each, self._written(row)) for row in rows)
 
     def _written(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -66,6 +80,29 @@ class _Text:
             if values[name] is not None:
                 values[name] = writer(values[name])
         return values
+
+
+def _array(values: list[Any]) -> Any:
+    """An array as PostgreSQL reads it; where there is no short form, the list, which the driver writes."""
+    kinds = set(map(type, values))
+    if kinds <= {int, float}:
+        return "{" + ",".join(map(str, values)) + "}"
+    if kinds == {str}:
+        quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+        return '{"' + '","'.join(quoted) + '"}'
+    return values
+
+
+def _columns_of(table: Table, each: str, dialect: Dialect) -> dict[str, str]:
+    """The columns of a row's values with the types of their arrays.
+
+    A text is no longer than its column because the column says so: a cast to it would cut it without a word.
+    """
+    if not PLAIN.fullmatch(each):
+        return {}
+    names = re.findall(r"%\((\w+)\)s", each)
+    types = {name: table.c[name].type.compile(dialect) for name in names}
+    return {name: "text" if type_.startswith(("VARCHAR", "TEXT")) else type_ for name, type_ in types.items()}
 
 
 @lru_cache(maxsize=512)
@@ -81,5 +118,6 @@ def _text_of(statement: Insert | Update, dialect: Dialect, keys: tuple[str, ...]
     text = str(compiled)
     if isinstance(statement, Insert):
         once, values_word, each = text.partition(" VALUES ")
-        return _Text((once + values_word).encode(), each, b", ", writers, values)
-    return _Text(b"", text, b";\n", writers, values)
+        columns = _columns_of(cast(Table, statement.table), each, dialect)
+        return _Text((once + values_word).encode(), each, b", ", writers, values, columns)
+    return _Text(b"", text, b";\n", writers, values, {})

@@ -21,6 +21,7 @@ from kernel.clock import new_id
 from kernel.crypto import DamagedBlob
 from kernel.database import table_of
 from kernel.errors import CloudfilmError, Kind
+from kernel.writes import Write
 from records.custom_parameters import follow_definition, know_custom_parameters
 from records.documents import document_text, plain, with_meta
 from records.hashing import hash_of
@@ -417,8 +418,9 @@ def _store(records: Records, session: Session, caller: Caller, planned: Sequence
             each.writing.resource_type, each.logical_id, version, now, body, each.verb == "create"
         )
     owner = caller.principal.institution or records.institution
-    _insert_rows(session, [each for each in planned if each.row is None], owner, caller.principal.department)
-    _update_rows(session, [each for each in planned if each.row is not None])
+    new = [each for each in planned if each.row is None]
+    inserted = _insert_rows(records, session, new, owner, caller.principal.department)
+    updated = _updated_rows([each for each in planned if each.row is not None])
     versions = [
         {
             "resource_id": each.resource_id, "type": each.writing.resource_type,
@@ -430,7 +432,8 @@ def _store(records: Records, session: Session, caller: Caller, planned: Sequence
     ]  # fmt: skip
     replaced = [each.resource_id for each in planned if each.row is not None and not each.row.deleted]
     found = {each.resource_id: each.index for each in planned}
-    store_index(session, found, replaced, [(_ADD_VERSION, versions)])
+    rows: list[Write] = [(_ADD, inserted), (_UPDATE, updated), (_ADD_VERSION, versions)]
+    store_index(session, found, replaced, rows)
     _require_reach(session, caller, [each for each in planned if each.writing.document is not None])
     for each in planned:
         if each.writing.resource_type == "Consent":  # it holds from the commit on, for tokens out there too
@@ -456,10 +459,20 @@ def _noted(each: _Planned) -> Noted:
     )  # fmt: skip
 
 
-def _insert_rows(session: Session, planned: Sequence[_Planned], owner: str, department: str) -> None:
+_NEXT_IDS = text("SELECT nextval(pg_get_serial_sequence('resource', 'id')) FROM generate_series(1, :count)")
+_ADD = insert(_TABLE)
+
+
+def _insert_rows(
+    records: Records, session: Session, planned: Sequence[_Planned], owner: str, department: str
+) -> list[dict[str, Any]]:
+    """Give new documents their `resource.id`s. Returns the rows that are still to be written.
+
+    Where the ids can be had beforehand, the rows go in one message with what refers to them.
+    """
     if not planned:
-        return
-    rows = [
+        return []
+    rows: list[dict[str, Any]] = [
         {
             "type": each.writing.resource_type,
             "logical_id": each.logical_id,
@@ -474,12 +487,18 @@ def _insert_rows(session: Session, planned: Sequence[_Planned], owner: str, depa
         for each in planned
         if each.stored
     ]
+    if not records.database.is_sqlite:
+        ids = session.connection().scalars(_NEXT_IDS, {"count": len(rows)}).all()
+        for each, row, resource_id in zip(planned, rows, ids, strict=True):
+            each.resource_id = row["id"] = resource_id
+        return rows
     made = session.connection().execute(
         insert(_TABLE).returning(_TABLE.c.id, _TABLE.c.type, _TABLE.c.logical_id), rows
     )
-    ids = {(row.type, row.logical_id): row.id for row in made}
+    found = {(row.type, row.logical_id): row.id for row in made}
     for each in planned:
-        each.resource_id = ids[each.writing.resource_type, each.logical_id]
+        each.resource_id = found[each.writing.resource_type, each.logical_id]
+    return []
 
 
 _UPDATE = (
@@ -492,10 +511,10 @@ _UPDATE = (
 )  # fmt: skip
 
 
-def _update_rows(session: Session, planned: Sequence[_Planned]) -> None:
+def _updated_rows(planned: Sequence[_Planned]) -> list[dict[str, Any]]:
     for each in planned:
         each.resource_id = each.row.id
-    rows = [
+    return [
         {
             "of_row": each.resource_id, "new_version": each.stored.version, "at": each.stored.updated_at,
             "is_deleted": each.writing.document is None, "new_body": each.sealed,
@@ -503,8 +522,6 @@ def _update_rows(session: Session, planned: Sequence[_Planned]) -> None:
         for each in planned
         if each.stored
     ]  # fmt: skip
-    if rows:
-        session.connection().execute(_UPDATE, rows)
 
 
 def index_projected(

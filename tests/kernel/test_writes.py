@@ -1,14 +1,17 @@
 """Writes that go together are what each of them is by itself, whatever stands in their values."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import (
+    Boolean,
     Column,
     DateTime,
+    Float,
     Integer,
     LargeBinary,
     MetaData,
@@ -19,15 +22,16 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from cloudfilm.rooms import Rooms
 from kernel.database import Database
-from kernel.writes import MOST_BYTES, write_all
+from kernel.writes import MANY, MOST_BYTES, write_all
 
 THINGS = Table(
     "things", MetaData(), Column("id", Integer, primary_key=True), Column("said", String),
-    Column("data", LargeBinary), Column("at", DateTime(timezone=True)),
+    Column("data", LargeBinary), Column("at", DateTime(timezone=True)), Column("short", String(5)),
+    Column("is_so", Boolean), Column("number", Float(53)),
 )  # fmt: skip
 COUNTS = Table("counts", MetaData(), Column("id", Integer, primary_key=True), Column("seq", Integer))
 ADD, COUNT = insert(THINGS), insert(COUNTS)
@@ -48,7 +52,10 @@ def database(rooms: Rooms) -> Iterator[Database]:
 
 
 def thing(number: int, said: str | None = "x", data: bytes | None = b"") -> dict[str, object]:
-    return {"id": number, "said": said, "data": data, "at": AT}
+    return {
+        "id": number, "said": said, "data": data, "at": AT, "short": None, "is_so": number % 2 == 0,
+        "number": number / 3,
+    }  # fmt: skip
 
 
 def test_inserts_and_updates_happen_in_their_order(database: Database) -> None:
@@ -95,3 +102,28 @@ def test_any_text_is_kept_as_it_is(database: Database, texts: list[str]) -> None
     with database.snapshot() as session:
         kept = session.execute(select(THINGS.c.said).order_by(THINGS.c.id)).scalars().all()
     assert kept == texts
+
+
+@pytest.mark.parametrize("count", [1, MANY - 1, MANY, 500])
+def test_rows_are_the_same_however_many_go_together(database: Database, count: int) -> None:
+    things = [
+        thing(number, SAID[number % len(SAID)], None if number % 3 else b"\x00'")
+        | {"at": None if number % 5 else AT, "number": [0.1, 1e300, float("inf"), None][number % 4]}
+        for number in range(count)
+    ]
+    with database.transaction() as session:
+        write_all(session.connection(), [(ADD, things)])
+    with database.snapshot() as session:
+        kept = [dict(row._mapping) for row in session.execute(select(THINGS).order_by(THINGS.c.id))]
+    for row in kept:
+        row["at"] = row["at"] and row["at"].replace(tzinfo=UTC)
+    assert kept == things
+
+
+@pytest.mark.parametrize("count", [1, MANY])
+def test_a_text_that_is_too_long_is_refused_and_never_cut(database: Database, count: int) -> None:
+    if database.is_sqlite:
+        count = 0  # it has no lengths
+    refused = pytest.raises(DataError) if count else nullcontext()
+    with refused, database.transaction() as session:
+        write_all(session.connection(), [(ADD, [thing(at) | {"short": "123456"} for at in range(count)])])
