@@ -49,13 +49,20 @@ class _Parser:
             raise UnsupportedPath(expression)
         self.at = 0
         self.heads: set[str] | None = set()  # names of the first steps; None: the document itself
+        self.applies = True  # what was read last begins at this type, or at any
         self._expression = expression
         self._resource_type = resource_type
 
     def union(self) -> Path:
-        paths = [self.alternative()]
-        while self._take("|"):
-            paths.append(self.alternative())
+        paths = []
+        while True:
+            self.applies = True
+            path = self.alternative()
+            if self.applies:  # many parameters are written for several types at once
+                paths.append(path)
+            if not self._take("|"):
+                break
+        self.applies = bool(paths)
         if len(paths) == 1:
             return paths[0]
         return lambda nodes: [node for path in paths for node in path(nodes)]
@@ -76,7 +83,9 @@ class _Parser:
             applies = name in (self._resource_type, "Resource", "DomainResource")
             if applies:
                 self._begin()
-            return (lambda nodes: nodes) if applies else (lambda _nodes: [])
+            else:
+                self.applies = False
+            return _itself
         if self.heads is not None:
             self.heads.add(name)
         return _step(name)
@@ -148,7 +157,13 @@ class _Parser:
         return self._next()
 
 
+def _itself(nodes: list[Node]) -> list[Node]:
+    return nodes
+
+
 def _then(first: Path, second: Path) -> Path:
+    if first is _itself:
+        return second
     return lambda nodes: second(first(nodes))
 
 
