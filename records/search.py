@@ -44,6 +44,7 @@ __all__ = ["Criterion", "InvalidSearch", "Search", "SearchResult", "find_ids", "
 
 FEW = 2000  # a set of at most so many documents is gone through; a larger one is walked until a page is full
 ESTIMATED_TO = 20_000
+WALKED = 1000  # documents that are looked at one by one, where many may be what is looked for
 MOST_INCLUDED, MOST_ROUNDS = 1000, 8
 BROAD_FOR_S, MOST_BROAD = 60.0, 5000  # how long a predicate is known to be broad, and of how many
 
@@ -345,8 +346,13 @@ class _Looking:
         ranges = (each for _, each in self.predicates if isinstance(each, Rows) and each.is_range)
         return next((each for each in ranges if each.numbers == (sort.number,)), None)
 
-    def _conditions(self, resource: Any, driver: Predicate | None) -> list[ColumnElement[bool]]:
-        """All that must hold at a row of the resource table, beside the driver that led to it."""
+    def _conditions(
+        self, resource: Any, driver: Predicate | None, *, one_by_one: bool = False
+    ) -> list[ColumnElement[bool]]:
+        """All that must hold at a row of the resource table, beside the driver that led to it.
+
+        one_by_one: few rows are asked about.
+        """
         conditions = [~resource.deleted]
         reach = self.caller.reach_for("s")
         if len(self.types) < len(resource_types()) or not reach.is_everywhere:
@@ -356,7 +362,7 @@ class _Looking:
                 continue
             if isinstance(predicate, Own):
                 conditions.append(predicate.match(resource))
-            elif isinstance(predicate, Rows) and driver is not None:
+            elif isinstance(predicate, Rows) and (one_by_one or driver is not None):
                 conditions.append(predicate.at_few(resource.id))
             else:
                 conditions.append(predicate.at(resource.id))
@@ -364,9 +370,30 @@ class _Looking:
 
     def _from_rows(self, most: int, cursor: Cursor | None) -> list[_Found]:
         """Along the resource table in the order of the page."""
+        if not self.keys and len(self.types) == 1 and not self.database.startswith("sqlite"):
+            found = self._from_next(most, cursor)
+            if len(found) == most:
+                return found
         values = [key.value(_TABLE.c.id, _TABLE.c) for key in self.keys]
         statement = select(*values, *ROW).where(*self._conditions(_TABLE.c, None))
         return self._ordered(statement, values, _TABLE.c.id, most, cursor)
+
+    def _from_next(self, most: int, cursor: Cursor | None) -> list[_Found]:
+        """Of the next documents of the type, those for which all holds.
+
+        Of what is broad, a page is found among few documents. But PostgreSQL cannot tell how often several
+        predicates hold together; where it guesses too little, it goes through all that one of them holds for.
+        SQLite walks by itself.
+        """
+        near = select(_TABLE).where(_TABLE.c.type == self.types[0])
+        backwards = cursor is not None and cursor.backwards
+        if cursor is not None:
+            near = near.where(_beyond([], [], [], _TABLE.c.id, cursor))
+        rows = near.order_by(*self._order([], _TABLE.c.id, backwards)).limit(WALKED).subquery()
+        conditions = self._conditions(rows.c, None, one_by_one=True)
+        statement = select(*(rows.c[column.name] for column in ROW)).where(*conditions)
+        found = statement.order_by(*self._order([], rows.c.id, backwards)).limit(most)
+        return [_Found((row.id,), row) for row in self.session.connection().execute(found)]
 
     def _from_few(self, most: int, cursor: Cursor | None, driver: Predicate) -> list[_Found]:
         """From the few documents of a driver: all are sorted by their ids and values, and read one by one.

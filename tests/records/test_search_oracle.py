@@ -229,8 +229,9 @@ SORTS = {
         "-family",
         "gender,-birthdate",
         "-_lastUpdated,birthdate",
+        "",
     ],
-    "Observation": ["date", "-date", "value-quantity", "-value-quantity", "-_id", "code,-date"],
+    "Observation": ["date", "-date", "value-quantity", "-value-quantity", "-_id", "code,-date", ""],
 }
 
 
@@ -238,7 +239,10 @@ SORTS = {
     max_examples=120, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
-@given(questions(), questions(), st.integers(0, 5), st.sampled_from([0, 10, search_module.FEW]))
+@given(
+    questions(), questions(), st.integers(0, 6), st.sampled_from([0, 10, search_module.FEW]),
+    st.sampled_from([3, search_module.WALKED]),
+)  # fmt: skip
 def test_what_is_found_is_in_the_same_order_whatever_drives_the_search(
     filled: Rooms,
     operator: Caller,
@@ -246,6 +250,7 @@ def test_what_is_found_is_in_the_same_order_whatever_drives_the_search(
     other: tuple[str, str, str, str],
     sorted_by: int,
     few: int,
+    walked: int,
 ) -> None:
     type_ = one[0]
     asked = [each for each in (one, other) if each[0] == type_]
@@ -253,7 +258,7 @@ def test_what_is_found_is_in_the_same_order_whatever_drives_the_search(
     sort = ("_sort", SORTS[type_][sorted_by])
     everything = found(filled, operator, type_, [sort])
     search_module._broad_until.clear()
-    with mock.patch.object(search_module, "FEW", few):
+    with mock.patch.object(search_module, "FEW", few), mock.patch.object(search_module, "WALKED", walked):
         forwards = pages_of(filled, operator, type_, [*arguments, sort])
         backwards = pages_of(filled, operator, type_, [*arguments, sort], backwards=True)
     search_module._broad_until.clear()
