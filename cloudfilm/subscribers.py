@@ -26,7 +26,8 @@ from records.report_documents import follow_report_documents
 from records.share_consents import follow_shares
 from records.words import follow_words
 
-STORING = frozenset({"instance-stored", "instance-held", STORED_CHANGE})
+WRITTEN = frozenset({"resource-created", "resource-updated", "resource-deleted"})
+STORING = frozenset({"instance-stored", "instance-held", STORED_CHANGE}) | WRITTEN
 """What says that somebody is storing, and waits for an answer."""
 
 
@@ -45,7 +46,7 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
         ),
         Subscriber(
             "fhir-subscriptions",
-            frozenset({"resource-created", "resource-updated", "resource-deleted"}),
+            WRITTEN,
             lambda session, change: follow_for_subscriptions(rooms.records, session, change),
         ),
         Subscriber(
@@ -77,7 +78,7 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
         ),
         Subscriber(
             "workitems",
-            frozenset({"resource-created", "resource-updated", "resource-deleted"}),
+            WRITTEN,
             lambda session, change: follow_orders(rooms.archive, session, change),
         ),
         Subscriber(
@@ -107,12 +108,12 @@ def subscribers(rooms: Rooms) -> tuple[Subscriber, ...]:
         ),
         Subscriber(
             "words",
-            frozenset({"resource-created", "resource-updated", "resource-deleted"}),
+            WRITTEN,
             lambda session, change: follow_words(session, change),
         ),
         Subscriber(
             "report-documents",
-            frozenset({"resource-created", "resource-updated", "resource-deleted"}),
+            WRITTEN,
             lambda session, change: follow_report_documents(rooms.records, session, change),
         ),
         Subscriber(
