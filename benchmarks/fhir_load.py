@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Table, create_engine, make_url
+from sqlalchemy import Table, create_engine, func, inspect, make_url, select
 from sqlalchemy.engine import URL
 
 from cloudfilm.migrate import migrate
@@ -19,12 +19,20 @@ from kernel.sealed_text import Sealing
 from records.documents import document_text, with_meta
 from records.hashing import hash_of
 from records.indexing import COLUMNS, index_rows
-from records.model import DOCUMENT, INDEX_TABLES, IndexCompartment, IndexWord, Resource, ResourceVersion
+from records.model import (
+    DOCUMENT,
+    INDEX_TABLES,
+    IndexCompartment,
+    IndexWord,
+    Resource,
+    ResourceVersion,
+    SealingPass,
+)
 from records.words import word_rows
 
 CHUNK = 4000  # documents
 FROM = datetime(2020, 1, 1, tzinfo=UTC)
-RESOURCE, VERSION = table_of(Resource), table_of(ResourceVersion)
+RESOURCE, VERSION, SEALING = table_of(Resource), table_of(ResourceVersion), table_of(SealingPass)
 TABLES: dict[str, tuple[Table, tuple[str, ...]]] = {
     "resource": (RESOURCE, ("id", "type", "logical_id", "self_hash", "version", "deleted", "institution",
                             "department", "updated_at", "body")),
@@ -67,7 +75,39 @@ def load(
                 rows = {name: [] for name in TABLES}
         target.put(rows)
         target.end()
-        return already + number
+    if keys is not None:
+        _tell_sealed(parsed, keys, first + number)
+    return already + number
+
+
+def is_worn(url: str, count: int) -> bool:
+    """Whether a database that was filled is another by now: earlier runs added a tenth to it, or it comes
+    from before documents were sealed, and the server would seal them while it is measured."""
+    engine = create_engine(_driven(make_url(url)))
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table("resource"):
+                return False
+            there = connection.scalar(select(func.count()).select_from(RESOURCE)) or 0
+            if there < count:
+                return False
+            sealed = inspect(connection).has_table(SEALING.name)
+            is_done = connection.scalar(select(SEALING.c.is_done)) if sealed else False
+            return there > count + count // 10 + 100 or not is_done
+    finally:
+        engine.dispose()
+
+
+def _tell_sealed(url: URL, keys: KeyRing, last: int) -> None:
+    """What was sealed as it was filled needs no pass."""
+    engine = create_engine(_driven(url))
+    with engine.begin() as connection:
+        connection.execute(SEALING.insert().values(id=1, key_id=keys.current, sealed_to=last, is_done=True))
+    engine.dispose()
+
+
+def _driven(url: URL) -> URL:
+    return url if url.get_backend_name() == "sqlite" else url.set(drivername="postgresql+psycopg2")
 
 
 def _add(
@@ -150,9 +190,9 @@ class _Postgresql:
     """A PostgreSQL database."""
 
     def __init__(self, url: URL) -> None:
-        self._engine = create_engine(url.set(drivername="postgresql+psycopg2"))
+        self._engine = create_engine(_driven(url))
         self._connection: Any = self._engine.raw_connection()
-        self._cursor = self._connection.cursor()
+        self._cursor: Any = self._connection.cursor()
         self._indexes: Sequence[tuple[str, str]] = ()
         self._keys: Sequence[tuple[str, str, str]] = ()
 
@@ -196,7 +236,9 @@ class _Postgresql:
         self._connection.commit()
 
     def end(self) -> None:
-        """Build the indexes, the foreign keys and the planner's statistics."""
+        """Build the indexes, the foreign keys and the planner's statistics; each in a transaction of its own,
+        for as long as one lasts nobody on that server follows what changes."""
+        self._connection.driver_connection.autocommit = True
         self._cursor.execute("SET maintenance_work_mem = '512MB'")
         for _, sql in self._indexes:
             self._cursor.execute(sql)
@@ -205,8 +247,6 @@ class _Postgresql:
         self._cursor.execute(
             "SELECT setval(pg_get_serial_sequence('resource', 'id'), (SELECT max(id) FROM resource))"
         )
-        self._connection.commit()
-        self._connection.driver_connection.autocommit = True
         self._cursor.execute("VACUUM ANALYZE")
 
     def close(self) -> None:
