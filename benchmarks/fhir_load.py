@@ -82,18 +82,23 @@ def load(
 
 def is_worn(url: str, count: int) -> bool:
     """Whether a database that was filled is another by now: earlier runs added a tenth to it, or it comes
-    from before documents were sealed, and the server would seal them while it is measured."""
+    from before documents were sealed or their index hidden, and the server would do so while it is measured.
+    """
     engine = create_engine(_driven(make_url(url)))
     try:
         with engine.connect() as connection:
             if not inspect(connection).has_table("resource"):
                 return False
+            if not inspect(connection).has_table(SEALING.name):
+                return True
             there = connection.scalar(select(func.count()).select_from(RESOURCE)) or 0
             if there < count:
                 return False
-            sealed = inspect(connection).has_table(SEALING.name)
-            is_done = connection.scalar(select(SEALING.c.is_done)) if sealed else False
-            return there > count + count // 10 + 100 or not is_done
+            columns = {each["name"] for each in inspect(connection).get_columns(SEALING.name)}
+            is_whole = "is_indexed" in columns and connection.scalar(
+                select(SEALING.c.is_done).where(SEALING.c.is_indexed)
+            )
+            return there > count + count // 10 + 100 or not is_whole
     finally:
         engine.dispose()
 
@@ -102,7 +107,9 @@ def _tell_sealed(url: URL, keys: KeyRing, last: int) -> None:
     """What was sealed as it was filled needs no pass."""
     engine = create_engine(_driven(url))
     with engine.begin() as connection:
-        connection.execute(SEALING.insert().values(id=1, key_id=keys.current, sealed_to=last, is_done=True))
+        connection.execute(
+            SEALING.insert().values(id=1, key_id=keys.current, sealed_to=last, is_done=True, is_indexed=True)
+        )
     engine.dispose()
 
 
