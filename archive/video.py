@@ -1,7 +1,8 @@
 """Video objects, by the host's own ffmpeg where there is one: stills of MPEG streams, MP4 of frames.
 
 No codec is brought along: what plays H.264 is licensed and patented differently from place to place, so the
-site decides by installing it (Debian: `apt-get install ffmpeg`).
+site decides by installing it (Debian: `apt-get install ffmpeg`). The container image has one of its own: what
+is asked of it here is what docker/build_ffmpeg.sh builds.
 """
 
 import re

@@ -10,7 +10,8 @@ trap 'rm -rf "$work"' EXIT
 export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
 base=localhost/cloudfilm-base
 
-mmdebstrap --quiet --variant=minbase --include=ca-certificates,python3,python3-venv bookworm "$work/base.tar"
+mmdebstrap --quiet --variant=minbase --include=ca-certificates,python3,python3-venv,usr-is-merged bookworm \
+  "$work/base.tar"
 container=$(buildah from scratch)
 buildah add --quiet "$container" "$work/base.tar" / >/dev/null
 buildah commit --quiet --rm "$container" "$base" >/dev/null
@@ -23,6 +24,10 @@ buildah bud --quiet --network host --build-arg "BASE=$base" \
 container=$(buildah from localhost/cloudfilm)
 user=$(buildah run "$container" -- id -u)
 version=$(buildah run "$container" -- cloudfilm --version)
+for tool in "ffmpeg -version" "pg_dump --version" "pg_restore --version" "restic version"; do
+  # shellcheck disable=SC2086 # a program and its argument
+  buildah run "$container" -- $tool >/dev/null
+done
 buildah rm "$container" >/dev/null
 [ "$user" = 10001 ] || { echo "the image runs as user $user"; exit 1; }
 echo "image built: $version, runs as user $user, $(buildah images --format '{{.Size}}' localhost/cloudfilm)"
