@@ -77,12 +77,14 @@ def seal_page(records: Records, most: int = PAGE) -> int:
     key_id = records.keys.current
     with records.database.snapshot() as session:
         place = session.get(SealingPass, 1)
-        if place is not None and place.key_id == key_id and place.is_done:
-            return 0
+        is_indexed = place is not None and place.is_indexed
         after = place.sealed_to if place is not None and place.key_id == key_id else 0
+        if place is not None and place.key_id == key_id and place.is_done:
+            if is_indexed:
+                return 0
+            after = 0  # it was over before there was anything to hide
         ids = _next(session.connection(), after, most)
         kept = {table: _kept(session.connection(), table, ids) for table in _SET}
-        is_indexed = place is not None and place.is_indexed
     for rows in kept.values():
         rows[:] = [row for row in rows if not row["kept"].startswith(f"{key_id}.")]
         for row in rows:

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import text
 
-from access.caller import Door
+from access.caller import Caller, Door
 from access.nodes import UnknownNode, find_node, identify_node
 from access.tokens import ACCESS, caller_of
 from cloudfilm.cli import Context, cli
 from cloudfilm.rooms import Rooms
+from records.repository import write
+from records.sealing import open_documents
 from tests.builders import ROOT, ct_slice
 from tests.certificates import Authority
 
@@ -178,3 +181,21 @@ def test_the_doctor_looks_at_dicom_under_tls(  # type: ignore[no-untyped-def]
     assert "cannot begin" in said(**right | {"tls_key": str(authority.certificate)})
     assert "no certificate is demanded" in said(**right)
     assert "no certificate is demanded" not in said(**right, tls_ca=str(authority.certificate))
+
+
+def test_documents_in_clear_are_sealed_by_a_command_and_not_while_older_code_runs(  # type: ignore[no-untyped-def]
+    run, rooms: Rooms, operator: Caller
+) -> None:
+    rooms.database.seals = False
+    assert "database.seals is off" in run("records", "seal").output
+    rooms.database.seals = True
+    with rooms.database.transaction() as session:
+        write(rooms.records, session, operator, {"resourceType": "Patient"}, logical_id="p1")
+        open_documents(session.connection(), rooms.keys)
+
+    told = run("records", "seal")
+
+    assert (told.exit_code, told.output) == (0, "All 1 documents are sealed.\n")
+    with rooms.database.snapshot() as session:
+        kept = session.execute(text("SELECT body FROM resource UNION SELECT body FROM resource_version"))
+        assert {str(row.body)[:3] for row in kept} == {"k1."}

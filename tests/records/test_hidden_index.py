@@ -14,7 +14,7 @@ from kernel.clock import FixedClock
 from kernel.settings import Settings
 from records.hashing import hash_of
 from records.identifiers import find_by_identifier
-from records.model import IndexReference, IndexString, IndexToken, IndexWord
+from records.model import IndexReference, IndexString, IndexToken, IndexWord, SealingPass
 from records.parameters import parameter_number
 from records.sealing import seal_documents, seal_page
 from tests.fhir_server.test_fhir import bearer
@@ -154,6 +154,18 @@ def test_what_is_there_already_is_found_before_and_after_a_pass_has_hidden_it(ol
     with old.database.snapshot() as session:
         kept = set(session.scalars(select(IndexToken.c.value).where(IndexToken.c.parameter.in_(tokens))))
     assert not kept & GUESSED
+
+
+def test_a_pass_that_was_over_before_the_index_hid_anything_begins_anew(old: Rooms) -> None:
+    with old.database.transaction() as session:
+        session.add(SealingPass(id=1, key_id="k1", sealed_to=1 << 40, is_done=True))
+
+    seal_documents(old.records)
+
+    assert not [each for each in shown(old) if PHONE in each]
+    with old.database.snapshot() as session:
+        place = session.get_one(SealingPass, 1)
+        assert (place.is_done, place.is_indexed) == (True, True)
 
 
 def test_a_turned_ring_finds_what_it_hid_before(rooms: Rooms) -> None:

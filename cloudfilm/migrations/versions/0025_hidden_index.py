@@ -14,11 +14,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column, and let the pass begin anew."""
+    """Add the column: a pass that was over begins anew."""
     op.add_column(
         "sealing_pass", sa.Column("is_indexed", sa.Boolean, nullable=False, server_default=sa.false())
     )
-    op.execute(sa.text("UPDATE sealing_pass SET sealed_to = 0, is_done = :no").bindparams(no=False))
 
 
 def downgrade() -> None:
