@@ -31,6 +31,7 @@ from records.model import (
 from records.words import word_rows
 
 CHUNK = 4000  # documents
+AT_START = 100  # more documents than a server writes when it starts
 FROM = datetime(2020, 1, 1, tzinfo=UTC)
 RESOURCE, VERSION, SEALING = table_of(Resource), table_of(ResourceVersion), table_of(SealingPass)
 TABLES: dict[str, tuple[Table, tuple[str, ...]]] = {
@@ -62,7 +63,7 @@ def load(
         already = target.count()
         if already >= count:
             return already
-        if already > 100:  # more than a start writes
+        if already > AT_START:
             raise RuntimeError(f"{already} of {count} documents are there; drop that database first")
         first = target.next_id()
         target.begin()
@@ -81,9 +82,8 @@ def load(
 
 
 def is_worn(url: str, count: int) -> bool:
-    """Whether a database that was filled is another by now: earlier runs added a tenth to it, or it comes
-    from before documents were sealed or their index hidden, and the server would do so while it is measured.
-    """
+    """Whether a database is none to measure: it was not filled to the end, or earlier runs added a tenth to
+    it, or it comes from before documents were sealed or their index hidden, which a server does meanwhile."""
     engine = create_engine(_driven(make_url(url)))
     try:
         with engine.connect() as connection:
@@ -93,7 +93,7 @@ def is_worn(url: str, count: int) -> bool:
                 return True
             there = connection.scalar(select(func.count()).select_from(RESOURCE)) or 0
             if there < count:
-                return False
+                return there > AT_START
             columns = {each["name"] for each in inspect(connection).get_columns(SEALING.name)}
             is_whole = "is_indexed" in columns and connection.scalar(
                 select(SEALING.c.is_done).where(SEALING.c.is_indexed)
