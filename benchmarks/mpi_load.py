@@ -71,9 +71,10 @@ def count_pairs(rooms: Rooms, file: Path) -> None:
         for issuer, identifier, person_id in rows:
             if (issuer, identifier) in people:
                 persons.setdefault(person_id, []).append(people[issuer, identifier])
-    found = quality_of_groups(people.values(), persons.values())
+    loaded = [person for group in persons.values() for person in group]
+    found = quality_of_groups(loaded, persons.values())
     print(
-        f"{len(people)} patient records, {found.true_pairs} true pairs: precision {found.precision:.4f} "
+        f"{len(loaded)} patient records, {found.true_pairs} true pairs: precision {found.precision:.4f} "
         f"recall {found.recall:.4f} F1 {found.f1:.4f}"
     )
 
