@@ -169,6 +169,12 @@ class GivingWay:
             self._waits_since = now
         return now - self._came_at >= STILL_S or now - self._waits_since >= PATIENCE_S
 
+    def pass_over(self, database: Database) -> None:
+        """What was written just now by what follows is no sign that somebody stores."""
+        newest = database.row(_NEWEST, {})
+        if newest is not None:
+            self._newest = newest[0]
+
     def end_reached(self) -> None:
         """Everything was followed: the next burst is waited for anew."""
         self._waits_since = None
@@ -199,6 +205,7 @@ def follow_changes(
         if not giving_way.may_follow(database):
             return read
         read += _follow(database, subscriber, most)
+        giving_way.pass_over(database)
     if not read:
         giving_way.end_reached()
     return read

@@ -83,6 +83,29 @@ def test_a_burst_of_storing_is_let_by_before_it_is_followed(database: Database, 
     assert follow_after(0) == seen[:13]  # and the next one is let by again
 
 
+def test_what_follows_does_not_wait_for_what_it_writes_itself(database: Database, clock: FixedClock) -> None:
+    now, seen = [100.0], list[str]()
+
+    def write(session: Session, change: Change) -> None:
+        if change.subject != "document":
+            record_change(session, clock, "stored", "document")
+
+    following = [
+        Subscriber("writes", frozenset({"stored"}), write),
+        Subscriber("reads", frozenset({"stored"}), lambda _session, change: seen.append(change.subject)),
+    ]
+    giving_way = GivingWay(frozenset({"stored"}), lambda: now[0])
+    with database.transaction() as session:
+        record_change(session, clock, "stored", "object")
+    follow_changes(database, following, giving_way=giving_way)
+    assert seen == []
+
+    now[0] += STILL_S
+    while follow_changes(database, following, giving_way=giving_way):
+        pass
+    assert seen == ["object", "document"]
+
+
 def test_what_is_not_storing_is_followed_at_once(database: Database, clock: FixedClock) -> None:
     seen: list[str] = []
     read = Subscriber("reader", frozenset({"made"}), lambda _session, change: seen.append(change.subject))
