@@ -217,6 +217,8 @@ def decode(raw: bytes) -> tuple[str, str, tuple[str, ...]]:
     for charset in dict.fromkeys((wanted, "utf-8", "gb18030")):
         if charset == "latin-1" and charset == wanted and _is_really_chinese(raw):
             continue  # a default that nobody set: Latin-1 decodes anything, so decoding it is no proof
+        if charset == "gb18030" and charset == wanted and _is_really_utf_8(raw):
+            continue  # GB 18030 decodes most of what is UTF-8, to characters that nobody writes
         try:
             text = raw.decode(charset)
         except (UnicodeDecodeError, LookupError):
@@ -246,6 +248,27 @@ def _is_really_chinese(raw: bytes) -> bool:
             return True
     runs = HIGH_RUN.findall(raw)
     return bool(runs) and all(COMMON_GBK.fullmatch(run) for run in runs)
+
+
+def _is_really_utf_8(raw: bytes) -> bool:
+    """Whether bytes declared as GB 18030 are Chinese in UTF-8: they are valid as that, and as GB 18030 they
+    hold characters beyond those of GB 2312."""
+    if not HAN_IN_UTF8.search(raw) or all(COMMON_GBK.fullmatch(run) for run in HIGH_RUN.findall(raw)):
+        return False
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def encode(text: str) -> bytes:
+    """A message that came as characters, in the character set that its MSH-18 declares, if it can be."""
+    declared = declared_charset(text.encode())
+    try:
+        return text.encode(CHARACTER_SETS.get(declared.upper(), "utf-8"))
+    except UnicodeEncodeError:
+        return text.encode()
 
 
 def declared_charset(raw: bytes) -> str:

@@ -6,6 +6,8 @@ with the operations SendMessage and Submit, described at `/hl7/soap?wsdl`.
 """
 
 import json
+import re
+from contextlib import suppress
 from typing import Any
 from xml.sax.saxutils import escape as escape_xml
 
@@ -15,7 +17,7 @@ from flask import Blueprint, Response, current_app, request
 
 from access.bearer import current_caller, open_to_all
 from access.caller import Door
-from hl7_listener.er7 import parse
+from hl7_listener.er7 import CHARACTER_SETS, decode, encode, parse
 from hl7_listener.plain import MESSAGE_TYPES, InvalidRequest, fields_of, to_message
 from hl7_listener.receiving import SEND, Answer, receive
 from hl7_listener.room import Hl7, hl7_of
@@ -26,6 +28,9 @@ blp = Blueprint("hl7", __name__)
 
 ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
 NAMESPACE = "urn:cloudfilm:hl7"
+TEXTS = frozenset({"utf-8", "gb18030", "big5"})  # that are decoded here
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+XML_ENCODING = re.compile(rb"\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
 
 
 class MessageTooLarge(CloudfilmError):
@@ -87,10 +92,10 @@ def take_soap() -> Response:
         caller = current_caller(Door.HL7)
         name, text = _operation_of(_body())
         if name == "SendMessage":
-            answer = receive(_door(), caller, text.encode())
-            inner = b"".join(answer.messages).decode("utf-8", errors="replace").replace("\r", "\n")
+            answer = receive(_door(), caller, encode(text))
+            inner = "".join(decode(each)[0] for each in answer.messages).replace("\r", "\n")
         else:
-            root = _parse_xml(text.encode())
+            root = _parse_xml(text)
             inner = _xml_result(_submit(_local(root.tag), _values(root)))
     except CloudfilmError as refused:
         code = "Server" if refused.kind is Kind.FAULT else "Client"
@@ -143,7 +148,7 @@ def _result(answer: Answer) -> dict[str, Any]:
 
 def _values_of_json(body: bytes) -> dict[str, str]:
     try:
-        values = json.loads(body)
+        values = json.loads(_characters(body))
     except (ValueError, RecursionError):
         raise InvalidRequest("The body is not JSON.") from None
     if not isinstance(values, dict):
@@ -157,9 +162,27 @@ def _values_of_xml(body: bytes) -> dict[str, str]:
     return _values(_parse_xml(body))
 
 
-def _parse_xml(body: bytes) -> Any:
+def _characters(body: bytes) -> str | bytes:
+    """A body in UTF-8, GB 18030 (GBK, GB 2312) or Big5 as text, for parsers do not read the latter; any
+    other as it is.
+
+    HTTP's charset goes before what XML declares of itself (RFC 7303, 3); where nothing is said and it is no
+    UTF-8, it is GB 18030.
+    """
+    declared = XML_ENCODING.match(body)
+    said = (request.mimetype_params.get("charset", ""), declared[1].decode() if declared else "")
+    names = [name for name in said if name] or ["UTF-8", "" if body.startswith(UTF_16) else "GB18030"]
+    for charset in (CHARACTER_SETS.get(name.upper()) for name in names if name):
+        if charset in TEXTS:
+            with suppress(UnicodeDecodeError):
+                return body.decode(charset).removeprefix("\ufeff")
+    return body
+
+
+def _parse_xml(body: bytes | str) -> Any:
+    """Text is taken as it is, whatever encoding it declares: it has none any more."""
     try:
-        return fromstring(body)
+        return fromstring(_characters(body) if isinstance(body, bytes) else body)
     except (DefusedXmlException, SyntaxError, ValueError):
         raise InvalidRequest("The body is not XML that can be accepted.") from None
 

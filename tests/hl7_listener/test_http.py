@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 from flask import g
 from flask.testing import FlaskClient
+from sqlalchemy import select
 
 from access.caller import Caller
 from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
-from tests.builders_hl7 import adt_a04
+from mpi.model import PatientRecord
+from mpi.sealing import demographics_of
+from tests.builders_hl7 import PID, adt_a04
 from tests.hl7_listener.conftest import code_of
 
 ORDER = {"patientId": "P7", "name": "李^娜", "sex": "女", "birthDate": "1990-02-03", "orderNumber": "O7",
@@ -84,6 +87,41 @@ def test_the_soap_service_takes_both_and_describes_itself(client: FlaskClient) -
     assert "accepted&gt;true" in answer.get_data(as_text=True)
     assert client.post("/hl7/soap", data=b"<nonsense/>", content_type="text/xml").status_code == 500
     assert b"SendMessage" in client.get("/hl7/soap?wsdl").data
+
+
+@pytest.mark.parametrize("declared", ["GBK", "gb2312", "GB18030", "UTF-8", ""])
+def test_chinese_xml_is_read_in_the_encoding_that_it_declares(client: FlaskClient, declared: str) -> None:
+    """What HIS vendors send is seldom UTF-8; the parser itself reads none of the Chinese encodings."""
+    head = f'<?xml version="1.0" encoding="{declared}"?>' if declared else ""
+    text = f"{head}<order><patientId>P8</patientId><orderNumber>无</orderNumber></order>"
+    raw = text.encode("utf-8" if declared == "UTF-8" else "gb18030")
+    answer = client.post("/hl7/plain/order", data=raw, content_type="application/xml")
+    assert b"<accepted>true</accepted>" in answer.data
+    wrapped = soap(f"<h:Submit><h:request><![CDATA[{text}]]></h:request></h:Submit>")
+    answer = client.post("/hl7/soap", data=wrapped.encode(), content_type="text/xml")
+    assert "accepted&gt;true" in answer.get_data(as_text=True)
+    body = json.dumps({"patientId": "P8", "name": "王芳"}, ensure_ascii=False).encode("gb18030")
+    answer = client.post("/hl7/plain/patient", data=body, content_type="application/json; charset=gbk")
+    assert answer.json is not None
+    assert answer.json["accepted"] is True
+
+
+def test_a_message_within_soap_has_its_characters_whatever_its_msh_18_says(
+    client: FlaskClient, rooms: Rooms
+) -> None:
+    names = PID.replace("1001", "S1").replace("张^伟", "张三^丰乐")
+    text = adt_a04(names, charset="GB 18030-2000").decode("gb18030").replace("&", "&amp;").replace("\r", "\n")
+    wrapped = soap(f"<h:SendMessage><h:message>{text}</h:message></h:SendMessage>")
+    answer = client.post("/hl7/soap", data=wrapped.encode(), content_type="text/xml")
+    assert "MSA|AA" in answer.get_data(as_text=True)
+    with rooms.database.snapshot() as session:
+        row = session.scalars(select(PatientRecord).where(PatientRecord.identifier == "S1")).one()
+    assert "张三^丰乐" in demographics_of(rooms.mpi, row).name
+
+
+def soap(operation: str) -> str:
+    envelope = '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" xmlns:h="urn:cloudfilm:hl7">'
+    return f"{envelope}<s:Body>{operation}</s:Body></s:Envelope>"
 
 
 def test_every_field_is_described(client: FlaskClient) -> None:

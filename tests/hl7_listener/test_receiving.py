@@ -131,6 +131,17 @@ def test_a_chinese_name_survives_its_character_set_even_a_wrong_one(sender: Send
         assert demographics_of(sender.rooms.mpi, row).name == "Zhang^Wei=张^伟"
 
 
+def test_utf_8_that_is_declared_as_gb_18030_is_read_as_what_it_is() -> None:
+    """As which it decodes, to characters that nobody writes: 寮犱紵 for 张伟."""
+    raw = message("ADT^A04^ADT_A01", "EVN", "PID|1||1001^^^HIS||张伟", charset="GB 18030-2000").decode(
+        "gb18030"
+    )
+    assert parse(raw.encode("utf-8")).first("PID").get(5) == "张伟"
+    assert parse(raw.encode("gb18030")).first("PID").get(5) == "张伟"
+    unusual = raw.replace("张伟", "喆堃")
+    assert parse(unusual.encode("gb18030")).first("PID").get(5) == "喆堃"
+
+
 def test_the_same_message_twice_is_done_once_and_answered_alike(sender: Sender) -> None:
     raw = omi_o23(control_id="SAME")
     first = receive(sender.hl7, sender.caller, raw)
