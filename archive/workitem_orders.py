@@ -30,7 +30,14 @@ from mpi.domains import systems
 from mpi.patient_document import demographics_of_patient
 from records.identifiers import present_document
 from records.model import Resource
-from records.orders import AE_TITLE, MODALITY, STEP_ID, accession_number_of, complete_order, study_uid_of
+from records.orders import (
+    AE_TITLE,
+    MODALITY,
+    accession_number_of,
+    complete_order,
+    procedure_ids_of,
+    study_uid_of,
+)
 
 SCHEDULER = system("scheduling")
 IMAGING = frozenset({"363679005", "RAD", "imaging", "RADIOLOGY"})  # SNOMED CT, HL7 0074, US Core
@@ -161,8 +168,7 @@ def _attributes(
     said = demographics_of_patient(patient, systems(session), institution)
     stations = _stations(order) or list(rule.stations)
     at = _moment(order, archive, ZoneInfo(scheduling.zone))
-    requested_id = str(_dict(order.get("requisition")).get("value") or number or service_request_id)[:16]
-    step_id = _identifier(order, STEP_ID)[:16] or number[:16] or requested_id
+    requested_id, step_id = procedure_ids_of(order)
     procedure = [_code(coding, description) for coding in codings if coding.get("code")]
     performer = next((str(who["display"]) for who in _list(order.get("performer")) if who.get("display")), "")
     requester = str(_dict(order.get("requester")).get("display") or "")
@@ -289,11 +295,6 @@ def _typed(order: Mapping[str, Any], type_: str) -> str:
         if any(coding.get("code") == type_ for coding in codings):
             return str(identifier.get("value") or "")
     return ""
-
-
-def _identifier(order: Mapping[str, Any], system_: str) -> str:
-    found = (each for each in _list(order.get("identifier")) if each.get("system") == system_)
-    return next((str(each.get("value") or "") for each in found), "")
 
 
 def _code(coding: Mapping[str, Any], description: str) -> Document:

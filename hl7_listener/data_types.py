@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
-from hl7_listener.er7 import Value
+from hl7_listener.er7 import Value, escape
 
 CODE_SYSTEMS = {  # HL7 table 0396
     "LN": "http://loinc.org", "SCT": "http://snomed.info/sct", "SNM": "http://snomed.info/sct",
@@ -13,6 +13,7 @@ CODE_SYSTEMS = {  # HL7 table 0396
     "I10": "http://hl7.org/fhir/sid/icd-10", "I9": "http://hl7.org/fhir/sid/icd-9-cm",
     "C4": "http://www.ama-assn.org/go/cpt",
 }  # fmt: skip
+NOT_SAID = "U^Unknown^HL70353"
 TIMESTAMP = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:\.\d{1,6})?([+-]\d{4})?")
 
 
@@ -189,3 +190,13 @@ CONVERTERS: dict[str, Callable[[Value, timezone], Any]] = {
     "ST": st, "DTM": dtm, "CWE": cwe, "CX": cx, "XCN": xcn, "NDL": ndl, "XON": xon, "PL": pl, "NTE": note,
     "PARTICIPANT": participant, "LOCATION": location,
 }  # fmt: skip
+
+
+def service_of(document: dict[str, Any]) -> str:
+    """OBR-4, which has to be there: what an order or a report is about, as its source says it."""
+    code: dict[str, Any] = document.get("code", {})
+    coding: dict[str, str] = next(iter(code.get("coding", [])), {})
+    text = code.get("text", coding.get("display", ""))
+    if not coding.get("code") and not text:
+        return NOT_SAID
+    return f"{escape(coding.get('code', ''))}^{escape(text)}"

@@ -3,7 +3,7 @@
 Chapter 4; IHE RAD-2, RAD-3, RAD-4 and RAD-13.
 """
 
-from hl7_listener.data_types import authority_of, moment_of, person_name
+from hl7_listener.data_types import authority_of, moment_of, person_name, service_of
 from hl7_listener.er7 import Segment, Value, escape, segment
 from hl7_listener.patients import identify_patient
 from hl7_listener.room import ContentError, Done, Work
@@ -94,9 +94,13 @@ def _reply(code: str, placed: PlacedOrder) -> list[str]:
     placer, filler = escape(order.placer.value), escape(order.filler.value or order.accession_number)
     lines = [
         segment("ORC", DONE[order.action], placer, filler),
-        segment("OBR", "1", placer, filler, *[""] * 14, escape(order.accession_number)),
+        segment(
+            "OBR", "1", placer, filler, service_of(order.document), *[""] * 13, escape(order.accession_number)
+        ),
     ]
     if code == "OMI":
-        ipc = (order.accession_number, order.requested_procedure_id, order.study_instance_uid)
+        requested = order.requested_procedure_id or order.accession_number
+        step = order.scheduled_procedure_step_id or order.accession_number
+        ipc = (order.accession_number, requested, order.study_instance_uid, step)
         lines.append(segment("IPC", *map(escape, ipc)))
     return lines

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from access.caller import Action, Caller
 from access.nodes import NodePeer, find_node
 from access.tokens import Access
+from hl7_listener.data_types import service_of
 from hl7_listener.er7 import escape, parse, segment, write
 from hl7_listener.mllp import END, frame
 from hl7_listener.model import Hl7Outbound, Hl7Subscription
@@ -32,7 +33,7 @@ from mpi.model import PatientRecord
 from mpi.room import Mpi
 from mpi.sealing import demographics_of
 from records.identifiers import present_document
-from records.orders import accession_number_of, study_uid_of
+from records.orders import accession_number_of, procedure_ids_of, study_uid_of
 
 SEALED = "hl7_outbound.sealed"
 SEND = Action("Message", "c")
@@ -94,9 +95,6 @@ def _report(mpi: Mpi, session: Session, change: Change) -> Built:
         return None
     status = {"final": "F", "corrected": "C", "amended": "C", "appended": "C", "cancelled": "X"}
     letter = status.get(report["status"], "P")
-    codings: list[dict[str, str]] = report.get("code", {}).get("coding", [])
-    coding = codings[0] if codings else {}
-    text = report.get("code", {}).get("text", coding.get("display", ""))
     rows = [("ST", "110180^Study Instance UID^DCM", escape(study_uid_of(report)))]
     for form in report.get("presentedForm", []):
         kind = str(form.get("contentType", ""))
@@ -106,7 +104,7 @@ def _report(mpi: Mpi, session: Session, change: Change) -> Built:
     rows.append(("FT", "18748-4^Report^LN", escape(report.get("conclusion", ""))))
     filled = [row for row in rows if row[2]]
     obr = segment(
-        "OBR", "1", "", escape(_number(report, "FILL")), f"{escape(coding.get('code', ''))}^{escape(text)}",
+        "OBR", "1", "", escape(_number(report, "FILL")), service_of(report),
         *[""] * 13, escape(accession_number_of(report)), *[""] * 6, letter,
     )  # fmt: skip
     obx = [
@@ -124,7 +122,7 @@ def _order(mpi: Mpi, session: Session, change: Change) -> Built:
     status = {"active": "SC", "completed": "CM", "revoked": "CA", "on-hold": "HD"}.get(order["status"], "IP")
     numbers = order_numbers(order)
     orc = segment("ORC", "SC", *numbers, "", status)
-    obr = segment("OBR", "1", *numbers, *[""] * 14, escape(accession_number_of(order)))
+    obr = segment("OBR", "1", *numbers, service_of(order), *[""] * 13, escape(accession_number_of(order)))
     return "ORM^O01^ORM_O01", [pid([said]), orc, obr]
 
 
@@ -136,8 +134,8 @@ def _imaging_order(mpi: Mpi, session: Session, change: Change) -> Built:
         return None
     _, (pid, orc, obr) = built
     details = [each.get("coding", [{}])[0].get("code", "") for each in order.get("orderDetail", [])]
-    requisition = order.get("requisition", {}).get("value", "")
-    ipc = (accession_number_of(order), requisition, study_uid_of(order), "", *details[:1])
+    requested, step = procedure_ids_of(order)
+    ipc = (accession_number_of(order), requested, study_uid_of(order), step, *details[:1])
     return "OMI^O23^OMI_O23", [pid, orc, obr, segment("IPC", *map(escape, ipc))]
 
 
@@ -148,7 +146,7 @@ def _link(mpi: Mpi, session: Session, change: Change) -> Built:
         .order_by(PatientRecord.id)
     ).all()
     said = [demographics_of(mpi, row) for row in rows if "~" not in row.identifier]
-    return ("ADT^A31^ADT_A05", ["EVN", pid(said), "PV1||N"]) if said else None
+    return ("ADT^A31^ADT_A05", [_evn(mpi), pid(said), "PV1||N"]) if said else None
 
 
 def _merge(mpi: Mpi, session: Session, change: Change) -> Built:
@@ -157,7 +155,11 @@ def _merge(mpi: Mpi, session: Session, change: Change) -> Built:
     if old is None or new is None or "~" in old.identifier:
         return None
     mrg = segment("MRG", f"{escape(old.identifier)}^^^{escape(old.issuer)}")
-    return "ADT^A40^ADT_A39", ["EVN", pid([demographics_of(mpi, new)]), mrg]
+    return "ADT^A40^ADT_A39", [_evn(mpi), pid([demographics_of(mpi, new)]), mrg]
+
+
+def _evn(mpi: Mpi) -> str:
+    return segment("EVN", "", f"{mpi.clock.now():%Y%m%d%H%M%S}+0000")
 
 
 Build = Callable[[Mpi, Session, Change], Built]

@@ -22,6 +22,7 @@ from mpi.matching import (
 from mpi.model import PatientRecord
 from mpi.sealing import demographics_of
 
+NO_NAME = "~^^^^^^S"  # none, and a pseudonym: identifiers alone are told (ITI TF-2 3.9.4.2.2.6)
 MOST_FOUND = 500
 MOST_AT_ONCE = 100
 PDQ_FIELDS = {  # QPD-3 parameter -> field of Demographics
@@ -65,7 +66,7 @@ def cross_reference_query(work: Work) -> Done:
     identifiers = "~".join(f"{escape(each.identifier)}^^^{escape(each.issuer)}" for each in found)
     reply = [_qak(qpd, "OK" if found else "NF"), _echo(qpd)]
     if found:
-        reply.append(segment("PID", "", "", identifiers, "", " "))
+        reply.append(segment("PID", "", "", identifiers, "", NO_NAME))
     return Done(reply=tuple(reply), reply_type="RSP^K23^RSP_K23")
 
 

@@ -223,6 +223,14 @@ def accession_number_of(document: dict[str, Any]) -> str:
     )
 
 
+def procedure_ids_of(document: dict[str, Any]) -> tuple[str, str]:
+    """Requested Procedure ID and Scheduled Procedure Step ID: the order's own, else its accession number."""
+    number = accession_number_of(document)
+    requested = document.get("requisition", {}).get("value") or number or document.get("id", "")
+    steps = (item["value"] for item in document.get("identifier", []) if item.get("system") == STEP_ID)
+    return str(requested)[:16], str(next(steps, "") or number or requested)[:16]
+
+
 def study_uid_of(document: dict[str, Any]) -> str:
     """The Study Instance UID among a document's identifiers; empty when there is none."""
     uids = (item["value"] for item in document.get("identifier", []) if item.get("system") == STUDY_UID)

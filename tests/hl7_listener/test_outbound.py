@@ -26,6 +26,7 @@ class Listener:
 
     def __init__(self, refuses: bool = False) -> None:
         self.received: list[Message] = []
+        self.raw: list[bytes] = []
         self.refusal = Refusal(ERROR, "207", "MSH", "not today") if refuses else None
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
@@ -41,6 +42,7 @@ class Listener:
             with client:
                 while data := client.recv(65536):
                     for raw in framer.feed(data):
+                        self.raw.append(raw)
                         self.received.append(parse(raw))
                         header = header_of(self.received[-1])
                         client.sendall(frame(acknowledge(header, CLOCK, self.refusal)))
