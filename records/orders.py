@@ -6,6 +6,7 @@ needs to know, so that its worklist is drawn from here when an `order-changed` c
 FHIR R4 ServiceRequest; IHE RAD-2, RAD-3 and RAD-4; HL7 v2 chapter 4.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -216,14 +217,14 @@ def _type_of(identifier: dict[str, Any]) -> str:
     return str(codings[0].get("code", "")) if codings else ""
 
 
-def accession_number_of(document: dict[str, Any]) -> str:
+def accession_number_of(document: Mapping[str, Any]) -> str:
     """The accession number among a document's identifiers; empty when there is none."""
     return next(
         (str(item["value"]) for item in document.get("identifier", []) if _type_of(item) == "ACSN"), ""
     )
 
 
-def procedure_ids_of(document: dict[str, Any]) -> tuple[str, str]:
+def procedure_ids_of(document: Mapping[str, Any]) -> tuple[str, str]:
     """Requested Procedure ID and Scheduled Procedure Step ID: the order's own, else its accession number."""
     number = accession_number_of(document)
     requested = document.get("requisition", {}).get("value") or number or document.get("id", "")
