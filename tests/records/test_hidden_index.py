@@ -84,6 +84,11 @@ def write(rooms: Rooms) -> Fhir:
     return fhir
 
 
+def tells(text: str) -> bool:
+    """Whether it tells of a number or the house; the hexadecimal digits of a hash may hold any three."""
+    return PHONE in text or NUMBER in text or "路306" in text or text.startswith("306")
+
+
 def shown(rooms: Rooms) -> set[str]:
     """All texts of the index as they stand there."""
     columns = (IndexToken.c.text, IndexString.c.value, IndexString.c.exact, IndexWord.c.word)
@@ -128,7 +133,7 @@ def test_the_index_neither_shows_it_nor_lets_it_be_guessed(rooms: Rooms) -> None
     write(rooms)
 
     texts = shown(rooms)
-    assert not [each for each in texts if PHONE in each or NUMBER in each or "306" in each or "wei@" in each]
+    assert not [each for each in texts if tells(each) or "wei@" in each]
     assert "双肺未见明显异常" not in texts
     assert {"成都市", "krankenkasse"} <= texts
     assert not hashes(rooms) & GUESSED
@@ -149,7 +154,7 @@ def test_what_is_there_already_is_found_before_and_after_a_pass_has_hidden_it(ol
 
     for type_, query in NOT_FOUND:
         assert found(fhir, f"/{type_}?{query}") == set(), query
-    assert not [each for each in shown(old) if PHONE in each or NUMBER in each or "306" in each]
+    assert not [each for each in shown(old) if tells(each)]
     tokens = parameter_number("Patient", "identifier"), parameter_number("Patient", "phone")
     with old.database.snapshot() as session:
         kept = set(session.scalars(select(IndexToken.c.value).where(IndexToken.c.parameter.in_(tokens))))
