@@ -2,10 +2,11 @@
 
 The URL names a PostgreSQL server on which databases may be created. For each size there is one,
 `growth_20000` and so on; it is filled when it is not there (`--fill` does only that, to be done the day
-before), and kept with its key ring in `--folder`. Then every kind of question is asked, and studies are
-stored, at every size in turn. Prints a table in Markdown: median and 95th percentile in milliseconds, within
-one process, without HTTP, and how much the largest archive's 95th percentile is of the smallest's; then what
-the tables and their indexes take, which the plan in docs/performance.md stands on.
+before), and kept with its key ring in `--folder`. What is asked about is read into memory first (pg_prewarm,
+by a role that may make extensions). Then every kind of question is asked, and studies are stored, at every
+size in turn. Prints a table in Markdown: median and 95th percentile in milliseconds, within one process,
+without HTTP, and how much the largest archive's 95th percentile is of the smallest's; then what the tables
+and their indexes take, which the plan in docs/performance.md stands on.
 
     python -m benchmarks.growth --postgresql postgresql://user@host/postgres --studies 20000 200000 1000000
 """
@@ -68,6 +69,22 @@ def opened(server: str, folder: Path, size: int) -> Rooms:
         (data / "filled").touch()
         print(f"{size:,} studies filled in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return rooms
+
+
+def warm(rooms: Rooms) -> None:
+    """Read what the questions are about into memory, where a server at work has it; takes pg_prewarm."""
+    with rooms.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_prewarm"))
+        connection.execute(WARMED)
+        connection.execute(text("DROP EXTENSION pg_prewarm"))
+
+
+WARMED = text("""
+    SELECT pg_prewarm(each.oid::regclass, 'read')
+    FROM pg_class each LEFT JOIN pg_index ON indexrelid = each.oid
+    WHERE coalesce(indrelid, each.oid) IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relname IN
+      ('study', 'series', 'resource', 'index_string', 'index_date', 'index_token', 'index_reference'))
+""")
 
 
 def ask(rooms: Rooms, least: int = 1, most: int = 50, **keys: str) -> None:
@@ -202,6 +219,8 @@ def main() -> None:
     archives = {size: opened(asked.postgresql, asked.folder, size) for size in asked.studies}
     if asked.fill:
         return
+    for rooms in archives.values():
+        warm(rooms)
     acts = {size: questions(rooms, size) for size, rooms in archives.items()}
     print("| ms, median / p95 | " + " | ".join(f"{size:,} studies" for size in archives) + " | p95, times |")
     print("| --- |" + " --- |" * (len(archives) + 1))

@@ -16,7 +16,6 @@ import argparse
 import os
 import random
 import statistics
-import tempfile
 import time
 from array import array
 from collections import Counter
@@ -31,12 +30,11 @@ from typing import Any
 import numpy as np
 from sqlalchemy import insert, text
 
-import cloudfilm.models
 from access.caller import operator
-from cloudfilm.rooms import Rooms, build_rooms
+from benchmarks.patient_index import patient_index
+from cloudfilm.rooms import Rooms
 from kernel.clock import new_id
-from kernel.database import Base, table_of
-from kernel.settings import BlobsSettings, DatabaseSettings, Settings
+from kernel.database import table_of
 from mpi.bulk import identify_all, prepared_batches
 from mpi.candidates import hashes_of
 from mpi.crew import Crew
@@ -161,14 +159,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for keys and the SQLite file, kept for other runs")
     parser.add_argument("--fill-only", action="store_true")
     arguments = parser.parse_args()
-    assert cloudfilm.models.MODULES
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        url = arguments.url or f"sqlite:///{folder.absolute()}/mpi.db"
-        blobs = BlobsSettings(url=f"file://{folder.absolute()}/blobs")
-        rooms = build_rooms(Settings(data_dir=folder, database=DatabaseSettings(url=url), blobs=blobs))
-        Base.metadata.create_all(rooms.database.engine)
+    with patient_index(arguments.url, arguments.keep, "mpi.db") as rooms:
         with rooms.database.snapshot() as session:
             there = session.scalar(text("SELECT coalesce(max(id), 0) FROM patient_record")) or 0
         if not there:
@@ -177,7 +168,6 @@ def main() -> None:
         if not arguments.fill_only:
             ask(rooms, arguments.asked)
             load(rooms, arguments.loaded)
-        rooms.close()
 
 
 def ask(rooms: Rooms, asked: int) -> None:

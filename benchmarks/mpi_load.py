@@ -12,7 +12,6 @@ counts in a database that was loaded before.
 import argparse
 import os
 import resource
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,11 +20,9 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-import cloudfilm.models
 from access.caller import operator
-from cloudfilm.rooms import Rooms, build_rooms
-from kernel.database import Base
-from kernel.settings import BlobsSettings, DatabaseSettings, Settings
+from benchmarks.patient_index import patient_index
+from cloudfilm.rooms import Rooms
 from mpi.bulk import identify_all, prepared_batches
 from mpi.crew import Crew
 from mpi.csv_records import read_records
@@ -89,18 +86,10 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for keys and the SQLite file")
     parser.add_argument("--count-only", action="store_true")
     arguments = parser.parse_args()
-    assert cloudfilm.models.MODULES
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.keep or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        url = arguments.url or f"sqlite:///{folder.absolute()}/cloudfilm.db"
-        blobs = BlobsSettings(url=f"file://{folder.absolute()}/blobs")
-        rooms = build_rooms(Settings(data_dir=folder, database=DatabaseSettings(url=url), blobs=blobs))
-        Base.metadata.create_all(rooms.database.engine)
+    with patient_index(arguments.url, arguments.keep, "cloudfilm.db") as rooms:
         if not arguments.count_only:
             load(rooms, arguments.file, arguments.batch, arguments.processes)
         count_pairs(rooms, arguments.file)
-        rooms.close()
 
 
 if __name__ == "__main__":
