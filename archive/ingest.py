@@ -3,8 +3,8 @@
 Every door (C-STORE, STOW-RS, upload, folder watcher, migration) hands over a Part 10 stream and the
 Caller who brought it. The stream is sealed to storage while it is hashed, its header is read from what was
 sealed, the blob is made durable, and one transaction indexes it and records the change (`archive.placing`);
-only then does the door acknowledge. A crash leaves a whole instance, or a stray blob that the sweeper
-removes.
+only then does the door acknowledge. A crash, here or of the database, leaves a whole instance, or a stray
+blob that the sweeper removes.
 
 Standards: PS3.10 (file format), PS3.4 Annex B (Storage), PS3.18 10.5 (Store).
 """
@@ -21,6 +21,7 @@ from archive.header import Header, read_header
 from archive.non_patient_keys import CATEGORY_OF_CLASS
 from archive.placing import Arrival, Ingested, Outcome
 from archive.room import Archive
+from kernel.database import OutcomeUnknown
 from kernel.errors import CloudfilmError, Kind
 from kernel.metrics import BYTES_INGESTED, INSTANCES_INGESTED
 
@@ -199,9 +200,11 @@ class Incoming(io.RawIOBase):
         """Index what was received; see `ingest`."""
         arrival = self.arrival(Place(study_instance_uid))
         self.commit(set())
-        receipt = self._archive.arrivals.run(arrival)
-        self.settle(receipt)
-        return receipt
+        (outcome,) = self._archive.arrivals.run_all([arrival])
+        self.settle(outcome)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def arrival(self, place: Place) -> Arrival:
         """What was received, sealed and read, and not yet durable."""
@@ -212,14 +215,18 @@ class Incoming(io.RawIOBase):
         return Arrival.of(self._archive, self._caller, header, sealed)
 
     def commit(self, synced: set[str]) -> None:
-        """Make the bytes durable; `synced` as of `BlobWriter.commit`."""
+        """Make the bytes durable; `synced` as of `BlobWriter.commit`. A row may name them from here on, so
+        that they go only with an outcome that rules it out; what else is left of them is the sweeper's."""
         self._writer.commit(synced)
+        self._kept = True
 
     def settle(self, outcome: Ingested | Exception) -> None:
-        """End with this outcome: the bytes stay if they are named now, and go if not."""
+        """End with this outcome: the bytes go if no row names them for certain, and stay if one may."""
         if isinstance(outcome, Ingested):
             self._kept = outcome.outcome is not Outcome.DUPLICATE
             _count_arrival(self._caller, outcome)
+        else:
+            self._kept = not isinstance(outcome, CloudfilmError) or isinstance(outcome, OutcomeUnknown)
         self.close()
 
     def close(self) -> None:

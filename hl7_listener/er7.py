@@ -334,9 +334,10 @@ def _resolve(sequence: str, delimiters: Delimiters) -> str | None:
         return simple[sequence]
     if sequence[:1] == "X" and len(sequence) % 2 and len(sequence) > 1:
         try:
-            return _bytes_text(bytes.fromhex(sequence[1:]))
+            text = _bytes_text(bytes.fromhex(sequence[1:]))
         except ValueError:
             return None
+        return None if "\0" in text else text  # no text anywhere can hold it
     if re.fullmatch(r"\.(sp|in|ti|sk)[+-]?\d+", sequence):
         return "\n" if sequence.startswith(".sp") else " "
     if sequence in (".fi", ".nf", ".ce"):

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPICursor
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import PoolProxiedConnection
@@ -80,6 +80,11 @@ class DatabaseUnavailable(CloudfilmError):
 class Overtaken(DatabaseUnavailable):
     """The database undid a transaction for the sake of another one: a deadlock, or a serialization failure.
     The same once more will do."""
+
+
+class OutcomeUnknown(DatabaseUnavailable):
+    """The database was lost while it committed: what was asked may be done, or not. Nothing that it may
+    name by now may be taken back."""
 
 
 OVERTAKEN = frozenset({"40P01", "40001"})  # deadlock_detected, serialization_failure (PostgreSQL, appendix A)
@@ -197,7 +202,8 @@ class Database:
 
         Keep it short, and never wait for a network or an object store inside it. One that is begun within
         another of the same thread is part of it: undone by itself when it raises, durable with the other.
-        Raises DatabaseUnavailable when the database does not answer.
+        Raises DatabaseUnavailable when the database does not answer, OutcomeUnknown when it ceased to at the
+        end.
         """
         outer: Session | None = getattr(self._here, "session", None)
         if outer is not None:
@@ -278,13 +284,18 @@ class Database:
     @contextmanager
     def _session(self, engine: Engine) -> Iterator[Session]:
         session = Session(engine, expire_on_commit=False)
+        is_ending = False
         try:
             yield session
+            session.flush()
+            is_ending = True
             session.commit()
-        except OperationalError as failure:
+        except (OperationalError, InterfaceError) as failure:
             session.rollback()
             if getattr(failure.orig, "pgcode", None) in OVERTAKEN:
                 raise Overtaken("Something else was stored at the same time; try again.") from failure
+            if is_ending:
+                raise OutcomeUnknown("The database went away while it stored; ask again.") from failure
             raise DatabaseUnavailable("The database does not answer; try again.") from failure
         except BaseException:
             session.rollback()

@@ -26,7 +26,7 @@ from archive.room import Archive
 from archive.search import search
 from archive.sweep import sweep
 from cloudfilm.rooms import Rooms, build_rooms
-from kernel.database import Database, Overtaken
+from kernel.database import Database, OutcomeUnknown, Overtaken
 from kernel.errors import CloudfilmError, Forbidden, Kind
 from kernel.settings import Settings
 from mpi.model import BlockKey, PatientRecord
@@ -358,6 +358,30 @@ def test_whom_the_database_undoes_for_another_is_placed_once_more(
 
     assert outcome is Outcome.STORED
     assert rows(archive) == (1, 1, 2, 0)
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_what_a_database_committed_before_it_went_away_keeps_its_bytes(
+    archive: Archive, operator: Caller, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    objects = [ct_slice(instance=number) for number in range(1, together + 1)]
+    dialect = archive.database.engine.dialect
+    commit = dialect.do_commit
+
+    def commit_and_go_away(connection: Any) -> None:
+        commit(connection)
+        monkeypatch.undo()
+        raise dialect.loaded_dbapi.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(dialect, "do_commit", commit_and_go_away)
+    lost = list(ingest_all(archive, operator, map(io.BytesIO, objects)))
+    assert [type(each.refusal) for each in lost if isinstance(each, Refused)] == [OutcomeUnknown] * together
+
+    again = list(ingest_all(archive, operator, map(io.BytesIO, objects)))
+    assert [each.outcome for each in again if isinstance(each, Ingested)] == [Outcome.DUPLICATE] * together
+    found = find_instances(archive, operator, f"{ROOT}.1")
+    assert sorted(b"".join(instance_bytes(archive, each)) for each in found) == sorted(objects)
+    assert blobs(archive) == together
 
 
 def test_a_stray_blob_is_swept_and_what_is_named_stays(archive: Archive, operator: Caller) -> None:

@@ -79,6 +79,25 @@ def test_noise_is_answered_negatively_and_the_connection_goes_on(live_server: Li
         assert codes(client, 1) == ["AA"]
 
 
+def test_a_nul_anywhere_is_answered_and_the_connection_goes_on(live_server: LiveServer) -> None:
+    good = adt_a04()
+    sender = good.split(b"|")[2]
+    name = good.split(b"\rPID|")[1].split(b"|")[4]
+    assert name
+    spoilt_ones = [
+        good.replace(b"|" + sender + b"|", b"|A\0B|", 1),
+        good.replace(name, b"A\0B", 1),
+        good.replace(name, b"A\\X00\\B^\\X4100\\", 1),
+    ]
+    with connected(live_server) as client:
+        told = []
+        for each in spoilt_ones:
+            client.sendall(frame(each))
+            told += codes(client, 1)
+        client.sendall(frame(good))
+        assert [*told, *codes(client, 1)] == ["AR", "AR", "AA", "AA"]
+
+
 def test_a_report_of_50_megabytes_is_taken(live_server: LiveServer) -> None:
     pdf = "JVBERi0x" * 6_250_000
     raw = (
