@@ -77,8 +77,6 @@ def identify_node(
     access: Access, ae_title: str, address: str, certificate: str = "", door: Door = Door.DIMSE
 ) -> tuple[Caller, NodePeer]:
     """Who calls. certificate: SHA-256 of the peer's TLS certificate, in hex. Raises UnknownNode."""
-    if "\0" in ae_title:  # PostgreSQL refuses to look for it
-        raise UnknownNode(ae_title, address)
     with access.database.snapshot() as session:
         row = session.scalar(select(Node).where(Node.ae_title == ae_title))
         revision = site_revision(session)

@@ -42,7 +42,7 @@ from dimse.store import storage
 from dimse.upper_layer import AbortReason, AssociationEnded, PduType, ProtocolViolation, UpperLayer
 from dimse.verification import VERIFICATION
 from dimse.workflow import ASKED_WORKFLOW, WORKFLOW_SERVICES
-from kernel.database import DatabaseUnavailable
+from kernel.database import DatabaseUnavailable, UnstorableText
 from kernel.metrics import ASSOCIATIONS, DIMSE_REQUESTS
 from kernel.settings import DimseSettings, Settings
 from kernel.tls import server_context
@@ -246,7 +246,7 @@ class Server:
         try:
             state = node_state(access, request.calling)  # before it is decided on: a change in between shows
             caller, node = identify_node(access, request.calling, address, layer.certificate_sha256)
-        except UnknownNode:
+        except (UnknownNode, UnstorableText):
             raise unknown_calling() from None
         except DatabaseUnavailable:
             raise congested() from None

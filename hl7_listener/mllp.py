@@ -222,10 +222,6 @@ class MllpServer:
                 log.warning("a message from %s was refused: %s", arrival.address, refused)
                 refusal = Refusal(REJECTED, "207", "MSH-3", "This sender is not known here.")
                 done[at] = (acknowledge(Header(), self._hl7.clock.now(), refusal),)
-            except Exception:  # of one alone
-                log.exception("nobody can tell who sent a message from %s", arrival.address)
-                refusal = Refusal(REJECTED, "207", "MSH-3", "The sender could not be told.")
-                done[at] = (acknowledge(Header(), self._hl7.clock.now(), refusal),)
         with span("MLLP receive", SERVER, messages=len(known)):
             answers = receive_all(self._hl7, [(caller, group[at].message) for at, caller in known.items()])
         done |= {at: answer.messages for at, answer in zip(known, answers, strict=True)}

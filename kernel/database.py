@@ -29,7 +29,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.engine.interfaces import DBAPICursor, ExceptionContext
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
@@ -80,6 +80,15 @@ class DatabaseUnavailable(CloudfilmError):
 class Overtaken(DatabaseUnavailable):
     """The database undid a transaction for the sake of another one: a deadlock, or a serialization failure.
     The same once more will do."""
+
+
+class UnstorableText(CloudfilmError):
+    """A text holds what no database here holds or looks for: a NUL, or half of a surrogate pair."""
+
+    kind = Kind.INVALID
+
+    def __init__(self) -> None:
+        super().__init__("A text holds a NUL or half of a character; leave it out.")
 
 
 class OutcomeUnknown(DatabaseUnavailable):
@@ -183,6 +192,7 @@ class Database:
             for engine in (self.engine, self._readers):
                 event.listen(engine, "connect", _set_up_postgresql)
             self._writer_queue = None
+        event.listen(self.engine, "handle_error", _refuse_text)
         self.seals = seals
         if keys is not None:
             for engine in (self.engine, self._readers):
@@ -246,6 +256,8 @@ class Database:
                     found = self._read_row(prepared, parameters)
         except (OperationalError, PoolTimeout, *self._driver_failures) as failure:
             raise DatabaseUnavailable("The database does not answer; try again.") from failure
+        except ValueError as failure:
+            raise UnstorableText from failure
         return None if found is None else prepared.read(found)
 
     def _read_row(self, prepared: Prepared, parameters: Mapping[str, Any]) -> Sequence[Any] | None:
@@ -366,6 +378,11 @@ def _set_up_postgresql(connection: Any, _record: object) -> None:
     with connection.cursor() as cursor:
         cursor.execute(SILENT_CLIENT)
     connection.commit()
+
+
+def _refuse_text(failed: ExceptionContext) -> None:
+    if isinstance(failed.original_exception, ValueError):  # what the driver says of a value
+        raise UnstorableText from failed.original_exception
 
 
 def _begin_sqlite(connection: Any) -> None:

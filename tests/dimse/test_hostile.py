@@ -147,8 +147,36 @@ def test_whatever_is_sent_the_door_serves_the_next_and_keeps_nothing(door: Serve
         whole[noise.randrange(len(whole))] = noise.randrange(256)
         exchange(door, bytes(whole[: noise.randrange(1, len(whole))] if noise.random() < 0.3 else whole))
 
-    assert still_serves(door)
     assert is_at_rest(door)
+    assert still_serves(door)
+
+
+def find_of(sop_class: str, identifier: bytes) -> tuple[bytes, ...]:
+    """A C-FIND request on the second context of `REQUEST`."""
+    command = encode_command(
+        {"AffectedSOPClassUID": sop_class, "CommandField": 0x20, "MessageID": 1, "CommandDataSetType": 1}
+    )
+    return pdv(3, COMMAND | LAST, command), pdv(3, LAST, identifier)
+
+
+def element(group: int, number: int, value: bytes) -> bytes:
+    """A data element in Implicit VR Little Endian."""
+    return struct.pack("<HHI", group, number, len(value)) + value
+
+
+def test_a_nul_within_a_text_is_answered(door: Server) -> None:
+    """No text has one, and PostgreSQL refuses to look for it."""
+    level = element(0x0008, 0x0052, b"STUDY ")
+    named = exchange(door, REQUEST.replace(b"FUZZ", b"FU\0Z"))
+    patient = exchange(door, REQUEST, *find_of(FIND, level + element(0x0010, 0x0010, b"A\0B*")))
+    number = exchange(door, REQUEST, *find_of(FIND, level + element(0x0010, 0x0020, b"A\0BC")))
+    study = exchange(door, REQUEST, *find_of(FIND, level + element(0x0020, 0x000D, b"1.\0.2")))
+
+    assert named[:1] in (b"\x02", b"\x03")
+    for answer in (patient, number, study):
+        assert b"\x20\x80" in answer  # C-FIND-RSP
+    assert is_at_rest(door)
+    assert still_serves(door)
 
 
 def test_what_breaks_the_protocol_is_aborted_with_its_reason(door: Server) -> None:

@@ -175,6 +175,26 @@ def test_a_path_in_an_address_finds_nothing(service: Service, name: str) -> None
     assert service.client.get(f"/ohif/{name}").status_code in (302, 401, 404)
 
 
+SEARCHES = (
+    "/dicomweb/studies?PatientName={}*", "/dicomweb/studies?PatientID={}", "/dicomweb/studies?00081030={}",
+    "/dicomweb/studies?fuzzymatching=true&PatientName={}", "/dicomweb/studies?StudyInstanceUID={}",
+    "/dicomweb/series?Modality={}", "/dicomweb/instances?SOPClassUID={}",
+    "/fhir/Patient?name={}", "/fhir/Patient?identifier={}", "/fhir/Patient?_id={}", "/fhir/Patient/{}",
+    "/fhir/Patient?_content={}", "/fhir/Patient?birthdate={}", "/fhir/ImagingStudy?subject={}",
+    "/fhir/Observation?code-value-quantity={}", "/fhir/Patient?_lastUpdated={}", "/fhir/Patient?_tag={}",
+)  # fmt: skip
+
+
+def test_a_text_that_is_none_finds_nothing(service: Service) -> None:
+    headers = {"Authorization": f"Bearer {service.token}"}
+    for search in SEARCHES:
+        for text in ("a%00b", "%ed%a0%80", "%ff"):
+            answer = service.client.get(search.format(text), headers=headers)
+            assert answer.status_code in (200, 204, 400, 404), (search, text)
+            if answer.status_code == 200:
+                assert answer.json == [] or "entry" not in answer.get_json(), (search, text)
+
+
 def test_objects_lie_under_names_of_our_own(service: Service, tmp_path: Path) -> None:
     """No text of an object is part of where it lies."""
     service.store(ct_slice(PatientID="../../x", AccessionNumber="../../y", StudyID="../z"))
