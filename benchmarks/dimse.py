@@ -105,7 +105,7 @@ def together(commands: list[list[str]]) -> float:
         for command in commands
     ]
     failed = [process.args for process in running if process.wait() != 0]
-    assert not failed, f"failed: {failed[0]}"
+    assert not failed, f"failed: {failed[0]!r}"
     return time.monotonic() - began
 
 

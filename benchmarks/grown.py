@@ -306,7 +306,7 @@ def _copy(rooms: Rooms, table: Table, columns: Sequence[str], rows: Iterable[tup
     connection = rooms.database.engine.raw_connection()
     try:
         named = ", ".join(f'"{column}"' for column in columns)
-        connection.cursor().copy_expert(f"COPY {table.name} ({named}) FROM STDIN", lines)  # type: ignore[attr-defined]
+        connection.cursor().copy_expert(f"COPY {table.name} ({named}) FROM STDIN", lines)
         connection.commit()
     finally:
         connection.close()

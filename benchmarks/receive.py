@@ -95,11 +95,11 @@ def pynetdicom(take: Callable[[Any], int]) -> Iterator[int]:
     entity, port = AE("CLOUDFILM"), free_port()
     entity.maximum_pdu_size = PDU_BYTES
     entity.add_supported_context(CTImageStorage, list(STORAGE_SYNTAXES))
-    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, take)])
+    entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, take)])
     try:
         yield port
     finally:
-        server.shutdown()
+        entity.shutdown()
 
 
 def ours(handle: Handle, pdu_bytes: int = PDU_BYTES) -> Callable[[Path], Any]:

@@ -60,6 +60,10 @@ class Target:
     pause_s: tuple[float, float] = (2, 6)  # from look to look
     scroll_s: float = SCROLL_S  # from image to image
 
+    def hurried(self) -> "Target":
+        """The same where nobody thinks between two looks."""
+        return replace(self, pause_s=(0.0, 0.0), scroll_s=0.0)
+
 
 @dataclass
 class Figures:
@@ -248,7 +252,6 @@ def main() -> None:
     asked = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="viewers-") as name:
         folder = Path(name)
-        pace = {"pause_s": (0.0, 0.0), "scroll_s": 0.0} if asked.hurry else {}
         for at, webs in enumerate(asked.webs if asked.only != "orthanc" else ()):
             with ExitStack() as stack:
                 url = f"sqlite:///{folder}/cloudfilm{at}.db"
@@ -257,12 +260,13 @@ def main() -> None:
                 target, certificate = stack.enter_context(cloudfilm_region(folder / f"region{at}", url, webs))
                 studies = load(target, asked.studies, asked.slices, certificate)
                 time.sleep(asked.settle)
-                target = replace(target, **pace)
+                target = target.hurried() if asked.hurry else target
                 figures = asyncio.run(run(target, studies, asked.viewers, asked.seconds, asked.ramp))
                 report(target, asked.viewers, asked.seconds + asked.ramp, figures)
         if asked.only != "cloudfilm":
             with orthanc(folder / "orthanc") as server:
-                target = replace(Target("Orthanc", server.dicomweb, {}, None, STORED, ""), **pace)
+                target = Target("Orthanc", server.dicomweb, {}, None, STORED, "")
+                target = target.hurried() if asked.hurry else target
                 studies = load(target, asked.studies, asked.slices, False)
                 time.sleep(asked.settle)
                 figures = asyncio.run(run(target, studies, asked.viewers, asked.seconds, asked.ramp))
