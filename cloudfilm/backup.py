@@ -2,8 +2,9 @@
 
 The order makes a backup consistent without stopping anything: objects never change and are removed only an
 hour after the last row that names them, so the database is dumped first and the objects are copied after,
-and every object that the dump names is among them. Objects in an S3 bucket are not carried through here:
-`blobs.copies` keeps them a second time, and a drill proves that those copies fit the dump.
+and every object that the dump names is among them, those of a cold store in a folder too. Objects in an S3
+bucket are not carried through here: `blobs.copies` keeps them a second time, and a drill proves that those
+copies fit the dump.
 
 The key ring goes to a repository of its own, for whoever holds both data and keys holds everything. A drill
 restores beside what runs, opens it with the restored keys, and compares counts and digests.
@@ -20,12 +21,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sqlalchemy import create_engine, func, insert, make_url, select, text
+from sqlalchemy.exc import ProgrammingError
 
 from access.audit import note
 from access.caller import Action, Caller, system
@@ -38,11 +40,13 @@ from cloudfilm.rooms import Rooms, build_rooms
 from kernel.crypto import DamagedBlob, Seal
 from kernel.errors import CloudfilmError, Kind
 from kernel.jobs import job
-from kernel.settings import Settings
+from kernel.settings import BlobsSettings, Settings
 from records.model import Resource
 
 MANIFEST, DATABASE_FILE, DATABASE_DUMP = "manifest.json", "cloudfilm.db", "cloudfilm.dump"
+MAIN, COLD = "blobs", "cold"  # folders of objects in what was restored
 TAG = "cloudfilm"
+INSUFFICIENT_PRIVILEGE = "42501"  # PostgreSQL, appendix A
 
 
 class BackupFailed(CloudfilmError):
@@ -69,6 +73,7 @@ class Manifest:
     instances: int
     documents: int
     bytes: int
+    folders: dict[str, str] = field(default_factory=dict)  # of objects, as they lay; code before wrote none
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +208,11 @@ def _create(rooms: Rooms) -> str:
         manifest = _manifest(rooms)
         (staging / MANIFEST).write_text(json.dumps(asdict(manifest)))
         dump_database(rooms.settings.database.url, staging)
-        objects = _object_folder(rooms.settings)
-        if objects is None and not rooms.settings.blobs.copies:
+        folders = _object_folders(rooms.settings)
+        if MAIN not in folders and not rooms.settings.blobs.copies:
             raise BackupNotSetUp("The objects are in a bucket and nowhere else; set blobs.copies.")
-        repository.run("backup", "--quiet", "--tag", TAG, str(staging), *([str(objects)] if objects else []))
+        lie = [str(folder) for folder in folders.values() if folder.exists()]
+        repository.run("backup", "--quiet", "--tag", TAG, str(staging), *lie)
         keys = _keys_repository(rooms.settings)
         if keys is not None:
             keys.prepare()
@@ -235,6 +241,7 @@ def _manifest(rooms: Rooms) -> Manifest:
             session.scalar(select(func.count(Instance.id))) or 0,
             session.scalar(select(func.count(Resource.id))) or 0,
             int(session.scalar(select(func.coalesce(func.sum(Instance.size_bytes), 0))) or 0),
+            {name: str(folder) for name, folder in _object_folders(rooms.settings).items()},
         )
 
 
@@ -279,15 +286,21 @@ def _libpq(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def _object_folder(settings: Settings) -> Path | None:
-    url = urlsplit(settings.blobs.url)
-    return Path(url.path) if url.scheme == "file" else None
+def _object_folders(settings: Settings) -> dict[str, Path]:
+    """The folders of this host that hold objects, by the name that each has below a restored data directory.
+
+    Resolved, for of a link restic would keep the link.
+    """
+    urls = {MAIN: urlsplit(settings.blobs.url), COLD: urlsplit(settings.blobs.cold_url)}
+    return {name: Path(url.path).resolve() for name, url in urls.items() if url.scheme == "file"}
 
 
 def restore(settings: Settings, into: Path, database_url: str = "", snapshot: str = "latest") -> Manifest:
     """Restore a backup into an empty folder, and into the database of the URL; without one, a file beside.
 
-    The folder is then a data directory: point CLOUDFILM_DATA_DIR at it, and database.url at that database.
+    The folder is then a data directory: point CLOUDFILM_DATA_DIR at it, database.url at that database, and
+    blobs.cold_url at its folder `cold` when there is one. Where objects lay on the host that was lost is
+    read from the backup; the settings here need only name the repositories.
     Raises BackupFailed or BackupNotSetUp.
     """
     if into.exists() and any(into.iterdir()):
@@ -302,9 +315,16 @@ def restore(settings: Settings, into: Path, database_url: str = "", snapshot: st
             raise BackupFailed("The snapshot holds no backup of cloudfilm.")
         manifest = Manifest(**json.loads(staging.read_text()))
         load_database(staging.parent, database_url or f"sqlite:///{into / DATABASE_FILE}")
-        objects = _object_folder(settings)
-        if objects is not None and (unpacked / objects.relative_to("/")).exists():
-            shutil.move(unpacked / objects.relative_to("/"), into / "blobs")
+        lay = manifest.folders or {name: str(folder) for name, folder in _object_folders(settings).items()}
+        for name, folder in lay.items():
+            found = unpacked / Path(folder).relative_to("/")
+            if found.exists():
+                shutil.move(found, into / name)
+        if manifest.objects == "file" and manifest.instances and not (into / MAIN).exists():
+            raise BackupFailed(
+                f"The backup holds no objects of {lay.get(MAIN, 'a folder')}: set CLOUDFILM_DATA_DIR, or "
+                "blobs.url, as it was when the backup was made, and restore into a new folder."
+            )
         if keys is not None:
             keys.run("restore", "latest", "--tag", TAG, "--target", str(unpacked))
             shutil.move(next(unpacked.rglob("ring.json")).parent, into / "keys")
@@ -325,7 +345,7 @@ def _drill(rooms: Rooms, sample: int) -> str:
             settings,
             data_dir=into,
             database=replace(settings.database, url=database_url),
-            blobs=replace(settings.blobs, url=_objects_to_prove(settings, into), copies=()),
+            blobs=_objects_to_prove(settings, into),
         )
         proven = build_rooms(restored)
         try:
@@ -334,10 +354,11 @@ def _drill(rooms: Rooms, sample: int) -> str:
             proven.close()
 
 
-def _objects_to_prove(settings: Settings, into: Path) -> str:
-    if _object_folder(settings) is not None:
-        return f"file://{into / 'blobs'}"
-    return settings.blobs.copies[0].partition("=")[2]
+def _objects_to_prove(settings: Settings, into: Path) -> BlobsSettings:
+    folders, blobs = _object_folders(settings), settings.blobs
+    url = f"file://{into / MAIN}" if MAIN in folders else blobs.copies[0].partition("=")[2]
+    cold_url = f"file://{into / COLD}" if COLD in folders else blobs.cold_url
+    return replace(blobs, url=url, cold_url=cold_url, copies=())
 
 
 @contextmanager
@@ -349,8 +370,15 @@ def _scratch_database(url: str, folder: Path) -> Iterator[str]:
     name = f"cloudfilm_drill_{uuid.uuid4().hex[:12]}"
     engine = create_engine(parsed.set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT")
     try:
-        with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+        try:
+            with engine.connect() as connection:
+                connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+        except ProgrammingError as failure:
+            if getattr(failure.orig, "pgcode", None) != INSUFFICIENT_PRIVILEGE:
+                raise
+            raise BackupNotSetUp(
+                f"A drill makes a database of its own; let it: ALTER ROLE {parsed.username} CREATEDB."
+            ) from None
         try:
             yield parsed.set(database=name).render_as_string(hide_password=False)
         finally:

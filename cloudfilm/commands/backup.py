@@ -47,6 +47,9 @@ def restore(context: Any, into: Path, database: str, snapshot: str) -> None:
     manifest = backups.restore(context.settings, into.resolve(), database, snapshot)
     click.echo(f"Restored {manifest.instances} instances of {manifest.made_at}. Start with:")
     start = f"CLOUDFILM_DATA_DIR={into}" + (f" CLOUDFILM_DATABASE__URL={database}" if database else "")
+    start += (
+        f" CLOUDFILM_BLOBS__COLD_URL=file://{into.resolve() / 'cold'}" if (into / "cold").exists() else ""
+    )
     click.echo(f"  {start} cloudfilm serve")
 
 

@@ -2,15 +2,19 @@
 
 import io
 import shutil
+import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url, text
 
 from access.caller import Caller
+from archive.blobs.tiers import COLD
 from archive.ingest import ingest
 from archive.retrieve import find_instances, instance_bytes
+from archive.storage_policy import move_study
 from cloudfilm.backup import (
     BackupFailed,
     BackupNotSetUp,
@@ -89,6 +93,65 @@ def test_a_lost_host_comes_back_from_its_backup(kept: Rooms, operator: Caller, t
         back.close()
 
 
+def test_a_host_with_folders_elsewhere_gets_its_images_back(
+    kept: Rooms, operator: Caller, tmp_path: Path
+) -> None:
+    create_backup(kept, operator)
+    elsewhere = replace(
+        kept.settings,
+        data_dir=tmp_path / "another",
+        blobs=replace(kept.settings.blobs, url=f"file://{tmp_path}/another/blobs"),
+    )
+    with empty_database(kept.settings.database.url, tmp_path / "back" / "cloudfilm.db") as empty:
+        restore(elsewhere, tmp_path / "back", "" if empty.startswith("sqlite") else empty)
+        there = replace(elsewhere.blobs, url=f"file://{tmp_path}/back/blobs")
+        back = build_rooms(
+            replace(elsewhere, data_dir=tmp_path / "back", database=DatabaseSettings(url=empty), blobs=there)
+        )
+        assert images(back, operator) == SLICES
+        back.close()
+
+
+def test_a_backup_that_says_not_where_objects_lay_is_not_restored_without_them(
+    kept: Rooms, operator: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:  # code of before wrote no folders
+        older.setattr("cloudfilm.backup.asdict", lambda manifest: asdict(manifest) | {"folders": {}})
+        create_backup(kept, operator)
+    elsewhere = replace(
+        kept.settings, blobs=replace(kept.settings.blobs, url=f"file://{tmp_path}/another/blobs")
+    )
+    with (
+        empty_database(kept.settings.database.url, tmp_path / "back" / "cloudfilm.db") as empty,
+        pytest.raises(BackupFailed, match=r"set CLOUDFILM_DATA_DIR, or blobs\.url"),
+    ):
+        restore(elsewhere, tmp_path / "back", "" if empty.startswith("sqlite") else empty)
+
+
+def test_what_is_in_a_cold_store_of_this_host_is_backed_up_too(
+    kept: Rooms, operator: Caller, tmp_path: Path
+) -> None:
+    cold = replace(kept.settings.blobs, cold_url=f"file://{tmp_path}/cold-store")
+    tiered = build_rooms(replace(kept.settings, blobs=cold), kept.clock)
+    move_study(tiered.archive, f"{ROOT}.1", COLD)
+    create_backup(tiered, operator)
+    told = drill(tiered, operator)
+    shutil.rmtree(tmp_path / "cold-store")
+
+    with empty_database(kept.settings.database.url, tmp_path / "back" / "cloudfilm.db") as empty:
+        restore(tiered.settings, tmp_path / "back", "" if empty.startswith("sqlite") else empty)
+        there = replace(cold, url=f"file://{tmp_path}/back/blobs", cold_url=f"file://{tmp_path}/back/cold")
+        back = build_rooms(
+            replace(
+                kept.settings, data_dir=tmp_path / "back", database=DatabaseSettings(url=empty), blobs=there
+            )
+        )
+        assert images(back, operator) == SLICES
+        back.close()
+    tiered.close()
+    assert "3 objects read" in told
+
+
 def test_a_drill_proves_the_newest_backup_and_leaves_nothing(kept: Rooms, operator: Caller) -> None:
     create_backup(kept, operator)
     told = drill(kept, operator)
@@ -145,3 +208,23 @@ def test_objects_in_a_bucket_need_copies_of_their_own(kept: Rooms, operator: Cal
     settings = replace(kept.settings, blobs=replace(kept.settings.blobs, url="s3://somewhere"))
     with pytest.raises(BackupNotSetUp, match=r"blobs\.copies"):
         create_backup(replace(kept, settings=settings), operator)
+
+
+def test_a_drill_says_what_the_database_does_not_let_it_do(kept: Rooms, operator: Caller) -> None:
+    if kept.database.is_sqlite:  # a file needs nobody's leave
+        create_backup(kept, operator)
+        assert "3 objects read" in drill(kept, operator)
+        return
+    role = f"without_createdb_{uuid.uuid4().hex[:12]}"
+    with kept.database.transaction() as session:
+        session.execute(text(f"CREATE ROLE {role} LOGIN"))
+    limited = make_url(kept.settings.database.url).set(username=role).render_as_string(hide_password=False)
+    try:
+        with pytest.raises(BackupNotSetUp, match=f"ALTER ROLE {role} CREATEDB"):
+            drill(
+                replace(kept, settings=replace(kept.settings, database=DatabaseSettings(url=limited))),
+                operator,
+            )
+    finally:
+        with kept.database.transaction() as session:
+            session.execute(text(f"DROP ROLE {role}"))
