@@ -38,6 +38,7 @@ from cloudfilm.commands import (
 )
 from cloudfilm.load_settings import load_settings
 from cloudfilm.rooms import Rooms, build_rooms
+from kernel.database import DatabaseUnavailable, said_by_database
 from kernel.errors import CloudfilmError
 from kernel.logs import set_up_logs
 from kernel.settings import Settings
@@ -105,7 +106,10 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """The console script: a refusal is one line on standard error and exit status 1."""
+    """The console script: a refusal is one line on standard error and exit status 1.
+
+    What the host does not let this user do is one too: commands are often tried as another user first.
+    """
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:
@@ -113,8 +117,15 @@ def main() -> None:
     except click.ClickException as refusal:
         refusal.show()
         sys.exit(refusal.exit_code)
+    except DatabaseUnavailable as refusal:
+        click.echo(f"cloudfilm: {said_by_database(refusal)}", err=True)
+        sys.exit(1)
     except CloudfilmError as refusal:
         click.echo(f"cloudfilm: {refusal}", err=True)
+        sys.exit(1)
+    except PermissionError as refusal:
+        remedy = "run this as the user that the server runs as (sudo -u cloudfilm ...)"
+        click.echo(f"cloudfilm: {refusal.filename} may not be read or written by you; {remedy}.", err=True)
         sys.exit(1)
 
 

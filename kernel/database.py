@@ -77,6 +77,13 @@ class DatabaseUnavailable(CloudfilmError):
     kind = Kind.UNAVAILABLE
 
 
+def said_by_database(failure: DatabaseUnavailable) -> str:
+    """The refusal with what the driver says, for who runs the server: a password, a name, a port."""
+    cause = failure.__cause__
+    said = str(getattr(cause, "orig", None) or cause or "").strip().splitlines()
+    return f"{failure} It says: {said[0]} Check database.url." if said else str(failure)
+
+
 class Overtaken(DatabaseUnavailable):
     """The database undid a transaction for the sake of another one: a deadlock, or a serialization failure.
     The same once more will do."""

@@ -85,7 +85,7 @@ class S3Store:
         """Remove an object; nothing happens when there is none."""
         try:
             obstore.delete(self._bucket, key)
-        except NotFoundError:
+        except (NotFoundError, FileNotFoundError):
             pass
         except BaseError as failure:
             raise _unavailable(failure) from failure
@@ -161,7 +161,7 @@ class S3Writer:
         try:
             if self._upload is not None:
                 self._upload.result()
-        except BaseError as failure:
+        except (BaseError, FileNotFoundError) as failure:
             raise _unavailable(failure) from failure
         finally:
             self._close()
@@ -172,7 +172,7 @@ class S3Writer:
             try:
                 self._upload.result()
                 obstore.delete(self._bucket, self.key)
-            except BaseError:
+            except (BaseError, FileNotFoundError):
                 pass  # the sweeper finds it
         self._close()
 
@@ -236,7 +236,9 @@ def _credentials(path: str, setting: str) -> dict[str, str]:
         raise InvalidSetting(setting, path, "write a JSON file with access_key and secret_key") from None
 
 
-def _unavailable(failure: BaseError) -> StorageUnavailable:
+def _unavailable(failure: Exception) -> StorageUnavailable:
+    if isinstance(failure, NotFoundError | FileNotFoundError):
+        return StorageUnavailable("the object store has no such bucket: make it, or mend its name in the URL")
     if isinstance(failure, PermissionDeniedError | UnauthenticatedError):
         return StorageUnavailable("the object store refuses our credentials")
     return StorageUnavailable("the object store does not answer as it should")

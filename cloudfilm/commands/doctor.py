@@ -1,20 +1,26 @@
 """`cloudfilm doctor`: check this installation and say what is wrong, and what to do."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 from cryptography import x509
+from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import func, select
 
 from archive.blobs.store import BlobNotFound
+from archive.blobs.stores import copy_stores
 from archive.model import Hold, Instance
 from cloudfilm.migrate import expected_revision, is_usable, schema_revision
 from cloudfilm.rooms import Rooms
-from kernel.errors import InvalidSetting
+from kernel.database import DatabaseUnavailable, said_by_database
+from kernel.errors import CloudfilmError, InvalidSetting
 from kernel.jobs import JobRow
 from kernel.tls import server_context
 from portal.ohif_dist import FOLDER, STAMP
@@ -26,21 +32,37 @@ EXPIRES_SOON = timedelta(days=30)
 @click.pass_obj
 def doctor(context: Any) -> None:
     """Check this installation. Exits 1 when something is wrong."""
-    rooms, wrong = context.rooms, 0
-    for name, check in CHECKS:
-        findings = list(check(rooms))
+    rooms, wrong, has_database = context.rooms, 0, True
+    for check in CHECKS:
+        if check.reads_database and not has_database:
+            click.echo(f"?     {check.name}: not looked at, for want of the database")
+            continue
+        findings = _found_by(check, rooms)
         wrong += len(findings)
-        click.echo(f"{'ok   ' if not findings else 'WRONG'} {name}")
+        has_database = has_database and not (check.look is _database and findings)
+        click.echo(f"{'ok   ' if not findings else 'WRONG'} {check.name}")
         for finding in findings:
             click.echo(f"      {finding}")
     sys.exit(1 if wrong else 0)
 
 
+def _found_by(check: "Check", rooms: Rooms) -> list[str]:
+    """What a check finds, and what keeps it from finding more."""
+    findings = []
+    try:
+        for finding in check.look(rooms):
+            findings.append(finding)
+    except CloudfilmError as refusal:
+        findings.append(str(refusal))
+    return findings
+
+
 def _database(rooms: Rooms) -> Iterator[str]:
-    if not rooms.database.is_alive():
-        yield "The database does not answer; check database.url and that its server runs."
+    try:
+        found, expected = schema_revision(rooms.database), expected_revision()
+    except DatabaseUnavailable as failure:
+        yield said_by_database(failure)
         return
-    found, expected = schema_revision(rooms.database), expected_revision()
     if not is_usable(found):
         yield f"The schema is at {found} and this code wants {expected}; run: cloudfilm migrate."
 
@@ -49,7 +71,11 @@ def _keys(rooms: Rooms) -> Iterator[str]:
     path = rooms.settings.data_dir / "keys" / "ring.json"
     if not path.exists():
         yield f"There is no key ring at {path}; restore it from its backup."
-    elif path.stat().st_mode & 0o077:
+        return
+    found = path.stat()
+    # A secret that Kubernetes mounts belongs to root, and its pod reads it as one of a group.
+    is_ours = found.st_uid == os.geteuid()
+    if found.st_mode & (0o077 if is_ours else 0o027):
         yield f"Others may read the key ring; run: chmod 600 {path}"
 
 
@@ -58,6 +84,11 @@ def _storage(rooms: Rooms) -> Iterator[str]:
     if rooms.archive.blobs.read(sealed.key, sealed.seal) != b"cloudfilm doctor":
         yield "The storage does not give back what was written."
     rooms.archive.blobs.delete(sealed.key)
+    for name, store in copy_stores(rooms.settings.blobs).items():
+        try:
+            store.check()
+        except CloudfilmError as refusal:
+            yield f"blobs.copies, {name}: {refusal}"
     free = rooms.archive.blobs.store.free_bytes()
     if free is not None and free < rooms.settings.blobs.free_bytes * 4:
         yield f"Only {free // 2**20} MiB are free."
@@ -73,6 +104,26 @@ def _newest_objects(rooms: Rooms) -> Iterator[str]:
             reader.close()
         except BlobNotFound:
             yield f"The stored object {key} is missing; restore the storage from its backup."
+
+
+def _redis(rooms: Rooms) -> Iterator[str]:
+    for name, url in (("queue.url", rooms.settings.queue.url), ("cache.url", rooms.settings.cache.url)):
+        if not url.startswith(("redis://", "rediss://")):
+            continue
+        try:
+            with Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as redis:
+                redis.ping()
+        except RedisError as failure:
+            yield f"The Redis of {name} does not answer: {failure}"
+
+
+def _address(rooms: Rooms) -> Iterator[str]:
+    web = rooms.settings.web
+    if web.host not in ("127.0.0.1", "::1", "localhost") and not web.public_url:
+        yield (
+            "web.public_url is not set: links and codes that commands make for patients lead to localhost; "
+            "write it as https://film.example.org."
+        )
 
 
 def _queue(rooms: Rooms) -> Iterator[str]:
@@ -120,13 +171,24 @@ def _viewer(_rooms: Rooms) -> Iterator[str]:
         yield "The OHIF viewer is not installed; run: make viewer."
 
 
-CHECKS: tuple[tuple[str, Callable[[Rooms], Iterator[str]]], ...] = (
-    ("database", _database),
-    ("key ring", _keys),
-    ("storage", _storage),
-    ("newest objects", _newest_objects),
-    ("jobs", _queue),
-    ("held objects", _holds),
-    ("DICOM under TLS", _dicom_tls),
-    ("viewer", _viewer),
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A row of the table of checks."""
+
+    name: str
+    look: Callable[[Rooms], Iterator[str]]
+    reads_database: bool = False
+
+
+CHECKS = (
+    Check("database", _database),
+    Check("key ring", _keys),
+    Check("storage", _storage),
+    Check("newest objects", _newest_objects, reads_database=True),
+    Check("Redis", _redis),
+    Check("jobs", _queue, reads_database=True),
+    Check("held objects", _holds, reads_database=True),
+    Check("address", _address),
+    Check("DICOM under TLS", _dicom_tls),
+    Check("viewer", _viewer),
 )

@@ -29,7 +29,7 @@ def show(context: Any) -> None:
 def rotate(context: Any) -> None:
     """Make a new key. What older keys sealed still opens; jobs renew the wraps and seal documents anew.
 
-    On several machines, bring the ring to each of them before anything new is stored.
+    On several machines, bring the ring to each of them, then run `cloudfilm keys rewrap`.
     """
     rooms = context.rooms
     key_id = rooms.keys.rotate()
@@ -37,3 +37,16 @@ def rotate(context: Any) -> None:
         enqueue(session, rooms.clock, rewrap_seals, key="rewrap")
         note(session, rooms.clock, operator(), "rotate Key", key_id)
     click.echo(f"The current key is {key_id}. Back the ring up now: {rooms.settings.data_dir / 'keys'}")
+
+
+@keys.command()
+@click.pass_obj
+def rewrap(context: Any) -> None:
+    """Have a job wrap under the current key what an older one still wraps.
+
+    `rotate` does it at once; again where a worker had not yet been brought the new ring.
+    """
+    rooms = context.rooms
+    with rooms.database.transaction() as session:
+        enqueue(session, rooms.clock, rewrap_seals, key="rewrap")
+    click.echo(f"Queued: what older keys wrap comes under {rooms.keys.current}.")

@@ -110,6 +110,10 @@ def test_instances_are_stored_found_and_swept_in_a_bucket(s3_rooms: Rooms, opera
     assert len(list(archive.blobs.store.list())) == len(slices)
 
 
+def test_where_no_bucket_is_yet_there_is_nothing_to_remove(object_store: ObjectStore) -> None:
+    S3Store.at(urlsplit(object_store.url("not-made-yet")), "blobs.copies").delete("2026/11/29/nothing")
+
+
 def test_a_wrong_secret_is_told_as_refused(object_store: ObjectStore, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text('{"access_key": "cloudfilm-test", "secret_key": "not-it"}')

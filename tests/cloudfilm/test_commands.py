@@ -1,18 +1,24 @@
 """The command line, as an operator uses it."""
 
+import errno
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import text
+from sqlalchemy import delete, select, text
 
 from access.caller import Caller, Door
 from access.nodes import UnknownNode, find_node, identify_node
 from access.tokens import ACCESS, caller_of
-from cloudfilm.cli import Context, cli
+from cloudfilm.cli import Context, cli, main
 from cloudfilm.rooms import Rooms
+from kernel.database import Database
+from kernel.jobs import JobRow
+from kernel.settings import Settings
 from records.repository import write
 from records.sealing import open_documents
 from tests.builders import ROOT, ct_slice
@@ -163,6 +169,80 @@ def test_the_doctor_says_what_is_wrong(run, rooms: Rooms) -> None:  # type: igno
     done = run("doctor")
     assert done.exit_code == 1
     assert "chmod 600" in done.output
+
+
+def test_a_key_ring_that_kubernetes_mounts_is_well_kept(run, rooms: Rooms) -> None:  # type: ignore[no-untyped-def]
+    ring = rooms.settings.data_dir / "keys" / "ring.json"
+    ring.chmod(0o440)
+    if os.geteuid() == 0:
+        os.chown(ring, 10001, 10001)  # whose it is that does not run us
+
+    assert ("chmod 600" in run("doctor").output) == (os.geteuid() != 0)
+    ring.chmod(0o444)
+    assert "chmod 600" in run("doctor").output
+
+
+def test_the_doctor_goes_on_past_what_does_not_answer(  # type: ignore[no-untyped-def]
+    run, rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = Database("postgresql://cloudfilm@127.0.0.1:1/cloudfilm")
+    queue = replace(rooms.settings.queue, url="redis://127.0.0.1:1/0")
+    web = replace(rooms.settings.web, host="0.0.0.0")
+    settings = replace(rooms.settings, queue=queue, web=web)
+    monkeypatch.setattr(Context, "rooms", replace(rooms, database=nowhere, settings=settings))
+
+    told = run("doctor")
+    nowhere.close()
+
+    assert told.exit_code == 1
+    assert "Connection refused" in told.output
+    assert "newest objects: not looked at" in told.output
+    assert "The Redis of queue.url does not answer" in told.output
+    assert "web.public_url is not set" in told.output
+    assert "viewer" in told.output
+
+
+def told_by(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str) -> str:
+    """What the console script says of a command that ends with exit status 1."""
+    monkeypatch.setattr(sys, "argv", ["cloudfilm", command])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    return capsys.readouterr().err
+
+
+def test_a_command_without_its_database_says_what_the_database_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLOUDFILM_DATABASE__URL", "postgresql://cloudfilm@127.0.0.1:1/cloudfilm")
+    told = told_by(monkeypatch, capsys, "migrate")
+
+    assert told.startswith("cloudfilm: The database does not answer")
+    assert "Connection refused" in told
+    assert "Check database.url." in told
+
+
+def test_a_command_of_another_user_says_whose_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def closed(_settings: Settings) -> Rooms:
+        raise PermissionError(errno.EACCES, "Permission denied", "/var/lib/cloudfilm/keys/ring.json")
+
+    monkeypatch.setattr("cloudfilm.cli.build_rooms", closed)
+    told = told_by(monkeypatch, capsys, "doctor")
+
+    assert told.startswith("cloudfilm: /var/lib/cloudfilm/keys/ring.json may not be read or written by you")
+    assert "sudo -u cloudfilm" in told
+
+
+def test_the_ring_turns_and_a_job_wraps_anew_when_it_is_asked_to(run, rooms: Rooms) -> None:  # type: ignore[no-untyped-def]
+    assert "The current key is k2" in run("keys", "rotate").output
+    with rooms.database.transaction() as session:
+        session.execute(delete(JobRow))
+
+    assert run("keys", "rewrap").output == "Queued: what older keys wrap comes under k2.\n"
+    with rooms.database.snapshot() as session:
+        assert [job.name for job in session.scalars(select(JobRow))] == ["archive.rewrap.rewrap_seals"]
 
 
 def test_the_doctor_looks_at_dicom_under_tls(  # type: ignore[no-untyped-def]
