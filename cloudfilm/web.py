@@ -60,6 +60,7 @@ from kernel.errors import CloudfilmError, Kind
 from kernel.http import PREFIX, problem, room
 from kernel.throttle import Throttle
 from kernel.traces import TracedApp, is_tracing
+from portal.missing import is_a_person, missing_page
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +207,8 @@ def common_headers(environ: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def _framework_refusal(refusal: HTTPException) -> Response:
     """What the framework itself refuses: an unknown path, a method that it does not take."""
     status = refusal.code or 500
+    if status == 404 and is_a_person():
+        return missing_page()
     body = {"type": "about:blank", "title": refusal.name, "status": status, "detail": refusal.description}
     wrong = getattr(refusal, "data", None) or {}  # of flask-smorest: which field, and why
     body |= {"errors": wrong["messages"]} if "messages" in wrong else {}

@@ -233,6 +233,7 @@ STYLE = (
     "table{border-collapse:collapse;margin:1rem 0;width:100%}"
     "th,td{border:1px solid #8886;padding:.25rem .5rem;text-align:left}td{overflow-wrap:anywhere}"
     "h1,h2,h3,h4{line-height:1.25}nav{columns:2}"
+    "div{overflow-x:auto}p{overflow-wrap:anywhere}"
     "@media(max-width:40rem){nav{columns:1}table{font-size:.8rem}}"
     "@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}a{color:#8bf}}"
 )
@@ -263,6 +264,8 @@ def as_html(title: str, sections: Sequence[Section]) -> str:
             rows = "".join(
                 "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
             )
-            parts.append(f'<table lang="en"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>')
+            parts.append(
+                f'<div><table lang="en"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+            )
     parts.append("</main></body></html>")
     return "".join(parts)

@@ -73,7 +73,9 @@ def sign_in_page() -> Response:
     return _page("", 200)
 
 
-def _page(message: str, status: int) -> Response:
+def _page(message: str, status: int, code: str = "") -> Response:
+    """code: of the first run, of who tried to make an account by it and may try again."""
+    asked_as = request.values.get("as", "")
     html = render_template(
         "sign_in.html",
         say=say,
@@ -81,7 +83,9 @@ def _page(message: str, status: int) -> Response:
         message=message,
         next=inside(request.values.get("next", "")),
         providers=providers(room(Access)),
-        role=request.args.get("as", "") if request.args.get("as", "") in ADMINISTRATORS else "",
+        role=asked_as if asked_as in ADMINISTRATORS else "",
+        code=code,
+        login=request.form.get("login", "") if code else "",
     )
     answer = make_response(html, status)
     answer.headers.update(HEADERS)
@@ -233,6 +237,8 @@ def first_account() -> AnyResponse:
             form.get("password", ""),
             client_address(),
         )
+    except (WeakPassword, InvalidLogin, LoginTaken) as refusal:
+        return _page(say(SAID[type(refusal)]), STATUS[refusal.kind], form.get("code", ""))
     except CloudfilmError as refusal:
         return _refused(refusal)
     return _signed_in(secret)

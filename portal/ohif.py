@@ -99,10 +99,12 @@ SCRIPT = """window.PUBLIC_URL = %(base)s;
 window.browserImportFunction = (name) => import(name);
 window.config = %(configuration)s;
 window.config.whiteLabeling = {
-  createLogoComponentFn: (React) =>
-    React.createElement("nav", { style: { display: "flex", gap: "18px", alignItems: "baseline" } },
-      %(links)s.map(([text, href], at) => React.createElement(
-        "a", { key: href, href, style: { color: "#fff", fontSize: at ? "14px" : "18px" } }, text))),
+  createLogoComponentFn: (React) => {
+    const links = %(links)s.filter((_, at, all) => innerWidth >= 800 || at === all.length - 1);
+    const bar = { display: "flex", gap: "18px", alignItems: "baseline", whiteSpace: "nowrap" };
+    return React.createElement("nav", { style: bar }, links.map(([text, href], at) => React.createElement(
+      "a", { key: href, href, style: { color: "#fff", fontSize: at ? "14px" : "18px" } }, text)));
+  },
 };
 window.config.httpErrorHandler = (error) => {
   if (error.status === 401) location.reload();  // the session ended: the page itself leads to the sign-in

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
-from access.accounts import create_account, set_certificate
+from access.accounts import create_account, first_run_codes, set_certificate
 from access.caller import Caller
 from access.certificate import ensure_certificate
 from access.model import AuditEntry
@@ -18,6 +18,10 @@ from cloudfilm.web import create_app
 from kernel.clock import SystemClock
 from messaging.model import OutboundMessage
 
+CHROMIUM = (  # what it asks for when somebody types an address
+    "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,"
+    "application/signed-exchange;v=b3;q=0.7"
+)
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
 
@@ -140,3 +144,39 @@ def test_a_code_by_text_message_is_asked_for_on_the_page(rooms: Rooms, operator:
         (queued,) = session.scalars(select(OutboundMessage))
         assert (queued.channel, queued.template) == ("sms", "sign-in-code")
     assert create_app(rooms).test_client().post("/sign-in/sms", headers=own_page).status_code == 401
+
+
+def test_who_chose_a_bad_password_for_the_first_account_chooses_again(
+    rooms: Rooms, browser: FlaskClient
+) -> None:
+    code = first_run_codes(rooms.access)["operator"]
+    form = {"code": code, "login": "first", "password": "password"}
+    refused = browser.post("/set-up", data=form, headers=OWN_PAGE)
+    page = refused.get_data(as_text=True)
+
+    assert refused.status_code == 422
+    assert '<form id="sign-in" method="post" action="/sign-in" hidden>' in page
+    assert '<form id="set-up" method="post" action="/set-up">' in page
+    assert f'name="code" value="{code}"' in page
+    assert 'value="first"' in page
+    again = browser.post("/set-up", data=form | {"password": "Correct-Horse-7"}, headers=OWN_PAGE)
+    assert again.status_code == 303
+
+
+def test_a_used_link_of_the_first_account_leads_to_the_sign_in(browser: FlaskClient) -> None:
+    form = {"code": "used", "login": "first", "password": "Correct-Horse-7"}
+    page = browser.post("/set-up", data=form, headers=OWN_PAGE).get_data(as_text=True)
+
+    assert '<form id="sign-in" method="post" action="/sign-in">' in page
+
+
+@pytest.mark.parametrize(("asked", "said"), [("zh-CN", "没有这个页面"), ("en-US", "There is no such page")])
+def test_an_address_that_leads_nowhere_is_a_page_for_people_and_a_problem_for_programs(
+    browser: FlaskClient, asked: str, said: str
+) -> None:
+    shown = browser.get("/nowhere", headers={"Accept": CHROMIUM, "Accept-Language": asked})
+    told = browser.get("/nowhere", headers={"Accept": "*/*"})
+
+    assert (shown.status_code, shown.mimetype) == (404, "text/html")
+    assert said in shown.get_data(as_text=True)
+    assert (told.status_code, told.mimetype) == (404, "application/problem+json")
