@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from access.caller import Caller
 from access.model import AuditEntry, AuditHead
 from kernel.clock import Clock
+from kernel.crypto import DamagedBlob
 from kernel.database import Database, table_of
 from kernel.suites import sha256, sm3
 from kernel.writes import write_all
@@ -99,7 +100,8 @@ def note_all(session: Session, clock: Clock, caller: Caller, notes: Sequence[Not
             "detail": each.detail,
         }
         digest = entry_hash(digest, values, algorithm)
-        rows.append(values | {"grant_id": values["grant"], "hash": digest})
+        beside = {"principal_index": values["principal_name"], "grant_id": values["grant"]}
+        rows.append(values | beside | {"hash": digest})
     write_all(connection, [(_ENTRY, rows), (_ADVANCE, [{"new_seq": seq, "new_hash": digest}])])
 
 
@@ -201,6 +203,8 @@ def verify(session: Session) -> Verified:
     previous, count = "", 0
     for entry in _entries(session):
         count += 1
+        if entry is None:
+            return Verified(count, f"entry {count} was changed: what is sealed in it does not open")
         values = {name: getattr(entry, name) for name in COLUMNS}
         if entry.seq != count:
             return Verified(count, f"entry {count} is missing")
@@ -213,11 +217,22 @@ def verify(session: Session) -> Verified:
     return Verified(count)
 
 
-def _entries(session: Session, page: int = 1000) -> Iterator[AuditEntry]:
+def _entries(session: Session, page: int = 1000) -> Iterator[AuditEntry | None]:
+    """Every entry in its order; None, and no more, for one that does not open."""
     last = 0
-    while rows := session.scalars(
-        select(AuditEntry).where(AuditEntry.seq > last).order_by(AuditEntry.seq).limit(page)
-    ).all():
+    while True:
+        try:
+            rows = session.scalars(
+                select(AuditEntry).where(AuditEntry.seq > last).order_by(AuditEntry.seq).limit(page)
+            ).all()
+        except DamagedBlob:
+            if page == 1:
+                yield None
+                return
+            page = 1  # which of them it is
+            continue
+        if not rows:
+            return
         yield from rows
         last = rows[-1].seq
         session.expunge_all()

@@ -25,7 +25,7 @@ from urllib.parse import urlencode, urlsplit
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 
 from access.accounts import (
     WrongCredentials,
@@ -312,13 +312,13 @@ def _account(access: Access, provider: Provider, claims: Mapping[str, Any]) -> A
     """The account of the subject, made now where the provider's row says so."""
     federated = f"{provider.issuer} {claims['sub']}"
     with access.database.transaction() as session:
-        account = session.scalar(select(Account).where(Account.federated == federated))
+        account = session.scalar(select(Account).where(_is_linked_to(federated)))
         if account is None and provider.makes is not None:
             account = Account(
                 id=new_id(), login=_login(provider, claims), role=provider.makes.role,
                 name=str(claims.get("name") or claims["sub"])[:200], institution=provider.makes.institution,
                 department=str(claims.get(provider.makes.department_claim, ""))[:64], federated=federated,
-                created_at=access.clock.now(), failures=0, disabled=False,
+                federated_index=federated, created_at=access.clock.now(), failures=0, disabled=False,
             )  # fmt: skip
             taken = session.scalar(
                 select(Account.id).where(func.lower(Account.login) == account.login.lower())
@@ -332,6 +332,11 @@ def _account(access: Access, provider: Provider, claims: Mapping[str, Any]) -> A
     if account is None or account.disabled:
         raise NotFederated("no account here is linked to yours; ask the administrator")
     return account
+
+
+def _is_linked_to(federated: str) -> ColumnElement[bool]:
+    """Which account is: by the keyed hash, or by the text where it is from before there was sealing."""
+    return or_(Account.federated_index == federated, Account.federated == federated)
 
 
 def _login(provider: Provider, claims: Mapping[str, Any]) -> str:
@@ -353,9 +358,10 @@ def link_account(access: Access, caller: Caller, login: str, issuer: str, subjec
     account = managed_account(access, caller, login)
     federated = f"{issuer} {subject}"[:320] if subject else ""
     with access.database.transaction() as session:
-        held = select(Account.id).where(Account.federated == federated, Account.id != account.id)
+        held = select(Account.id).where(_is_linked_to(federated), Account.id != account.id)
         if federated and session.scalar(held) is not None:
             raise WrongCredentials
-        session.execute(update(Account).where(Account.id == account.id).values(federated=federated))
+        linked = {"federated": federated, "federated_index": federated}
+        session.execute(update(Account).where(Account.id == account.id).values(linked))
         revoke_where(access, session, Token.account_id == account.id)
         note(session, access.clock, caller, "update Account", account.id, detail="federated")

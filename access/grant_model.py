@@ -1,7 +1,7 @@
 """The tables of sharing: grants, what they name, visits, openings under way, families, and counters.
 
-A phone number is sealed; it is found again by a keyed hash (`phone_index`). Of secrets and codes only a
-keyed hash is kept.
+A phone number is sealed; it is found again by a keyed hash (`phone_index`). Names and reasons are sealed, and
+not looked for. Of secrets and codes only a keyed hash is kept.
 """
 
 from datetime import datetime
@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.database import Base, UtcDateTime
+from kernel.sealed_values import SealedText
 
 
 class ShareGrant(Base):
@@ -33,8 +34,10 @@ class ShareGrant(Base):
     phone_index: Mapped[str] = mapped_column(String(64), default="", index=True)  # or of account, of openid
     passcode: Mapped[bytes] = mapped_column(LargeBinary, default=b"")  # keyed hash
     failures: Mapped[int] = mapped_column(default=0)  # wrong passcodes in its whole life
-    recipient: Mapped[str] = mapped_column(String(100), default="")  # as its maker calls whom it is for
-    reason: Mapped[str] = mapped_column(String(200), default="")
+    recipient: Mapped[str] = mapped_column(
+        SealedText("share_grant.recipient"), default=""
+    )  # as its maker calls whom it is for
+    reason: Mapped[str] = mapped_column(SealedText("share_grant.reason"), default="")
     may_download: Mapped[bool] = mapped_column(default=False)
     with_report: Mapped[bool] = mapped_column(default=True)
     not_before: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
@@ -43,7 +46,7 @@ class ShareGrant(Base):
     uses: Mapped[int] = mapped_column(default=0)
     made_by_kind: Mapped[str] = mapped_column(String(16))
     made_by: Mapped[str] = mapped_column(String(64))
-    made_by_name: Mapped[str] = mapped_column(String(200), default="")
+    made_by_name: Mapped[str] = mapped_column(SealedText("share_grant.made_by_name"), default="")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     first_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
@@ -115,7 +118,7 @@ class AuthorizedPerson(Base):
     phone: Mapped[bytes] = mapped_column(LargeBinary)  # sealed
     phone_index: Mapped[str] = mapped_column(String(64), index=True)
     masked: Mapped[str] = mapped_column(String(32), default="")
-    name: Mapped[str] = mapped_column(String(100), default="")
+    name: Mapped[str] = mapped_column(SealedText("authorized_person.name"), default="")
     relation: Mapped[str] = mapped_column(String(32), default="")  # as in FHIR RelatedPerson, a word
     added_by: Mapped[str] = mapped_column(String(64))
     added_at: Mapped[datetime] = mapped_column(UtcDateTime)

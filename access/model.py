@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.database import Base, UtcDateTime
+from kernel.sealed_values import KeyedHash, SealedText
 
 
 class Institution(Base):
@@ -25,7 +26,7 @@ class Account(Base):
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     login: Mapped[str] = mapped_column(String(64), unique=True)
-    name: Mapped[str] = mapped_column(String(200), default="")
+    name: Mapped[str] = mapped_column(SealedText("account.name"), default="")
     role: Mapped[str] = mapped_column(String(32))
     institution: Mapped[str] = mapped_column(String(32), default="")
     department: Mapped[str] = mapped_column(String(64), default="")
@@ -37,7 +38,12 @@ class Account(Base):
     must_change: Mapped[bool] = mapped_column(default=False)  # somebody else chose the password
     phone: Mapped[bytes] = mapped_column(LargeBinary, default=b"")  # sealed; for codes by SMS
     certificate: Mapped[str] = mapped_column(String(64), default="", index=True)  # SHA-256 of its own one
-    federated: Mapped[str] = mapped_column(String(320), default="", index=True)  # `issuer subject` elsewhere
+    federated: Mapped[str] = mapped_column(
+        SealedText("account.federated"), default=""
+    )  # `issuer subject` elsewhere
+    federated_index: Mapped[str] = mapped_column(
+        KeyedHash("account.federated"), default="", server_default="", index=True
+    )
     fhir_user: Mapped[str] = mapped_column(String(128), default="")  # reference: Practitioner/x, Patient/x
     patients: Mapped[str] = mapped_column(Text, default="")  # of a patient or proxy: Patient ids, by commas
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -177,12 +183,12 @@ class BreakGlass(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[str] = mapped_column(String(36), index=True)
     patient: Mapped[str] = mapped_column(String(64))
-    reason: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(SealedText("break_glass.reason"))
     at: Mapped[datetime] = mapped_column(UtcDateTime)
     until: Mapped[datetime] = mapped_column(UtcDateTime)
     reviewed_by: Mapped[str] = mapped_column(String(36), default="")
     reviewed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
-    verdict: Mapped[str] = mapped_column(Text, default="")
+    verdict: Mapped[str] = mapped_column(SealedText("break_glass.verdict"), default="")
 
 
 class AuditSeal(Base):
@@ -253,7 +259,10 @@ class Node(Base):
 
 
 class AuditEntry(Base):
-    """One thing that somebody did, or was refused. Each row carries the hash of the one before it."""
+    """One thing that somebody did, or was refused. Each row carries the hash of the one before it.
+
+    Hashed is what was said, not what stands in the row: to seal it anew under another key changes nothing.
+    """
 
     __tablename__ = "audit_entry"
     __table_args__ = (Index("ix_audit_entry_at", "at"), Index("ix_audit_entry_subject", "subject", "at"))
@@ -262,7 +271,10 @@ class AuditEntry(Base):
     at: Mapped[datetime] = mapped_column(UtcDateTime)
     principal_kind: Mapped[str] = mapped_column(String(16))
     principal_id: Mapped[str] = mapped_column(String(64))
-    principal_name: Mapped[str] = mapped_column(String(200), default="")
+    principal_name: Mapped[str] = mapped_column(SealedText("audit_entry.principal_name"), default="")
+    principal_index: Mapped[str] = mapped_column(
+        KeyedHash("audit_entry.principal_name"), default="", server_default=""
+    )  # not of what is hashed: it follows from the name
     door: Mapped[str] = mapped_column(String(16))
     address: Mapped[str] = mapped_column(String(64), default="")
     action: Mapped[str] = mapped_column(String(64))
@@ -271,7 +283,7 @@ class AuditEntry(Base):
     patient_id: Mapped[str] = mapped_column(String(64), default="")
     grant: Mapped[str] = mapped_column("grant_id", String(64), default="")
     purpose: Mapped[str] = mapped_column(String(32), default="")
-    detail: Mapped[str] = mapped_column(Text, default="")
+    detail: Mapped[str] = mapped_column(SealedText("audit_entry.detail"), default="")
     hash: Mapped[str] = mapped_column(String(64), default="")  # empty until chained
 
 

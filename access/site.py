@@ -96,7 +96,7 @@ def break_glass(access: Access, caller: Caller, patient: str, reason: str, life:
         )
         record_change(
             session, access.clock, "glass-broken", f"Patient/{patient}",
-            by=caller.principal.id, who=caller.principal.name, number=number,
+            by=caller.principal.id, number=number,
         )  # fmt: skip
         note(
             session, access.clock, caller, "break glass", f"Patient/{patient}",

@@ -86,7 +86,9 @@ def _matching(query: TrailQuery) -> Select[AuditEntry]:
     statement = select(AuditEntry)
     if query.principal:
         statement = statement.where(
-            (AuditEntry.principal_id == query.principal) | (AuditEntry.principal_name == query.principal)
+            (AuditEntry.principal_id == query.principal)
+            | (AuditEntry.principal_index == query.principal)
+            | (AuditEntry.principal_name == query.principal)  # from before names were sealed
         )
     if query.action:
         statement = statement.where(AuditEntry.action.startswith(query.action, autoescape=True))

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from access.grant_model import ShareGrant
 from access.grants import sharing_of
+from access.model import Account
 from access.patient_accounts import accounts_with
 from access.site import glass_reviewers
 from archive.room import Archive
@@ -59,12 +60,13 @@ def _report_ready(rooms: Notifying, session: Session, change: Change) -> None:
 
 
 def _glass_broken(rooms: Notifying, session: Session, change: Change) -> None:
-    about, values = f"glass {change.data.get('number')}", {"who": str(change.data.get("who") or "?")}
+    account = session.get(Account, str(change.data.get("by")))
+    about, values = f"glass {change.data.get('number')}", {"who": account.name if account else "?"}
     own = patients_of_person(rooms.archive.mpi, session, (change.subject.removeprefix("Patient/"),))
     told = dict.fromkeys(glass_reviewers(session, but=str(change.data.get("by"))), "/admin/glass")
     told |= dict.fromkeys(accounts_with(session, own), "/patient/seen")
-    for account, link in told.items():
-        tell(rooms.messaging, session, account, "glass-broken", about, values, link)
+    for account_id, link in told.items():
+        tell(rooms.messaging, session, account_id, "glass-broken", about, values, link)
 
 
 def _exam(report: dict[str, object]) -> str:

@@ -11,6 +11,7 @@ import dimse.ups
 from access.mass_browsing import watch_browsing
 from access.phone_codes import sweep_openings
 from access.rates import sweep_counters
+from access.resealing import reseal_rows
 from access.trail import seal_audit, send_audit
 from archive.copies import copy_non_patient, copy_study
 from archive.non_patient import purge_non_patient
@@ -35,7 +36,7 @@ from fhir_server.notifications import activate_subscription, forget_events, noti
 from hl7_listener.outbound import deliver
 from kernel.jobs import Job, declared
 from messaging.send import deliver_message
-from records.audit_events import index_audit
+from records.audit_events import hide_agents, index_audit
 from records.custom_parameters import drop_rows, index_documents
 from records.report_documents import index_report_documents
 from records.sealing import seal_documents
@@ -52,6 +53,7 @@ FUNCTIONS = (
     forward,
     forward_waiting,
     go_on,
+    reseal_rows,
     seal_audit,
     send_audit,
     watch_browsing,
@@ -59,6 +61,7 @@ FUNCTIONS = (
     index_documents,
     drop_rows,
     index_audit,
+    hide_agents,
     index_shares,
     index_report_documents,
     seal_documents,

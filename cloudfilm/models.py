@@ -18,6 +18,7 @@ import hl7_listener.model
 import hl7_listener.sequence
 import kernel.changes
 import kernel.jobs
+import kernel.resealing
 import messaging.model
 import mpi.model
 import records.accession_numbers
@@ -45,6 +46,7 @@ MODULES = (
     hl7_listener.sequence,
     kernel.changes,
     kernel.jobs,
+    kernel.resealing,
     messaging.model,
     mpi.model,
     records.accession_numbers,

@@ -18,7 +18,7 @@ class DatabaseSettings:
 
     url: str = ""  # sqlite:///file or postgresql://user@host/name; empty: cloudfilm.db in the data directory
     pool_size: int = 16  # connections a process keeps; under load up to 64 more, and 8 that read single rows
-    seals: bool = True  # documents are sealed in their rows; off only while older code runs beside
+    seals: bool = True  # documents and names are sealed in their rows; off only while older code runs beside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,18 +8,33 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import orjson
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, not_, select, update
 from sqlalchemy.orm import Session
 
 from access.model import AuditEntry
 from kernel.changes import CursorRow
 from kernel.jobs import job
+from kernel.sealed_text import HIDDEN, HiddenText
+from kernel.writes import write_all
 from records.audit_event import audit_event
 from records.documents import instant
+from records.model import IndexString
+from records.parameters import parameter_number
+from records.predicates import AFTER_ALL
 from records.repository import Projected, index_all_projected
 from records.room import Drawn, Records
 
 FOLLOWER, PREFIX, PAGE = "audit-events", "audit-", 500
+_AGENT_NAME = parameter_number("AuditEvent", "agent-name")
+_HIDE = (
+    update(IndexString)
+    .where(
+        IndexString.c.resource_id == bindparam("of_resource"),
+        IndexString.c.parameter == _AGENT_NAME,
+        IndexString.c.value == bindparam("shown"),
+    )
+    .values(value=bindparam("hidden"), exact=bindparam("hidden_exact"))
+)
 
 
 class AuditEventProjection:
@@ -63,3 +78,32 @@ def index_audit(records: Records) -> None:
             )
         if len(entries) < PAGE:
             return
+
+
+@job(queue="records", retries=1, every=timedelta(minutes=10))
+def hide_agents(records: Records) -> None:
+    """Hide names of agents in the search index that are from before they were hidden."""
+    while records.database.seals and hide_agents_page(records):
+        pass
+
+
+def hide_agents_page(records: Records, most: int = PAGE) -> int:
+    """Hide the names of the next entries. Returns how many they were."""
+    with records.database.transaction() as session:
+        shown = session.execute(
+            select(IndexString.c.resource_id, IndexString.c.value, IndexString.c.exact)
+            .where(
+                IndexString.c.parameter == _AGENT_NAME,
+                not_(IndexString.c.value.between(HIDDEN, HIDDEN + AFTER_ALL)),
+            )
+            .limit(most)
+        ).all()
+        rows = [
+            {
+                "of_resource": row.resource_id, "shown": row.value,
+                "hidden": HiddenText(row.value), "hidden_exact": HiddenText(row.exact),
+            }
+            for row in shown
+        ]  # fmt: skip
+        write_all(session.connection(), [(_HIDE, rows)])
+    return len(shown)

@@ -23,9 +23,11 @@ HIDDEN_PARAMETERS = {
     **dict.fromkeys(("Patient", "Person", "RelatedPerson", "Practitioner", "PractitionerRole"), _OF_PEOPLE),
     "Observation": frozenset({"value-string"}),  # texts of reports come as such
     "DocumentReference": frozenset({"description"}),  # a report's conclusion
+    "AuditEvent": frozenset({"agent-name"}),
 }
 """What the index holds as keyed hashes only, by type and code: numbers, ways to reach somebody, lines of
-addresses, and texts. It is found by equality; what such a value begins with leads to nothing."""
+addresses, texts, and who did something. It is found by equality; what such a value begins with leads to
+nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from access.audit import note
 from access.caller import operator
 from archive.rewrap import rewrap_seals
 from kernel.jobs import enqueue
+from kernel.resealing import reseal_page, sealed_tables
 
 
 @click.group()
@@ -27,7 +28,7 @@ def show(context: Any) -> None:
 @keys.command()
 @click.pass_obj
 def rotate(context: Any) -> None:
-    """Make a new key. What older keys sealed still opens; jobs renew the wraps and seal documents anew.
+    """Make a new key. What older keys sealed still opens; jobs renew the wraps and seal rows anew.
 
     On several machines, bring the ring to each of them, then run `cloudfilm keys rewrap`.
     """
@@ -50,3 +51,20 @@ def rewrap(context: Any) -> None:
     with rooms.database.transaction() as session:
         enqueue(session, rooms.clock, rewrap_seals, key="rewrap")
     click.echo(f"Queued: what older keys wrap comes under {rooms.keys.current}.")
+
+
+@keys.command()
+@click.pass_obj
+def reseal(context: Any) -> None:
+    """Seal what names and texts of rows are still in clear, or under an older key, while the server runs.
+
+    The worker does so by itself; this goes on from where it is, and says when the last one is done.
+    Documents are sealed by `cloudfilm records seal`.
+    """
+    rooms, done = context.rooms, 0
+    if not rooms.database.seals:
+        raise click.UsageError("database.seals is off: older code runs beside, and could not read them.")
+    for table in sealed_tables():
+        while count := reseal_page(rooms.database, rooms.keys, table):
+            done += count
+    click.echo(f"All is sealed; {done} rows were looked at.")

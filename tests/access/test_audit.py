@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import Text, delete, type_coerce, update
 
 from access.audit import note, verify
 from access.caller import Caller
@@ -49,10 +49,21 @@ def test_who_comes_to_the_first_entry_at_once_writes_one_after_the_other(
     assert fault(database) == ""
 
 
-@pytest.mark.parametrize("column", ["principal_id", "action", "subject", "address", "detail", "outcome"])
+@pytest.mark.parametrize(
+    "column", ["principal_id", "principal_name", "action", "subject", "address", "detail", "outcome"]
+)
 def test_a_changed_entry_shows(trail: Database, column: str) -> None:
     with trail.transaction() as session:
         session.execute(update(AuditEntry).where(AuditEntry.seq == 3).values({column: "other"}))
+
+    assert "entry 3 was changed" in fault(trail)
+
+
+@pytest.mark.parametrize("column", ["principal_name", "detail"])
+def test_what_is_sealed_in_an_entry_and_does_not_open_shows(trail: Database, column: str) -> None:
+    with trail.transaction() as session:
+        damaged = type_coerce("\x7fk1.AAAA", Text)
+        session.execute(update(AuditEntry).where(AuditEntry.seq == 3).values({column: damaged}))
 
     assert "entry 3 was changed" in fault(trail)
 

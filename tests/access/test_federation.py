@@ -13,6 +13,7 @@ import pytest
 import requests
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+from sqlalchemy import Text, type_coerce
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
@@ -295,10 +296,20 @@ def test_a_name_that_somebody_else_has_is_not_taken_over(forged: tuple[Forger, A
     assert come_back(forger, browser).status_code == 303
     with ours.database.transaction() as session:
         login = session.query(Account.login).filter(Account.federated != "").scalar()
-        session.query(Account).update({"federated": ""})
+        session.query(Account).update({"federated": "", "federated_index": ""})
 
     assert come_back(forger, browser).status_code == 401
     assert account_of(ours.access, str(login)).federated == ""
+
+
+def test_a_link_from_before_links_were_sealed_signs_in(forged: tuple[Forger, Any, Rooms]) -> None:
+    forger, browser, ours = forged
+    assert come_back(forger, browser).status_code == 303
+    with ours.database.transaction() as session:
+        linked = str(session.query(Account.federated).filter(Account.federated != "").scalar())
+        session.query(Account).update({"federated": type_coerce(linked, Text), "federated_index": ""})
+
+    assert come_back(forger, browser).status_code == 303
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from access.audit import COLUMNS, entry_hash, note
 from access.caller import Caller, Permissions, system
 from access.certificate import ensure_certificate, server_tls
 from access.model import AuditEntry, AuditHead, AuditSeal
+from access.resealing import reseal_rows
 from access.tokens import Access
 from access.trail import (
     CollectorUnreachable,
@@ -33,6 +34,7 @@ from access.trail import (
     verify_trail,
 )
 from kernel.clock import FixedClock
+from kernel.database import Database
 from kernel.errors import Forbidden
 
 
@@ -104,9 +106,40 @@ def test_a_daily_seal_shows_what_the_chain_alone_does_not(trail: Access, clock: 
         assert "is not ours" in verify_trail(trail, session).fault
 
 
+def test_entries_from_before_names_were_sealed_are_sealed_and_stay_what_they_were(
+    access: Access, operator: Caller, database_url: str
+) -> None:
+    clerk = replace(operator, principal=replace(operator.principal, id="c1", name="诸葛亮"))
+    before = Database(database_url, keys=access.keys, seals=False)
+    for database in (before, access.database):
+        with database.transaction() as session:
+            note(session, access.clock, clerk, "read Patient", "p1", detail="为会诊")
+    before.close()
+
+    def told() -> list[str]:
+        with access.database.snapshot() as session:
+            assert verify_trail(access, session).fault == ""
+        found = search_trail(access, operator, TrailQuery(principal="诸葛亮"))
+        assert [each.seq for each in found] == [2, 1]
+        return [syslog_message(each) for each in found]
+
+    def in_clear() -> int:
+        with access.database.snapshot() as session:
+            kept = session.execute(text("SELECT principal_name, detail FROM audit_entry")).all()
+        return sum(row[0] == "诸葛亮" and row[1] == "为会诊" for row in kept)
+
+    first = told()
+    assert in_clear() == 1
+    reseal_rows(access)
+    assert (told(), in_clear()) == (first, 0)
+    access.keys.rotate()
+    reseal_rows(access)
+    assert (told(), in_clear()) == (first, 0)
+
+
 @given(st.text(max_size=80))
-def test_no_text_breaks_out_of_a_syslog_message(text: str) -> None:
-    values: dict[str, Any] = dict.fromkeys(COLUMNS, text) | {"seq": 1, "at": datetime(2026, 3, 1, tzinfo=UTC)}
+def test_no_text_breaks_out_of_a_syslog_message(said: str) -> None:
+    values: dict[str, Any] = dict.fromkeys(COLUMNS, said) | {"seq": 1, "at": datetime(2026, 3, 1, tzinfo=UTC)}
     message = syslog_message(AuditEntry(**values))
 
     assert message.startswith("<109>1 2026-03-01T00:00:00.000Z ")

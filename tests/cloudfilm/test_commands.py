@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import delete, select, text
 
+from access.accounts import create_account, list_accounts
 from access.caller import Caller, Door
 from access.nodes import UnknownNode, find_node, identify_node
 from access.tokens import ACCESS, caller_of
@@ -279,3 +280,22 @@ def test_documents_in_clear_are_sealed_by_a_command_and_not_while_older_code_run
     with rooms.database.snapshot() as session:
         kept = session.execute(text("SELECT body FROM resource UNION SELECT body FROM resource_version"))
         assert {str(row.body)[:3] for row in kept} == {"k1."}
+
+
+def test_names_in_clear_are_sealed_by_a_command_and_not_while_older_code_runs(  # type: ignore[no-untyped-def]
+    run, rooms: Rooms, operator: Caller
+) -> None:
+    rooms.database.seals = False
+    assert "database.seals is off" in run("keys", "reseal").output
+    rooms.database.seals = True
+    with rooms.database.transaction() as session:
+        create_account(rooms.access, session, operator, "zhang", "Right-Horse-9", "physician")
+        session.execute(text("UPDATE account SET name = '张伟'"))
+
+    told = run("keys", "reseal")
+
+    assert told.exit_code == 0
+    assert told.output.startswith("All is sealed; ")
+    with rooms.database.snapshot() as session:
+        assert str(session.scalar(text("SELECT name FROM account")))[:4] == "\x7fk1."
+    assert [each.name for each in list_accounts(rooms.access, operator)] == ["张伟"]

@@ -11,7 +11,11 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, insert, inspect, make_url, text
 
 import cloudfilm.models
+from access.audit import note, verify
+from access.caller import operator
+from access.model import Account
 from cloudfilm.migrate import downgrade, expected_revision, migrate
+from kernel.clock import FixedClock
 from kernel.crypto import DamagedBlob, KeyRing
 from kernel.database import Base, Database
 from records.model import Resource, ResourceVersion
@@ -110,6 +114,35 @@ def test_documents_are_opened_on_the_way_back_and_without_the_ring_nothing_happe
     assert kept() == {told}
     migrate(empty_url)
     assert kept() == {told}  # a job seals it
+    database.close()
+
+
+def test_names_are_opened_on_the_way_back_and_without_the_ring_nothing_happens(empty_url: str) -> None:
+    keys, at = KeyRing({"k1": bytes(32)}, "k1"), datetime(2026, 3, 1, tzinfo=UTC)
+    migrate(empty_url)
+    database = Database(empty_url, keys=keys)
+    caller = operator()
+    with database.transaction() as session:
+        account = {"id": "a1", "login": "zhang", "role": "physician", "created_at": at}
+        session.execute(insert(Account).values(name="张伟", federated="https://x e1", **account))
+        note(session, FixedClock(at), caller, "read Patient", detail="为会诊")
+
+    def kept() -> list[str]:
+        with database.snapshot() as session:
+            account = session.execute(text("SELECT name, federated FROM account")).one()
+            entry = session.execute(text("SELECT principal_name, detail FROM audit_entry")).one()
+            return [*account, *entry]
+
+    sealed = kept()
+    assert {each[:4] for each in sealed} == {"\x7fk1."}
+    with pytest.raises(DamagedBlob):
+        downgrade(empty_url, "0025_hidden_index")
+    assert kept() == sealed
+    downgrade(empty_url, "0025_hidden_index", keys)
+    assert kept() == ["张伟", "https://x e1", caller.principal.name, "为会诊"]
+    migrate(empty_url)
+    with database.snapshot() as session:
+        assert verify(session).fault == ""
     database.close()
 
 

@@ -3,23 +3,35 @@
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import inspect, text
 
-from access.caller import Caller
+from access.accounts import create_account, sign_in
+from access.caller import Caller, Door
+from access.family import add_person
+from access.federation import link_account
+from access.grants import BEARER, LINK, Named, Terms, list_grants, make_grant
+from access.site import break_glass
+from access.tokens import SESSION, caller_of
+from access.trail import TrailQuery, search_trail
 from archive.ingest import ingest
 from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
 from hl7_listener.receiving import receive
 from hl7_listener.room import hl7_of
+from records.audit_events import index_audit
+from records.share_consents import index_shares
 from tests.builders import ct_slice
 from tests.builders_hl7 import adt_a04, omi_o23, oru_r01
 from tests.fhir_server.test_fhir import JSON, bearer
 from tests.settling import settle
 
+PASSWORD = "Right-Horse-9-Battery"
 IDENTITY = "urn:oid:2.16.156.10011.1.3"  # the identity numbers of China
 
 
@@ -33,10 +45,14 @@ class Secrets:
         self.mail = f"m{digits[11:19]}@example.org"
         self.street = f"学府路{digits[19:26]}号"
         self.finding = f"左肺上叶见结节{digits[26:33]}毫米"
+        self.staff = f"诸葛{digits[33:36]}{digits[:4]}"
+        self.recipient = f"上官{digits[36:]}{digits[4:8]}"
+        self.subject = f"https://sso.example.org e{digits[8:16]}"
 
     def all(self) -> list[str]:
         """Each of them."""
-        return [self.number, self.phone, self.mail, self.street, self.finding]
+        people = [self.staff, self.recipient, self.subject]
+        return [self.number, self.phone, self.mail, self.street, self.finding, *people]
 
 
 def by_fhir(rooms: Rooms, caller: Caller, said: Secrets) -> None:
@@ -99,7 +115,35 @@ def by_dicom(rooms: Rooms, caller: Caller, said: Secrets) -> None:
     ingest(rooms.archive, caller, io.BytesIO(image))
 
 
-DOORS: tuple[Callable[[Rooms, Caller, Secrets], None], ...] = (by_fhir, by_hl7, by_dicom)
+def by_people(rooms: Rooms, caller: Caller, said: Secrets) -> None:
+    """An account that shares images, breaks the glass, and is noted with its name and reasons."""
+    access = rooms.access
+    with access.database.transaction() as session:
+        create_account(access, session, caller, "zg", PASSWORD, "physician", name=said.staff)
+    issuer, _, subject = said.subject.partition(" ")
+    link_account(access, caller, "zg", issuer, subject)
+    secret = sign_in(access, "zg", PASSWORD, "10.1.2.3").secret
+    holder = caller_of(access, secret, (SESSION,), Door.WEB, "10.1.2.3").principal
+    assert holder.name == said.staff
+    named = replace(caller, principal=replace(caller.principal, name=said.staff))
+    with access.database.transaction() as session:
+        terms = Terms(binding=BEARER, recipient=said.recipient, reason=said.finding)
+        make_grant(access, session, named, LINK, Named("", "p1", studies=(("1.2.3", "p1"),)), terms)
+    (shown,) = list_grants(access, caller)
+    told = (shown.grant.recipient, shown.grant.reason, shown.grant.made_by_name)
+    assert told == (said.recipient, said.finding, said.staff)
+    add_person(access, named, "p1", said.phone, said.recipient, "spouse")
+    staff = replace(holder, institution="H")
+    break_glass(access, replace(named, principal=staff), "p1", said.finding, timedelta(hours=1))
+    index_audit(rooms.records)
+    index_shares(rooms.records)
+    assert [each.detail for each in search_trail(access, caller, TrailQuery(principal=said.staff))] != []
+    client, headers = create_app(rooms).test_client(), bearer(rooms)
+    found = json.loads(client.get(f"/fhir/AuditEvent?agent-name={said.staff}", headers=headers).data)
+    assert {each["resource"]["agent"][0]["name"] for each in found["entry"]} == {said.staff}
+
+
+DOORS: tuple[Callable[[Rooms, Caller, Secrets], None], ...] = (by_fhir, by_hl7, by_dicom, by_people)
 
 
 def log_position(rooms: Rooms) -> str:

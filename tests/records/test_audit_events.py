@@ -1,15 +1,21 @@
 """The audit trail and the site's own data as FHIR resources, through the FHIR door."""
 
 import json
+from dataclasses import replace
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
+from access.audit import note
+from access.caller import Caller
 from access.model import Node
-from cloudfilm.rooms import Rooms
+from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.site_resources import publish_site
 from cloudfilm.web import create_app
-from records.audit_events import index_audit
+from kernel.clock import FixedClock
+from kernel.settings import Settings
+from records.audit_events import hide_agents, hide_agents_page, index_audit
+from records.model import IndexString
 from tests.fhir_server.test_fhir import bearer, ids
 from tests.fhir_server.test_interactions import PATIENT, Fhir
 
@@ -34,6 +40,34 @@ def test_what_was_done_to_a_patient_is_found_as_audit_events(rooms: Rooms, fhir:
     refused = fhir.send("POST", "/AuditEvent", {"resourceType": "AuditEvent"})
     assert refused.status_code == 405
     assert json.loads(refused.data)["issue"][0]["code"] == "not-supported"
+
+
+def test_who_did_it_is_found_before_and_after_the_name_is_hidden_in_the_index(
+    settings: Settings, clock: FixedClock, operator: Caller
+) -> None:
+    clerk = replace(operator, principal=replace(operator.principal, name="Zhuge Liang"))
+    before = build_rooms(replace(settings, database=replace(settings.database, seals=False)), clock)
+    with before.database.transaction() as session:
+        for number in range(3):
+            note(session, clock, clerk, "read Patient", f"Patient/{number}")
+    index_audit(before.records)
+    before.close()
+    rooms = build_rooms(settings, clock)
+    fhir = Fhir(create_app(rooms).test_client(), bearer(rooms))
+
+    def shown() -> int:
+        with rooms.database.snapshot() as session:
+            return sum("zhuge" in each for each in session.scalars(select(IndexString.c.value)))
+
+    assert shown() == 3
+    hide_agents_page(rooms.records, most=2)
+    for query in ("agent-name=Zhuge%20Liang", "agent-name:exact=Zhuge%20Liang", "agent-name=zhuge%20liang"):
+        assert len(ids(fhir.get(f"/AuditEvent?{query}"))) == 3, query
+    hide_agents(rooms.records)
+    assert shown() == 0
+    assert len(ids(fhir.get("/AuditEvent?agent-name=zhuge%20liang"))) == 3
+    assert ids(fhir.get("/AuditEvent?agent-name=zhuge")) == []
+    rooms.close()
 
 
 def test_a_patient_reads_its_own_access_log_and_nobody_elses(rooms: Rooms, fhir: Fhir) -> None:
