@@ -23,6 +23,7 @@ from records.model import (
     DOCUMENT,
     INDEX_TABLES,
     IndexCompartment,
+    IndexHiddenWord,
     IndexWord,
     Resource,
     ResourceVersion,
@@ -34,11 +35,12 @@ CHUNK = 4000  # documents
 AT_START = 100  # more documents than a server writes when it starts
 FROM = datetime(2020, 1, 1, tzinfo=UTC)
 RESOURCE, VERSION, SEALING = table_of(Resource), table_of(ResourceVersion), table_of(SealingPass)
+WORDS = (IndexHiddenWord, IndexWord)
 TABLES: dict[str, tuple[Table, tuple[str, ...]]] = {
     "resource": (RESOURCE, ("id", "type", "logical_id", "self_hash", "version", "deleted", "institution",
                             "department", "updated_at", "body")),
     "resource_version": (VERSION, ("resource_id", "type", "version", "method", "updated_at", "body")),
-    "index_word": (IndexWord, ("word", "in_narrative", "resource_id")),
+    **{table.name: (table, ("word", "in_narrative", "resource_id")) for table in WORDS},
     **{table.name: (table, (*COLUMNS[table.name], "resource_id")) for table in INDEX_TABLES},
 }  # fmt: skip
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -89,7 +91,7 @@ def is_worn(url: str, count: int) -> bool:
         with engine.connect() as connection:
             if not inspect(connection).has_table("resource"):
                 return False
-            if not inspect(connection).has_table(SEALING.name):
+            if not inspect(connection).has_table(IndexHiddenWord.name):
                 return True
             there = connection.scalar(select(func.count()).select_from(RESOURCE)) or 0
             if there < count:
@@ -134,7 +136,11 @@ def _add(
             (*map(sealing.hidden, row), resource_id) if sealing else (*row, resource_id) for row in found
         )
     rows[IndexCompartment.name].extend((patient, resource_id) for patient in index.patients)
-    rows["index_word"].extend((word, told, resource_id) for word, told in word_rows(document).items())
+    words = word_rows(document, hidden=keys is not None).items()
+    if sealing:
+        rows[IndexHiddenWord.name].extend((sealing.word(word), told, resource_id) for word, told in words)
+    else:
+        rows[IndexWord.name].extend((word, told, resource_id) for word, told in words)
 
 
 class _Sqlite:

@@ -42,6 +42,7 @@ WRAP_BYTES = 40
 PREFIX_BYTES = 7
 PACKED = 0x80  # in a suite's number: chunks are packed
 SIZE_BYTES, TOTAL_BYTES = 4, 8  # of a chunk, and of the blob, in a packed blob's table
+REMEMBERED = 16384  # texts whose keyed hash is at hand: the words that documents are full of
 
 
 class DamagedBlob(CloudfilmError):
@@ -118,6 +119,7 @@ class KeyRing:
         self._index_key = suite.digest(b"cloudfilm blind index" + keys[min(keys)])
         self.signing_key = suite.digest(b"cloudfilm signatures" + keys[min(keys)])
         self._unwrap = lru_cache(maxsize=4096)(self._unwrap_now)
+        self._blind_number = lru_cache(maxsize=REMEMBERED)(self._blind_number_now)
         self._text_ciphers: dict[str, Aead] = {}
 
     @classmethod
@@ -263,6 +265,13 @@ class KeyRing:
     def blind_index(self, text: str) -> str:
         """A keyed hash by which an encrypted value can be found again when it is equal."""
         return self.suite.mac(self._index_key, text.encode()).hex()
+
+    def blind_number(self, text: str) -> int:
+        """The first 64 bits of that, signed, for texts that recur: those of late are remembered."""
+        return self._blind_number(text)
+
+    def _blind_number_now(self, text: str) -> int:
+        return int.from_bytes(self.suite.mac(self._index_key, text.encode())[:8], signed=True)
 
     def sign(self, text: str) -> bytes:
         """A keyed hash that only this installation makes: of tokens, and as a seal."""

@@ -46,6 +46,10 @@ class Sealing:
         digits = self.keys.blind_index(f"index {int(value)}")[:16]
         return int.from_bytes(bytes.fromhex(digits), signed=True)
 
+    def word(self, text: str) -> int:
+        """A word as the index of hidden words holds it."""
+        return self.keys.blind_number(f"index word {text}")
+
 
 class Hidden(int):
     """A hash in a search index that may not be guessed: a keyed hash of it stands in the row."""
@@ -156,3 +160,14 @@ class IndexText(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """To the database."""
         return str(sealing_of(dialect).hidden(value)) if isinstance(value, HiddenText) else value
+
+
+class HiddenWord(TypeDecorator[str]):
+    """A word in a search index: the row holds a keyed hash of 64 bits, so that it is found and not read."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> int | None:
+        """To the database."""
+        return None if value is None else sealing_of(dialect).word(value)

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.database import Base, UtcDateTime
-from kernel.sealed_text import IndexHash, IndexText, SealedDocument
+from kernel.sealed_text import HiddenWord, IndexHash, IndexText, SealedDocument
 from records.document_words import WORDS
 
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
@@ -219,7 +219,17 @@ IndexPosition = Table(  # Location.position: degrees, and the same place on a sp
     Index("ix_index_position_resource", "resource_id", "parameter"),
 )
 
-IndexWord = Table(  # for _text and _content; made by a follower of the change feed
+IndexHiddenWord = Table(  # for _text and _content; made by a follower of the change feed
+    "index_hidden_word",
+    Base.metadata,
+    Column("word", HiddenWord, nullable=False),
+    Column("in_narrative", Boolean, nullable=False),
+    _of_resource(),
+    Index("ix_index_hidden_word_word", "word", "resource_id"),
+    Index("ix_index_hidden_word_resource", "resource_id"),
+)
+
+IndexWord = Table(  # the same in clear: while nothing is sealed, and from before words were hidden
     "index_word",
     Base.metadata,
     Column("word", text_key(64), nullable=False),

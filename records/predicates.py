@@ -49,6 +49,7 @@ from records.model import (
     IndexCompartment,
     IndexComposite,
     IndexDate,
+    IndexHiddenWord,
     IndexNumber,
     IndexPosition,
     IndexReference,
@@ -243,11 +244,12 @@ class Every:
 
     def ids(self) -> Select[Any] | None:
         """The first part's set in which the others hold."""
-        first = next((ids for part in self.parts if (ids := part.ids()) is not None), None)
+        first = next(((part, ids) for part in self.parts if (ids := part.ids()) is not None), None)
         if first is None:
             return None
-        rows = fresh(RESOURCE)
-        return select(rows.c.id.label("resource_id")).where(rows.c.id.in_(first), self.at(rows.c.id))
+        rows = first[1].subquery()
+        others = (part.at(rows.c.resource_id) for part in self.parts if part is not first[0])
+        return select(rows.c.resource_id).where(*others)
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
         """Each of them here."""
@@ -273,6 +275,23 @@ class Some:
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
         """One of them here."""
         return or_(false(), *(part.at(key) for part in self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A document has a word: hidden, or in clear where words are not hidden or not yet."""
+
+    forms: tuple[Rows, ...]
+    streams: bool = False
+
+    def ids(self) -> Select[Any] | None:
+        """The documents of the rows of either."""
+        found = union_all(*(ids for form in self.forms if (ids := form.ids()) is not None)).subquery()
+        return select(found.c.resource_id)
+
+    def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
+        """A row of this document."""
+        return or_(*(form.at_few(key) for form in self.forms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,19 +466,21 @@ def _by_words(_asking: Asking, _types: Sequence[str], criterion: Criterion) -> P
     """_text and _content: every word; `OR` between groups of words (R4 3.1.1.4.2)."""
     narrative = criterion.name == "_text"
 
-    def row(word: str) -> Predicate:
-        def match(columns: Any) -> ColumnElement[bool]:
-            is_word: ColumnElement[bool] = columns.word == word
-            if word[-1] < "\u2e80":  # a word of letters is found by its beginning
-                is_word = and_(columns.word >= word, columns.word < word + AFTER_ALL)
-            return and_(is_word, columns.in_narrative) if narrative else is_word
+    def within(match: Match) -> Match:
+        return lambda columns: and_(match(columns), columns.in_narrative) if narrative else match(columns)
 
-        return Rows(IndexWord, (), match)
+    def has(word: str) -> Predicate:
+        def is_it(columns: Any) -> ColumnElement[bool]:
+            return cast(ColumnElement[bool], columns.word == word)
+
+        of_letters = word[-1] < "\u2e80"  # found by its beginning, which is hidden as a word
+        in_clear = starts_with("word", word) if of_letters else is_it
+        return Word((Rows(IndexHiddenWord, (), within(is_it)), Rows(IndexWord, (), within(in_clear))))
 
     groups = [
-        Every(tuple(row(word) for word in words_of(group)))
+        Every(tuple(map(has, words))) if len(words) > 1 else has(words[0])
         for group in re.split(r"\s+OR\s+|,", criterion.values[0])
-        if words_of(group)
+        if (words := words_of(group))
     ]
     if not groups:
         raise InvalidSearch(criterion.name, "write at least one word")

@@ -2,7 +2,8 @@
 sealing, and all when the ring has turned.
 
 A pass goes through the rows page by page with its place kept. What is written meanwhile is sealed as it is,
-and a row that changes under the pass stays as it was changed.
+and a row that changes under the pass stays as it was changed. Then the words that stand in clear are moved to
+where they are hidden; what is left of them says how far that came.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from kernel.writes import write_all
 from records.custom_parameters import know_custom_parameters
 from records.documents import parse_document, plain
 from records.indexing import OF_TYPE, index_rows, store_index
-from records.model import DOCUMENT, IndexString, IndexToken, Resource, ResourceVersion, SealingPass
+from records.model import DOCUMENT, IndexString, IndexToken, IndexWord, Resource, ResourceVersion, SealingPass
 from records.parameters import HIDDEN_PARAMETERS, parameter_number
 from records.predicates import AFTER_ALL
 from records.report_documents import SOURCE, report_documents
@@ -60,6 +61,9 @@ _SET = {
 def seal_documents(records: Records) -> None:
     """Go on with the pass, to its end. One begins where none ever ran, and when the ring has turned."""
     while seal_page(records):
+        pass
+    last = 0
+    while last := hide_words(records, last):
         pass
 
 
@@ -127,6 +131,27 @@ def _hide(records: Records, session: Session, ids: Sequence[int]) -> None:
         select(_TABLE.c.logical_id).where(_TABLE.c.id.in_(ids), _TABLE.c.type == SOURCE, ~_TABLE.c.deleted)
     ).all()
     index_all_projected(records, session, report_documents(session, reports), announced=False)
+
+
+def hide_words(records: Records, after: int, most: int = PAGE) -> int:
+    """Hide the words of the next documents that show them, each from its document.
+
+    Returns the last one's `resource.id`, to go on after it: to begin at the first row each time would mean to
+    step over all that are gone. 0 when there are none.
+    """
+    if not records.database.seals:
+        return 0
+    key = IndexWord.c.resource_id
+    with records.database.transaction() as session:
+        ids = session.scalars(select(key).where(key > after).order_by(key).distinct().limit(most)).all()
+        rows = session.execute(
+            select(_TABLE.c.id, _TABLE.c.body)
+            .where(_TABLE.c.id.in_(ids))
+            .order_by(_TABLE.c.type, _TABLE.c.logical_id)
+            .with_for_update()
+        ).all()
+        reindex_words(session, [(row.id, row.body) for row in rows])
+    return ids[-1] if ids else 0
 
 
 def open_documents(connection: Connection, keys: KeyRing | None) -> None:

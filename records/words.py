@@ -3,6 +3,10 @@
 Letters make words; of Chinese, every character and every two that stand together is a word, so that any part
 of a text is found without a dictionary. The rows are made by a follower of the change feed: a write does not
 wait for them, and they are there a moment later. R4 3.1.1.4.2.
+
+A keyed hash stands in place of each word, found by equality. So that words of letters are found by their
+beginnings nevertheless, these are words as well, of what is told in a text: codes and addresses have none.
+In clear, where nothing is sealed, the index finds beginnings by itself.
 """
 
 import re
@@ -17,18 +21,24 @@ from sqlalchemy.orm import Session
 
 from kernel.changes import Change
 from kernel.database import table_of
+from kernel.sealed_text import sealing_of
+from kernel.writes import write_all
 from records.indexing import fold
-from records.model import IndexWord, Resource
+from records.model import IndexHiddenWord, IndexWord, Resource
 from records.parameters import HIDDEN_PARAMETERS
 
 MOST_WORDS, MOST_LETTERS, MOST_CHARACTERS = 5000, 64, 200_000
+MOST_HIDDEN = 4 * MOST_WORDS  # the beginnings of words among them
+BEGINNING = range(2, 21)  # letters; two tell enough with a digit: L4-L5, T2WI
 IDEOGRAPHS = "\u3400-\u9fff\uf900-\ufaff"
 PIECE = re.compile(rf"[{IDEOGRAPHS}]+|[^\W_{IDEOGRAPHS}]+(?:[.-][^\W_{IDEOGRAPHS}]+)*")
+TOLD = re.compile(rf"[{IDEOGRAPHS}]|\S\s+\S")  # in people's words, for which a code is too short
 TAG = re.compile(r"<[^>]*>")
 NOT_CONTENT = frozenset({"resourceType", "div", "data", "versionId", "lastUpdated"})
 PEOPLE = frozenset(type_ for type_, codes in HIDDEN_PARAMETERS.items() if "telecom" in codes)
 NOT_OF_PEOPLE = frozenset({"identifier", "telecom", "address"})  # which their index hides as well
 NUMBER = re.compile(r"\d.*\d.*\d.*\d.*\d")  # of a document, or of a telephone: nowhere of a person
+INSERTS = {table: insert(table) for table in (IndexHiddenWord, IndexWord)}
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -66,32 +76,49 @@ def _texts(value: Any, passed_over: frozenset[str] = NOT_CONTENT | NOT_OF_PEOPLE
         yield value
 
 
-def word_rows(document: dict[str, Any]) -> dict[str, bool]:
-    """Each word of a document, and whether it stands in the narrative."""
+def word_rows(document: dict[str, Any], hidden: bool) -> dict[str, bool]:
+    """Each word of a document, and whether it stands in the narrative.
+
+    hidden: for the index of hidden words, which wants their beginnings too.
+    """
     is_person = document.get("resourceType") in PEOPLE
     passed_over = NOT_CONTENT | NOT_OF_PEOPLE if is_person else NOT_CONTENT
+    texts = sorted(_texts(document, passed_over), key=lambda text: TOLD.search(text) is None)
     found: dict[str, bool] = {}
-    for text, is_told in chain(
-        ((narrative_of(document), True),), ((each, False) for each in _texts(document, passed_over))
-    ):
+    for text, in_narrative in chain(((narrative_of(document), True),), ((each, False) for each in texts)):
+        is_told = hidden and (in_narrative or TOLD.search(text) is not None)
         for word in _words(text, alone=True):
-            if not is_person or not NUMBER.search(word):
-                found.setdefault(word, is_told)
-            if len(found) >= MOST_WORDS:
+            if word not in found and not (is_person and NUMBER.search(word)):
+                found[word] = in_narrative
+                for beginning in _beginnings(word) if is_told else ():
+                    found.setdefault(beginning, in_narrative)
+            if len(found) >= (MOST_HIDDEN if hidden else MOST_WORDS):
                 return found
     return found
 
 
+def _beginnings(word: str) -> Iterator[str]:
+    """What a word of letters is found by. A number is found whole: what begins like it has no meaning."""
+    if word[0] < "\u2e80" and not NUMBER.search(word):
+        for length in BEGINNING:
+            if length >= len(word):
+                return
+            if word[length - 1] not in ".-" and (length > 2 or word[1].isdigit()):
+                yield word[:length]
+
+
 def index_words(session: Session, resource_id: int, body: str) -> None:
-    """Put a document's words in place of those it had."""
-    session.execute(delete(IndexWord).where(IndexWord.c.resource_id == resource_id))
+    """Put a document's words in place of those it had: hidden, if anything is sealed."""
+    connection = session.connection()
+    for table in INSERTS:
+        connection.execute(delete(table).where(table.c.resource_id == resource_id))
     if body:
+        hidden = sealing_of(connection.dialect).seals
         rows = [
             {"resource_id": resource_id, "word": word, "in_narrative": in_narrative}
-            for word, in_narrative in word_rows(orjson.loads(body)).items()
+            for word, in_narrative in word_rows(orjson.loads(body), hidden).items()
         ]
-        if rows:
-            session.execute(insert(IndexWord), rows)
+        write_all(connection, [(INSERTS[IndexHiddenWord if hidden else IndexWord], rows)])
 
 
 def follow_words(session: Session, change: Change) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from kernel.database import table_of
 from records.custom_parameters import reindex
 from records.model import Resource
-from records.sealing import begin_pass, seal_page
+from records.sealing import begin_pass, hide_words, seal_page
 from records.words import reindex_words
 
 PAGE = 200
@@ -59,4 +59,7 @@ def seal(context: Any) -> None:
         done += count
         if done % (100 * PAGE) == 0:
             click.echo(f"{done} documents")
+    last = 0
+    while last := hide_words(room, last):
+        pass
     click.echo(f"All {done} documents are sealed.")

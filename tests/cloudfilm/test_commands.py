@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, insert, select, text
 
 from access.accounts import create_account, list_accounts
 from access.caller import Caller, Door
@@ -20,6 +20,7 @@ from cloudfilm.rooms import Rooms
 from kernel.database import Database
 from kernel.jobs import JobRow
 from kernel.settings import Settings
+from records.model import IndexWord, Resource
 from records.repository import write
 from records.sealing import open_documents
 from tests.builders import ROOT, ct_slice
@@ -273,6 +274,8 @@ def test_documents_in_clear_are_sealed_by_a_command_and_not_while_older_code_run
     with rooms.database.transaction() as session:
         write(rooms.records, session, operator, {"resourceType": "Patient"}, logical_id="p1")
         open_documents(session.connection(), rooms.keys)
+        key = session.scalar(select(Resource.id))
+        session.execute(insert(IndexWord).values(resource_id=key, word="patient", in_narrative=False))
 
     told = run("records", "seal")
 
@@ -280,6 +283,7 @@ def test_documents_in_clear_are_sealed_by_a_command_and_not_while_older_code_run
     with rooms.database.snapshot() as session:
         kept = session.execute(text("SELECT body FROM resource UNION SELECT body FROM resource_version"))
         assert {str(row.body)[:3] for row in kept} == {"k1."}
+        assert session.scalars(select(IndexWord.c.word)).all() == []
 
 
 def test_names_in_clear_are_sealed_by_a_command_and_not_while_older_code_runs(  # type: ignore[no-untyped-def]

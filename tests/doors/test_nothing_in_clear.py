@@ -44,15 +44,19 @@ class Secrets:
         self.phone = f"139{digits[3:11]}"
         self.mail = f"m{digits[11:19]}@example.org"
         self.street = f"学府路{digits[19:26]}号"
-        self.finding = f"左肺上叶见结节{digits[26:33]}毫米"
+        rare = "".join(chr(0x3400 + int(digits[at : at + 4]) % 6000) for at in range(0, 32, 4))
+        self.latin = "q" + "".join("abcdefghij"[int(digit)] for digit in digits[11:26])
+        self.pairs = [rare[at : at + 2] for at in range(len(rare) - 1)]
+        self.finding = f"左肺上叶见{rare}，{self.latin}，结节{digits[26:33]}毫米"
         self.staff = f"诸葛{digits[33:36]}{digits[:4]}"
         self.recipient = f"上官{digits[36:]}{digits[4:8]}"
         self.subject = f"https://sso.example.org e{digits[8:16]}"
 
     def all(self) -> list[str]:
-        """Each of them."""
+        """Each of them, and the words of the finding: of Chinese its pairs."""
         people = [self.staff, self.recipient, self.subject]
-        return [self.number, self.phone, self.mail, self.street, self.finding, *people]
+        words = [self.finding, self.latin, self.latin[:8], *self.pairs]
+        return [self.number, self.phone, self.mail, self.street, *words, *people]
 
 
 def by_fhir(rooms: Rooms, caller: Caller, said: Secrets) -> None:
@@ -84,6 +88,11 @@ def by_fhir(rooms: Rooms, caller: Caller, said: Secrets) -> None:
     for query in (f"identifier={IDENTITY}|{said.number}", f"phone={said.phone}"):
         found = json.loads(client.get(f"/fhir/Patient?{query}", headers=headers).data)
         assert [each["resource"]["id"] for each in found["entry"]] == ["p1"], query
+    settle(rooms)
+    for word in (*said.pairs, said.latin, said.latin[:8]):
+        for code in ("_content", "_text"):
+            found = json.loads(client.get(f"/fhir/DiagnosticReport?{code}={word}", headers=headers).data)
+            assert len(found["entry"]) == 1, (code, word)
 
 
 def by_hl7(rooms: Rooms, caller: Caller, said: Secrets) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kernel.crypto import DamagedBlob, KeyRing, Seal, open_range, read_header
 from kernel.errors import InvalidSetting
 from kernel.packing import UnreadablePacking, pack, unpack
+from kernel.suites import COMMERCIAL, INTERNATIONAL, Suite
 
 CHUNK = 4096
 
@@ -171,3 +172,12 @@ def test_equal_texts_have_equal_blind_indexes_and_no_others() -> None:
 
     assert keys.blind_index("11010519491231002X") == ring().blind_index("11010519491231002X")
     assert keys.blind_index("11010519491231002X") != keys.blind_index("110105194912310021")
+
+
+@pytest.mark.parametrize("suite", [INTERNATIONAL, COMMERCIAL], ids=lambda suite: suite.name)
+def test_a_blind_number_is_the_beginning_of_the_blind_index(suite: Suite) -> None:
+    keys = KeyRing({"k1": bytes(32)}, "k1", suite=suite)
+
+    for text in ("结节", "nodule", "结节"):
+        beginning = bytes.fromhex(keys.blind_index(text))[:8]
+        assert keys.blind_number(text) == int.from_bytes(beginning, signed=True)

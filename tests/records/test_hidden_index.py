@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import select, type_coerce
+from sqlalchemy import func, select, type_coerce
 from sqlalchemy.types import String
 
 from cloudfilm.rooms import Rooms, build_rooms
@@ -14,9 +14,16 @@ from kernel.clock import FixedClock
 from kernel.settings import Settings
 from records.hashing import hash_of
 from records.identifiers import find_by_identifier
-from records.model import IndexReference, IndexString, IndexToken, IndexWord, SealingPass
+from records.model import (
+    IndexHiddenWord,
+    IndexReference,
+    IndexString,
+    IndexToken,
+    IndexWord,
+    SealingPass,
+)
 from records.parameters import parameter_number
-from records.sealing import seal_documents, seal_page
+from records.sealing import hide_words, seal_documents, seal_page
 from tests.fhir_server.test_fhir import bearer
 from tests.fhir_server.test_interactions import Fhir
 from tests.records.test_search import found, put
@@ -58,10 +65,15 @@ ASKED = [  # what finds Patient/a, and Observation/o
     ("Patient", "name=张"),
     ("Patient", f"phone:not=1&identifier={NUMBER}"),
     ("Patient", f"_filter=identifier eq {CARD}|{NUMBER}"),
+    ("Patient", "_content=herr zhang"),
+    ("Patient", "_text=zha"),
     ("Observation", "value-string=双肺未见明显异常"),
     ("Observation", "value-string:exact=双肺未见明显异常"),
     ("Observation", "code-value-string=x$双肺未见明显异常"),
     ("Observation", f"subject:identifier={CARD}|{NUMBER}"),
+    ("Observation", "_content=双肺未见明显异常"),
+    ("Observation", "_content=肺"),
+    ("Observation", "_content=xyz OR 明显"),
 ]
 NOT_FOUND = [
     ("Patient", f"identifier={NUMBER[:-1]}"),
@@ -71,6 +83,8 @@ NOT_FOUND = [
     ("Patient", f"_content={PHONE}"),
     ("Patient", f"_text={PHONE}"),
     ("Observation", "value-string=双肺"),
+    ("Observation", "_text=双肺"),
+    ("Observation", "_content=双肺 异物"),
 ]
 
 
@@ -105,6 +119,13 @@ def hashes(rooms: Rooms) -> set[int]:
         }
 
 
+def words(rooms: Rooms) -> tuple[int, int]:
+    """How many rows of words stand in clear, and how many hidden."""
+    with rooms.database.snapshot() as session:
+        counts = [session.scalar(select(func.count()).select_from(t)) for t in (IndexWord, IndexHiddenWord)]
+    return counts[0] or 0, counts[1] or 0
+
+
 GUESSED = {hash_of(CARD, NUMBER), hash_of(NUMBER), hash_of(PHONE), hash_of("urn:kinds", "NI", NUMBER)}
 
 
@@ -137,6 +158,7 @@ def test_the_index_neither_shows_it_nor_lets_it_be_guessed(rooms: Rooms) -> None
     assert "双肺未见明显异常" not in texts
     assert {"成都市", "krankenkasse"} <= texts
     assert not hashes(rooms) & GUESSED
+    assert words(rooms)[0] == 0
 
 
 def test_what_is_there_already_is_found_before_and_after_a_pass_has_hidden_it(old: Rooms) -> None:
@@ -186,3 +208,61 @@ def test_a_scope_narrowed_to_one_number_opens_that_patient_alone(rooms: Rooms) -
     narrowed = Fhir(fhir.client, bearer(rooms, f"user/Patient.rs?identifier={CARD}|{NUMBER}"))
 
     assert found(narrowed, "/Patient") == {"a"}
+
+
+def test_words_are_found_while_they_are_hidden_document_by_document(old: Rooms) -> None:
+    fhir = Fhir(create_app(old).test_client(), bearer(old))
+    asked = [(type_, query) for type_, query in ASKED if query.startswith(("_content", "_text"))]
+    in_clear, hidden = words(old)
+    assert (in_clear > 0, hidden) == (True, 0)
+
+    last = 0
+    while last := hide_words(old.records, last, most=1):
+        assert words(old)[0] < in_clear
+        in_clear = words(old)[0]
+        for type_, query in asked:
+            assert found(fhir, f"/{type_}?{query}") == {{"Patient": "a", "Observation": "o"}[type_]}, query
+
+    assert words(old)[0] == 0
+    for type_, query in NOT_FOUND:
+        if query.startswith(("_content", "_text")):
+            assert found(fhir, f"/{type_}?{query}") == set(), query
+
+
+def test_the_pass_hides_words_of_what_older_code_wrote_beside_it(rooms: Rooms, settings: Settings) -> None:
+    seal_documents(rooms.records)
+    beside = build_rooms(replace(settings, database=replace(settings.database, seals=False)), rooms.clock)
+    write(beside)
+    beside.close()
+    assert words(rooms)[0]
+
+    seal_documents(rooms.records)
+
+    assert words(rooms)[0] == 0
+    assert found(Fhir(create_app(rooms).test_client(), bearer(rooms)), "/Observation?_content=双肺") == {"o"}
+
+
+def test_words_stay_in_clear_while_nothing_is_sealed(settings: Settings, clock: FixedClock) -> None:
+    rooms = build_rooms(replace(settings, database=replace(settings.database, seals=False)), clock)
+    fhir = write(rooms)
+
+    assert hide_words(rooms.records, 0) == 0
+    assert words(rooms)[1] == 0
+    for query in ("_content=双肺", "_content=肺", "_content=fina"):
+        assert found(fhir, f"/Observation?{query}") == {"o"}, query
+    rooms.close()
+
+
+def test_words_of_letters_are_found_by_their_beginnings_and_numbers_whole(rooms: Rooms) -> None:
+    told = "Pneumothorax at L4-L5, T2-FLAIR, case 12345678, 左肺nodules"
+    fhir = Fhir(create_app(rooms).test_client(), bearer(rooms))
+    put(fhir, "Observation", "o", status="final", code={"text": "CT"}, valueString=told)
+    put(fhir, "Observation", "p", status="final", code={"text": "CT"}, valueString="Pneumonia of both lungs")
+    settle(rooms)
+
+    for query, expected in {
+        "pneumothorax": "o", "pneum": "op", "pne": "op", "pn": "", "l4": "o", "l4-l": "o", "t2": "o",
+        "nodule": "o", "12345678": "o", "12345": "", "final": "op", "fin": "", "ct": "op", "左肺 pneumon": "",
+        "both lung": "p",
+    }.items():  # fmt: skip
+        assert found(fhir, f"/Observation?_content={query}") == set(expected), query
