@@ -335,8 +335,10 @@ def _drill(rooms: Rooms, sample: int) -> str:
     settings = rooms.settings
     if _keys_repository(settings) is None:
         raise BackupNotSetUp("Set backup.keys_repository: without the key ring nothing restored opens.")
+    rehearsals = settings.data_dir / "run"
+    rehearsals.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=settings.data_dir / "run", prefix="drill-") as folder,
+        tempfile.TemporaryDirectory(dir=rehearsals, prefix="drill-") as folder,
         _scratch_database(settings.database.url, Path(folder)) as database_url,
     ):
         into = Path(folder) / "restored"

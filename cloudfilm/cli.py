@@ -124,8 +124,8 @@ def main() -> None:
         click.echo(f"cloudfilm: {refusal}", err=True)
         sys.exit(1)
     except PermissionError as refusal:
-        remedy = "run this as the user that the server runs as (sudo -u cloudfilm ...)"
-        click.echo(f"cloudfilm: {refusal.filename} may not be read or written by you; {remedy}.", err=True)
+        remedy = "run this as the user that the server runs as (sudo -u cloudfilm ...), or let this one"
+        click.echo(f"cloudfilm: {refusal.filename} may not be read or written by you: {remedy}.", err=True)
         sys.exit(1)
 
 

@@ -64,8 +64,13 @@ def test_roles_without_http_are_counted_too(live_server: LiveServer) -> None:
     assert jobs > 0
 
 
-def test_alert_rules_fire_on_what_they_are_for() -> None:
-    for arguments in (("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")):
+def test_alert_rules_fire_on_what_they_are_for_and_prometheus_takes_its_configuration() -> None:
+    checks = (
+        ("check", "rules", "alerts.yml"),
+        ("check", "config", "prometheus.yml"),
+        ("test", "rules", "alerts_test.yml"),
+    )
+    for arguments in checks:
         done = subprocess.run(
             ["promtool", *arguments], cwd=MONITORING, capture_output=True, text=True, check=False
         )

@@ -271,7 +271,7 @@ def _start_nginx(folder: Path, values: Mapping[str, str]) -> subprocess.Popen[by
         "http { include /etc/nginx/mime.types; client_body_temp_path $folder/b; proxy_temp_path $folder/p;\n"
         "fastcgi_temp_path $folder/f; uwsgi_temp_path $folder/u; scgi_temp_path $folder/s;\n$server\n}"
     )
-    server = server.replace("/dev/stdout", str(folder / "access.log"))
+    server = server.replace("/var/log/nginx/access.log", str(folder / "access.log"))
     path = folder / "nginx.conf"
     path.write_text(main.substitute(folder=folder, server=server))
     return subprocess.Popen(
