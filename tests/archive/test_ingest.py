@@ -330,7 +330,7 @@ def test_whom_the_database_undoes_for_another_is_placed_once_more(
 ) -> None:
     """Another process holds the end of the audit trail, then wants the study: a deadlock on PostgreSQL."""
     store(archive, operator, ct_slice(instance=1))
-    other = Database(settings.database.url)
+    other = Database(settings.database.url, keys=archive.blobs.keys)
     holds = threading.Event()
 
     def is_waited_for() -> bool:  # elsewhere than on PostgreSQL nobody waits for a row
