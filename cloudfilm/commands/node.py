@@ -214,5 +214,9 @@ def send(context: Any, ae_title: str, study_instance_uids: tuple[str, ...]) -> N
     )
     for uid in counts.failed_uids or ():
         click.echo(f"failed: {uid}", err=True)
-    click.echo(f"{counts.completed + counts.warnings} sent, {counts.failed} failed.")
-    sys.exit(0 if not counts.failed and counts.completed + counts.warnings else 1)
+    sent = counts.completed + counts.warnings
+    if not sent and not counts.failed:
+        click.echo("None of these studies is here; see: cloudfilm study list.", err=True)
+        sys.exit(1)
+    click.echo(f"{sent} sent, {counts.failed} failed.")
+    sys.exit(1 if counts.failed else 0)

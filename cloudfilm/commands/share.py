@@ -38,7 +38,7 @@ def qr(context: Any, accession_number: str, institution: str, days: int | None, 
     made = share_accession_number(
         rooms.archive, rooms.access, operator(), accession_number, institution, Terms(days=days)
     )
-    link = f"{context.settings.web.site}/share#{made.secret}"
+    link = _link(context, made.secret)
     if output is not None:
         texts = rooms.messaging.texts(context.settings.language)
         until = texts["label.until"].format(day=made.expires_at.date().isoformat())
@@ -66,13 +66,28 @@ def study(
     days: int | None, uses: int | None, download: bool, reason: str,
 ) -> None:  # fmt: skip
     """Share studies of one patient. Prints the id of the share, and the link, this once."""
+    proofs = {"phone": phone, "account": account, "passcode": passcode}
+    if not proofs.get(binding, "given"):
+        raise click.UsageError(f"With --to {binding} say also --{binding}.")
     rooms = context.rooms
     terms = Terms(
         binding=binding, phone=phone, account=account, passcode=passcode, days=days, most_uses=uses,
         download=download, reason=reason,
     )  # fmt: skip
     made = share_studies(rooms.archive, rooms.access, operator(), study_instance_uids, terms)
-    click.echo(f"{made.id}\n{context.settings.web.site}/share#{made.secret}")
+    click.echo(f"{made.id}\n{_link(context, made.secret)}")
+
+
+def _link(context: Any, secret: str) -> str:
+    """The link of a share. Says so when it leads nobody but this machine here."""
+    web = context.settings.web
+    if not web.public_url:
+        click.echo(
+            "web.public_url is not set: this link opens on this machine only. Set it as "
+            "https://film.example.org and make the link anew.",
+            err=True,
+        )
+    return f"{web.site}/share#{secret}"
 
 
 @share.command("list")

@@ -303,3 +303,29 @@ def test_names_in_clear_are_sealed_by_a_command_and_not_while_older_code_runs(  
     with rooms.database.snapshot() as session:
         assert str(session.scalar(text("SELECT name FROM account")))[:4] == "\x7fk1."
     assert [each.name for each in list_accounts(rooms.access, operator)] == ["张伟"]
+
+
+def test_a_share_by_command_asks_for_its_proof_and_says_where_its_link_leads(run, rooms: Rooms) -> None:  # type: ignore[no-untyped-def]
+    lacking = run("share", "study", f"{ROOT}.1", "--to", "phone")
+    at_home = run("share", "qr", "A-1")
+
+    assert lacking.exit_code == 2
+    assert "With --to phone say also --phone." in lacking.output
+    assert at_home.exit_code == 0
+    assert "opens on this machine only" in at_home.stderr
+
+
+def test_a_printed_code_leads_to_the_public_address(run, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("CLOUDFILM_WEB__PUBLIC_URL", "https://film.example.org")
+    made = run("share", "qr", "A-1")
+
+    assert made.stdout.splitlines()[1].startswith("https://film.example.org/share#")
+    assert made.stderr == ""
+
+
+def test_to_send_what_is_not_here_says_so(run, rooms: Rooms) -> None:  # type: ignore[no-untyped-def]
+    run("node", "add", "WS7", "--host", "127.0.0.1", "--port", "1")
+    done = run("node", "send", "WS7", "1.2.3")
+
+    assert done.exit_code == 1
+    assert "None of these studies is here" in done.stderr
