@@ -1,10 +1,10 @@
 """Search: the one way to find clinical documents (R4 3.1.1, Search).
 
 A parsed `Search` becomes predicates (`records.predicates`). The one with the fewest documents drives the
-statement: their ids are put into the order of the page by what stands in the indexes, and only then are the
-documents read, and asked for the other predicates, until the page is full. Where all are broad, an index is
-walked in the order of the page. Either way nothing is found twice, and a page costs what it shows. The reach
-is added here and only here. Counting is done only when it is asked for.
+search. A handful of them is read by its ids, and asked for the other predicates. More are put into the order
+of the page by what stands in the indexes, and only then read and asked, until the page is full. Where all are
+broad, an index is walked in the order of the page. Either way nothing is found twice, and a page costs what
+it shows. The reach is added here and only here. Counting is done only when it is asked for.
 """
 
 import json
@@ -43,6 +43,7 @@ from records.room import Records
 __all__ = ["Criterion", "InvalidSearch", "Search", "SearchResult", "find_ids", "parse_search", "search"]
 
 FEW = 2000  # a set of at most so many documents is gone through; a larger one is walked until a page is full
+HANDFUL = 50  # a set of at most so many is known by its ids, and no smaller one is looked for
 ESTIMATED_TO = 20_000
 WALKED = 1000  # documents that are looked at one by one, where many may be what is looked for
 MOST_INCLUDED, MOST_ROUNDS = 1000, 8
@@ -128,12 +129,13 @@ def search_in(records: Records, session: Session, caller: Caller, wanted: Search
     """Find a page of documents as a transaction sees them."""
     know_custom_parameters(records.database, session)
     looking = _looking(records, session, caller, wanted)
-    total = looking.total(wanted.total) if wanted.total != "none" or wanted.count == 0 else None
+    few = looking.fewest()
+    total = looking.total(few, wanted.total) if wanted.total != "none" or wanted.count == 0 else None
     if not wanted.count:
         return SearchResult((), total=total, search=wanted)
     bound_to = _bound_to(wanted)
     cursor = open_cursor(records.keys, bound_to, wanted.cursor) if wanted.cursor else None
-    page, goes_on = looking.page(wanted.count, cursor)
+    page, goes_on = looking.page(few, wanted.count, cursor)
     backwards = cursor is not None and cursor.backwards
     following, previous = "", ""
     if page and (goes_on or backwards):
@@ -158,7 +160,8 @@ def find_ids(
 ) -> list[tuple[int, str]]:
     """Ids of the first documents that are found, as a transaction sees them: `resource.id`, logical id."""
     know_custom_parameters(records.database, session)
-    page, _ = _looking(records, session, caller, replace(wanted, sort=())).page(most, None)
+    looking = _looking(records, session, caller, replace(wanted, sort=()))
+    page, _ = looking.page(looking.fewest(), most, None)
     return [(row.id, row.logical_id) for row in _rows_of(session, page)]
 
 
@@ -262,6 +265,15 @@ _broad_until: dict[tuple[str, str], float] = {}
 
 
 @dataclass(frozen=True, slots=True)
+class _Few:
+    """The predicate that leads to the documents; these themselves, or the statement that finds them."""
+
+    predicate: Predicate
+    ids: Sequence[int] | Select[Any]
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _Looking:
     """A search that is being run."""
 
@@ -272,62 +284,71 @@ class _Looking:
     keys: tuple[_SortKey, ...]
     database: str
 
-    def page(self, count: int, cursor: Cursor | None) -> tuple[list[_Found], bool]:
+    def page(self, few: _Few | None, count: int, cursor: Cursor | None) -> tuple[list[_Found], bool]:
         """Sort values and id of each row of a page, and whether it goes on beyond."""
-        driver, along = self._fewest(), self._sorted_range()
-        if along is not None and (driver is None or driver is along):
+        along = self._sorted_range()
+        if along is not None and (few is None or few.predicate is along):
             found = self._with_value(count + 1, cursor, cursor is not None and cursor.backwards, along)
-        elif driver is not None:
-            found = self._from_few(count + 1, cursor, driver)
+        elif few is not None and isinstance(few.ids, Select):
+            found = self._from_few(count + 1, cursor, few, few.ids)
+        elif few is not None:
+            found = self._from_rows(count + 1, cursor, few) if few.ids else []
         elif not self.keys and (streaming := self._streaming()) is not None:
             found = self._from_index(count + 1, cursor, streaming)
         elif len(self.keys) == 1 and not self.keys[0].own:
             found = self._from_sort_index(count + 1, cursor)
         else:
-            found = self._from_rows(count + 1, cursor)
+            found = self._from_next(count + 1, cursor) or self._from_rows(count + 1, cursor, None)
         page, goes_on = found[:count], len(found) > count
         if cursor is not None and cursor.backwards:
             page.reverse()
         return page, goes_on
 
-    def total(self, how: str) -> int:
+    def total(self, few: _Few | None, how: str) -> int:
         """How many there are; an estimate counts to some thousands only."""
-        driver = self._fewest()
-        statement = select(_TABLE.c.id).where(*self._conditions(_TABLE.c, driver))
-        if driver is not None:
-            statement = statement.where(_TABLE.c.id.in_(_set_of(driver)))
+        if few is None and len(self.predicates) == 1:
+            ((_, only),) = self.predicates
+            ids = only.ids()
+            few = None if ids is None else _Few(only, ids)
+        statement = select(_TABLE.c.id).where(*self._conditions(_TABLE.c, few))
+        if few is not None:
+            statement = statement.where(_TABLE.c.id.in_(few.ids))
         if how == "estimate":
             statement = statement.limit(ESTIMATED_TO)
         return self.session.scalar(select(func.count()).select_from(statement.subquery())) or 0
 
-    def _fewest(self) -> Predicate | None:
+    def fewest(self) -> _Few | None:
         """The predicate that holds for the fewest documents, when these are few."""
-        along = self._sorted_range()
-        is_one = len(self.predicates) == 1
-        if is_one and (along is not None or (not self.keys and self.predicates[0][1].streams)):
-            return along  # its index gives the page as it is
-        best: tuple[int, Predicate] | None = None
+        if len(self.predicates) == 1:
+            ((_, only),) = self.predicates
+            if self._sorted_range() is not None or (not self.keys and only.streams):
+                return None  # its index gives the page as it is
+        along, best = self._sorted_range(), None
         for key, predicate in sorted(
             self.predicates, key=lambda each: (not each[1].streams, each[1] is along)
         ):
-            count = self._count(key, predicate, FEW if best is None else best[0])
-            if count is not None and (best is None or count < best[0]):
-                best = (count, predicate)
-                if count <= 50:
+            few = self._few(key, predicate, FEW if best is None else best.count)
+            if few is not None and (best is None or few.count < best.count):
+                best = few
+                if few.count <= HANDFUL:
                     break
-        return best[1] if best else None
+        return best
 
-    def _count(self, key: str, predicate: Predicate, most: int) -> int | None:
-        """How many documents a predicate holds for; None for more than `most`, or when it is no set."""
+    def _few(self, key: str, predicate: Predicate, most: int) -> _Few | None:
+        """A predicate with its documents; None for more than `most`, or when they are no set."""
         remembered, now = (self.database, key), time.monotonic()
         if most == FEW and _broad_until.get(remembered, 0) > now:
             return None
         ids = predicate.ids()
         if ids is None:
             return None
-        count = self.session.scalar(select(func.count()).select_from(ids.limit(most + 1).subquery())) or 0
+        connection = self.session.connection()
+        handful = connection.scalars(ids.limit(HANDFUL + 1)).all()
+        if len(handful) <= HANDFUL:
+            return _Few(predicate, list(set(handful)), len(handful))
+        count = connection.scalar(select(func.count()).select_from(ids.limit(most + 1).subquery())) or 0
         if count <= most:
-            return count
+            return _Few(predicate, ids, count)
         if most == FEW:
             if len(_broad_until) >= MOST_BROAD:
                 _broad_until.clear()
@@ -347,9 +368,9 @@ class _Looking:
         return next((each for each in ranges if each.numbers == (sort.number,)), None)
 
     def _conditions(
-        self, resource: Any, driver: Predicate | None, *, one_by_one: bool = False
+        self, resource: Any, few: _Few | None, *, one_by_one: bool = False
     ) -> list[ColumnElement[bool]]:
-        """All that must hold at a row of the resource table, beside the driver that led to it.
+        """All that must hold at a row of the resource table, beside what led to it.
 
         one_by_one: few rows are asked about.
         """
@@ -358,33 +379,33 @@ class _Looking:
         if len(self.types) < len(resource_types()) or not reach.is_everywhere:
             conditions.append(reach_of_types(reach, self.types, resource))
         for _, predicate in self.predicates:
-            if predicate is driver:
+            if few is not None and predicate is few.predicate:
                 continue
             if isinstance(predicate, Own):
                 conditions.append(predicate.match(resource))
-            elif isinstance(predicate, Rows) and (one_by_one or driver is not None):
+            elif isinstance(predicate, Rows) and (one_by_one or few is not None):
                 conditions.append(predicate.at_few(resource.id))
             else:
                 conditions.append(predicate.at(resource.id))
         return conditions
 
-    def _from_rows(self, most: int, cursor: Cursor | None) -> list[_Found]:
-        """Along the resource table in the order of the page."""
-        if not self.keys and len(self.types) == 1 and not self.database.startswith("sqlite"):
-            found = self._from_next(most, cursor)
-            if len(found) == most:
-                return found
+    def _from_rows(self, most: int, cursor: Cursor | None, few: _Few | None) -> list[_Found]:
+        """From the resource table in the order of the page: all along it, or from a handful."""
         values = [key.value(_TABLE.c.id, _TABLE.c) for key in self.keys]
-        statement = select(*values, *ROW).where(*self._conditions(_TABLE.c, None))
+        statement = select(*values, *ROW).where(*self._conditions(_TABLE.c, few))
+        if few is not None:
+            statement = statement.where(_TABLE.c.id.in_(few.ids))
         return self._ordered(statement, values, _TABLE.c.id, most, cursor)
 
     def _from_next(self, most: int, cursor: Cursor | None) -> list[_Found]:
-        """Of the next documents of the type, those for which all holds.
+        """A whole page of the next documents of the type for which all holds, or nothing.
 
         Of what is broad, a page is found among few documents. But PostgreSQL cannot tell how often several
         predicates hold together; where it guesses too little, it goes through all that one of them holds for.
         SQLite walks by itself.
         """
+        if self.keys or len(self.types) != 1 or self.database.startswith("sqlite"):
+            return []
         near = select(_TABLE).where(_TABLE.c.type == self.types[0])
         backwards = cursor is not None and cursor.backwards
         if cursor is not None:
@@ -392,17 +413,18 @@ class _Looking:
         rows = near.order_by(*self._order([], _TABLE.c.id, backwards)).limit(WALKED).subquery()
         conditions = self._conditions(rows.c, None, one_by_one=True)
         statement = select(*(rows.c[column.name] for column in ROW)).where(*conditions)
-        found = statement.order_by(*self._order([], rows.c.id, backwards)).limit(most)
-        return [_Found((row.id,), row) for row in self.session.connection().execute(found)]
+        ordered = statement.order_by(*self._order([], rows.c.id, backwards)).limit(most)
+        found = [_Found((row.id,), row) for row in self.session.connection().execute(ordered)]
+        return found if len(found) == most else []
 
-    def _from_few(self, most: int, cursor: Cursor | None, driver: Predicate) -> list[_Found]:
+    def _from_few(self, most: int, cursor: Cursor | None, few: _Few, ids: Select[Any]) -> list[_Found]:
         """From the few documents of a driver: all are sorted by their ids and values, and read one by one.
 
         That the sorted ids are a query of their own keeps the database from reading every document first:
         PostgreSQL goes through them in their order and stops when the page is full.
         """
-        few = _set_of(driver).distinct().subquery()
-        key = few.c.resource_id
+        rows = ids.distinct().subquery()
+        key = rows.c.resource_id
         chosen = select(key.label("id"))
         own = fresh(_TABLE)
         if any(each.own for each in self.keys):
@@ -414,7 +436,7 @@ class _Looking:
         statement = (
             select(*values, *ROW)
             .select_from(found.join(_TABLE, _TABLE.c.id == found.c.id))
-            .where(*self._conditions(_TABLE.c, driver))
+            .where(*self._conditions(_TABLE.c, few))
         )
         return self._ordered(statement, values, found.c.id, most, cursor)
 
@@ -511,14 +533,6 @@ class _Looking:
         order = _TABLE.c.id.desc() if backwards else _TABLE.c.id.asc()
         found = self.session.connection().execute(statement.order_by(order).limit(most))
         return [_Found((None, row[0])) for row in found]
-
-
-def _set_of(driver: Predicate) -> Select[Any]:
-    """The ids of a predicate that is known to have a set of them."""
-    ids = driver.ids()
-    if ids is None:
-        raise LookupError(driver)
-    return ids
 
 
 def _beyond(
