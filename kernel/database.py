@@ -9,6 +9,7 @@ write locks the row (`with_for_update`) or relies on a unique constraint.
 
 import fcntl
 import os
+import select
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -30,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPICursor, ExceptionContext
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import PoolProxiedConnection
@@ -182,7 +183,6 @@ class Database:
                 self.url.set(drivername="postgresql+psycopg2"),
                 pool_size=pool_size,
                 max_overflow=64,
-                pool_pre_ping=True,
                 use_insertmanyvalues=True,
                 connect_args=SILENT_PEER,
             )
@@ -198,6 +198,7 @@ class Database:
             )
             for engine in (self.engine, self._readers):
                 event.listen(engine, "connect", _set_up_postgresql)
+                event.listen(engine, "checkout", _require_quiet)
             self._writer_queue = None
         event.listen(self.engine, "handle_error", _refuse_text)
         self.seals = seals
@@ -390,6 +391,17 @@ def _set_up_postgresql(connection: Any, _record: object) -> None:
 def _refuse_text(failed: ExceptionContext) -> None:
     if isinstance(failed.original_exception, ValueError):  # what the driver says of a value
         raise UnstorableText from failed.original_exception
+
+
+def _require_quiet(connection: Any, _record: object, _proxy: object) -> None:
+    """A server that restarted, or a peer found dead, is heard on its connections, where nothing was asked:
+    then the pool makes new ones. To ask each time whether it lives would cost a message and its answer."""
+    if not connection.closed:
+        heard = select.poll()
+        heard.register(connection.fileno(), select.POLLIN)
+        if not heard.poll(0):
+            return
+    raise InvalidatePoolError
 
 
 def _begin_sqlite(connection: Any) -> None:

@@ -133,6 +133,20 @@ def test_a_database_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
         session.execute(text("SELECT 1"))
 
 
+def test_connections_that_the_server_ended_are_made_anew(database: Database) -> None:
+    if database.is_sqlite:
+        pytest.skip("there is no server")
+    own = text("SELECT pg_backend_pid()")
+    with database.snapshot() as one, database.snapshot() as other:
+        before = {one.scalar(own), other.scalar(own)}
+    with database.snapshot() as session:
+        (ended,) = before - {session.scalar(own)}
+        session.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": ended})
+
+    with database.snapshot() as one, database.snapshot() as other:
+        assert ended not in {one.scalar(own), other.scalar(own)}
+
+
 def test_a_moment_without_a_zone_is_refused() -> None:
     with pytest.raises(TypeError):
         UtcDateTime().process_bind_param(datetime(2026, 1, 1), None)  # type: ignore[arg-type]  # noqa: DTZ001
