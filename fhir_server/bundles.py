@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 
 from flask import Response
 
-from fhir_server.negotiate import document_answer
+from fhir_server.negotiate import document_answer, fhir_base
+from fhir_server.shaping import is_shaped, shaped
 from kernel.clock import new_id
+from records.search import SearchResult
 
 MATCH: dict[str, object] = {"mode": "match"}
+INCLUDE: dict[str, object] = {"mode": "include"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,16 @@ class Entry:
                 response = f'{response[:-1]},"outcome":{self.outcome}}}'
             parts.append(f'"response":{response}')
         return "{" + ",".join(parts) + "}"
+
+
+def entries_of(found: SearchResult) -> list[Entry]:
+    """The entries of a searchset, each document with as much of it as the client asks for."""
+    base, form = fhir_base(), shaped if is_shaped() else str
+    return [
+        Entry(f"{base}/{each.resource_type}/{each.logical_id}", form(each.body), mode)
+        for mode, page in ((MATCH, found.matches), (INCLUDE, found.included))
+        for each in page
+    ]
 
 
 def bundle_answer(

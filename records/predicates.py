@@ -21,7 +21,7 @@ from sqlalchemy import (
     and_,
     exists,
     false,
-    literal,
+    literal_column,
     not_,
     or_,
     select,
@@ -153,13 +153,14 @@ class Own:
         return exists().where(rows.c.id == key, self.match(rows.c))
 
 
-def _looked_up(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether there is such a row, looked up for each document that is asked about.
+_ONE: Select[Any] = select(literal_column("1")).offset(0)
+"""OFFSET 0 keeps PostgreSQL from making one join of it all: it can but guess how many rows a value has, and
+along a chain the guesses multiply."""
 
-    OFFSET 0 keeps PostgreSQL from making one join of it all: it can but guess how many rows a value has, and
-    along a chain the guesses multiply.
-    """
-    return select(literal(1)).where(*conditions).offset(0).exists()
+
+def _looked_up(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether there is such a row, looked up for each document that is asked about."""
+    return _ONE.where(*conditions).exists()
 
 
 def _together(sets: Sequence[Select[Any]]) -> Any:

@@ -37,11 +37,12 @@ def reach_of_type(reach: Reach, resource_type: str, resource: Any) -> list[Colum
 
 def reach_of_types(reach: Reach, types: Iterable[str], resource: Any) -> ColumnElement[bool]:
     """The types' rows that a reach holds; types with the same conditions stand together."""
+    named = sorted(types)
     if reach.is_everywhere:
-        return and_(resource.type.in_(sorted(types)))
+        return and_(resource.type == named[0] if len(named) == 1 else resource.type.in_(named))
     return or_(
         false(),
-        *(and_(resource.type == type_, *reach_of_type(reach, type_, resource)) for type_ in sorted(types)),
+        *(and_(resource.type == type_, *reach_of_type(reach, type_, resource)) for type_ in named),
     )
 
 

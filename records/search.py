@@ -579,10 +579,10 @@ def _included(
             followed = [
                 text.removeprefix("iterate:") for text in texts if not round_ or text.startswith("iterate:")
             ]
-            ids = _followed(session, caller, followed, forward, fresh) if followed else []
-            left_out |= len(ids) > MOST_INCLUDED
-            new = [each for each in ids[:MOST_INCLUDED] if each not in known]
-            for row in _reachable(session, caller, rows_by_id(session, new)):
+            led = _followed(session, followed, forward, fresh) if followed else []
+            left_out |= len(led) > MOST_INCLUDED
+            new = [row for row in led[:MOST_INCLUDED] if row.id not in known]
+            for row in _reachable(session, caller, new):
                 known.add(row.id)
                 more[row.id] = row
         fresh = list(more.values())
@@ -593,9 +593,9 @@ def _included(
 
 
 def _followed(
-    session: Session, caller: Caller, texts: list[str], forward: bool, rows: list[ResourceRow]
-) -> list[int]:
-    """Ids of what some rows lead to along parameters (Type:code:Target), or of what leads to them."""
+    session: Session, texts: list[str], forward: bool, rows: list[ResourceRow]
+) -> Sequence[ResourceRow]:
+    """What some rows lead to along parameters (Type:code:Target), or what leads to them."""
     index = fresh(IndexReference)
     own = fresh(_TABLE)
     alternatives = []
@@ -619,15 +619,15 @@ def _followed(
     if not alternatives:
         return []
     if forward:
-        statement = select(own.c.id).where(
+        led = select(own.c.id).where(
             index.c.resource_id.in_([row.id for row in rows]), own.c.self_hash == index.c.target
         )
     else:
-        statement = select(own.c.id).where(
+        led = select(own.c.id).where(
             index.c.target.in_([row.self_hash for row in rows]), own.c.id == index.c.resource_id
         )
-    statement = statement.where(or_(*alternatives), ~own.c.deleted).distinct().order_by(own.c.id)
-    return list(session.scalars(statement.limit(MOST_INCLUDED + 1)))
+    statement = select(*ROW).where(_TABLE.c.id.in_(led.where(or_(*alternatives))), ~_TABLE.c.deleted)
+    return session.connection().execute(statement.order_by(_TABLE.c.id).limit(MOST_INCLUDED + 1)).all()
 
 
 def _reachable(session: Session, caller: Caller, rows: list[ResourceRow]) -> list[ResourceRow]:

@@ -7,9 +7,9 @@ from flask import Response, request
 
 from access.bearer import current_caller
 from access.caller import Door
-from fhir_server.bundles import MATCH, Entry, bundle_answer
+from fhir_server.bundles import Entry, bundle_answer, entries_of
 from fhir_server.library import TYPES, shipped_matches
-from fhir_server.negotiate import fhir_base, prefers, require_json, shown
+from fhir_server.negotiate import fhir_base, prefers, require_json
 from fhir_server.outcomes import outcome
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
@@ -78,17 +78,8 @@ def _own(value: str) -> str:
     return value.replace(f"{fhir_base()}/", "") if "://" in value else value
 
 
-INCLUDE: dict[str, object] = {"mode": "include"}
-
-
 def _entries(result: SearchResult) -> list[Entry]:
-    base = fhir_base()
-    entries = [
-        Entry(f"{base}/{stored.resource_type}/{stored.logical_id}", shown(stored), mode)
-        for mode, page in ((MATCH, result.matches), (INCLUDE, result.included))
-        for stored in page
-    ]
-    told = []
+    entries, told = entries_of(result), []
     if result.search.ignored:
         told.append(f"These parameters were ignored: {', '.join(result.search.ignored)}")
     if result.left_out:

@@ -5,8 +5,7 @@ from flask import Response
 
 from access.bearer import current_caller
 from access.caller import Door
-from fhir_server.bundles import bundle_answer
-from fhir_server.operations.everything import entries_of
+from fhir_server.bundles import bundle_answer, entries_of
 from fhir_server.operations.given import InvalidParameter, given
 from kernel.http import room
 from records.query import Criterion, Search

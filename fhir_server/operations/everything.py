@@ -6,8 +6,8 @@ from flask import Response, request
 
 from access.bearer import current_caller
 from access.caller import Door
-from fhir_server.bundles import MATCH, Entry, bundle_answer
-from fhir_server.negotiate import fhir_base, shown
+from fhir_server.bundles import bundle_answer, entries_of
+from fhir_server.negotiate import fhir_base
 from fhir_server.operations.given import Given, given
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
@@ -16,7 +16,6 @@ from records.room import Records
 from records.search import SearchResult
 
 MOST = 1000
-INCLUDE: dict[str, object] = {"mode": "include"}
 COMPARTMENTS = ("Patient", "Encounter")
 
 
@@ -52,16 +51,6 @@ def everything_of(resource_type: str, logical_id: str) -> Response:
 def types_of(said: Given) -> tuple[str, ...]:
     """The types that `_type` names, separated by commas."""
     return tuple(each.strip() for text in said.texts("_type") for each in text.split(",") if each.strip())
-
-
-def entries_of(found: SearchResult) -> list[Entry]:
-    """The entries of a searchset."""
-    base = fhir_base()
-    return [
-        Entry(f"{base}/{each.resource_type}/{each.logical_id}", shown(each), mode)
-        for mode, page in ((MATCH, found.matches), (INCLUDE, found.included))
-        for each in page
-    ]
 
 
 def _links(found: SearchResult, path: str) -> list[tuple[str, str]]:

@@ -7,9 +7,8 @@ from flask import Response, request
 
 from access.bearer import current_caller
 from access.caller import Door
-from fhir_server.bundles import bundle_answer
+from fhir_server.bundles import bundle_answer, entries_of
 from fhir_server.negotiate import fhir_base
-from fhir_server.operations.everything import entries_of
 from fhir_server.operations.given import InvalidParameter, given
 from kernel.http import room
 from records.query import parse_search
