@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, not_, null, or_, select, true
 from sqlalchemy.orm import Session
 
 from access.audit import note_once
@@ -37,7 +37,7 @@ from records.parameters import parameters_of, resource_types
 from records.predicates import Asking, Own, Predicate, Rows, in_compartment, predicate_of
 from records.query import Criterion, InvalidSearch, Search, find_parameter, parse_search
 from records.reach import reach_of_types
-from records.repository import ROW, ResourceRow, Stored, bodies, rows_by_id
+from records.repository import ROW, ResourceRow, Stored, bodies
 from records.room import Records
 
 __all__ = ["Criterion", "InvalidSearch", "Search", "SearchResult", "find_ids", "parse_search", "search"]
@@ -142,7 +142,7 @@ def search_in(records: Records, session: Session, caller: Caller, wanted: Search
         following = close_cursor(records.keys, bound_to, Cursor(page[-1].values))
     if page and (cursor is not None if not backwards else goes_on):
         previous = close_cursor(records.keys, bound_to, Cursor(page[0].values, backwards=True))
-    rows = _rows_of(session, page)
+    rows = [found.row for found in page]
     included, left_out = _included(records, session, caller, wanted, rows)
     return SearchResult(
         tuple(bodies(records, session, rows)),
@@ -162,21 +162,15 @@ def find_ids(
     know_custom_parameters(records.database, session)
     looking = _looking(records, session, caller, replace(wanted, sort=()))
     page, _ = looking.page(looking.fewest(), most, None)
-    return [(row.id, row.logical_id) for row in _rows_of(session, page)]
+    return [(found.row.id, found.row.logical_id) for found in page]
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """One row of a page: its sort values with the id at the end, and the row where it was read at once."""
+    """One row of a page, and its sort values with the id at the end."""
 
     values: tuple[Any, ...]
-    row: ResourceRow | None = None
-
-
-def _rows_of(session: Session, page: Sequence[_Found]) -> list[ResourceRow]:
-    if all(found.row is not None for found in page):
-        return [found.row for found in page]
-    return rows_by_id(session, [found.values[-1] for found in page])
+    row: ResourceRow
 
 
 def _bound_to(wanted: Search) -> str:
@@ -285,7 +279,7 @@ class _Looking:
     database: str
 
     def page(self, few: _Few | None, count: int, cursor: Cursor | None) -> tuple[list[_Found], bool]:
-        """Sort values and id of each row of a page, and whether it goes on beyond."""
+        """The rows of a page, and whether it goes on beyond."""
         along = self._sorted_range()
         if along is not None and (few is None or few.predicate is along):
             found = self._with_value(count + 1, cursor, cursor is not None and cursor.backwards, along)
@@ -395,7 +389,7 @@ class _Looking:
         statement = select(*values, *ROW).where(*self._conditions(_TABLE.c, few))
         if few is not None:
             statement = statement.where(_TABLE.c.id.in_(few.ids))
-        return self._ordered(statement, values, _TABLE.c.id, most, cursor)
+        return self._read(self._page_of(statement, values, _TABLE.c.id, most, cursor))
 
     def _from_next(self, most: int, cursor: Cursor | None) -> list[_Found]:
         """A whole page of the next documents of the type for which all holds, or nothing.
@@ -413,8 +407,7 @@ class _Looking:
         rows = near.order_by(*self._order([], _TABLE.c.id, backwards)).limit(WALKED).subquery()
         conditions = self._conditions(rows.c, None, one_by_one=True)
         statement = select(*(rows.c[column.name] for column in ROW)).where(*conditions)
-        ordered = statement.order_by(*self._order([], rows.c.id, backwards)).limit(most)
-        found = [_Found((row.id,), row) for row in self.session.connection().execute(ordered)]
+        found = self._read(statement.order_by(*self._order([], rows.c.id, backwards)).limit(most))
         return found if len(found) == most else []
 
     def _from_few(self, most: int, cursor: Cursor | None, few: _Few, ids: Select[Any]) -> list[_Found]:
@@ -438,20 +431,28 @@ class _Looking:
             .select_from(found.join(_TABLE, _TABLE.c.id == found.c.id))
             .where(*self._conditions(_TABLE.c, few))
         )
-        return self._ordered(statement, values, found.c.id, most, cursor)
+        return self._read(self._page_of(statement, values, found.c.id, most, cursor))
 
-    def _ordered(
-        self, statement: Any, values: list[ColumnElement[Any]], key: Any, most: int, cursor: Cursor | None
-    ) -> list[_Found]:
+    def _read(self, statement: Select[Any]) -> list[_Found]:
+        """What a statement finds: a sort value for each key, and the columns of the row."""
+        at = len(self.keys)
+        return [_Found(tuple(row[: at + 1]), row) for row in self.session.connection().execute(statement)]
+
+    def _page_of(
+        self,
+        statement: Select[Any],
+        values: list[ColumnElement[Any]],
+        key: ColumnElement[int],
+        most: int,
+        cursor: Cursor | None,
+    ) -> Select[Any]:
+        """A statement in the order of the page, from the cursor on."""
         backwards = cursor is not None and cursor.backwards
         ascending = [each.descending is backwards for each in self.keys]
         is_own = [bool(each.own) for each in self.keys]
         if cursor is not None:
             statement = statement.where(_beyond(values, ascending, is_own, key, cursor))
-        order = self._order(values, key, backwards)
-        rows = self.session.connection().execute(statement.order_by(*order).limit(most))
-        at = len(values)
-        return [_Found(tuple(row[: at + 1]), row if len(row) > at + 1 else None) for row in rows]
+        return statement.order_by(*self._order(values, key, backwards)).limit(most)
 
     def _order(
         self, values: Sequence[ColumnElement[Any]], key: ColumnElement[int], backwards: bool
@@ -480,8 +481,10 @@ class _Looking:
         rows = fresh(driver.table)
         key = rows.c.resource_id
         is_it = and_(rows.c.parameter == driver.numbers[0], driver.match(rows.c))
-        statement = select(key).distinct().where(is_it, *self._at_index(key, driver))
-        return self._ordered(statement, [], key, most, cursor)
+        ids = select(key).distinct().where(is_it, *self._at_index(key, driver))
+        page = select(*ROW).where(_TABLE.c.id.in_(self._page_of(ids, [], key, most, cursor)))
+        backwards = cursor is not None and cursor.backwards
+        return self._read(page.order_by(*self._order([], _TABLE.c.id, backwards)))
 
     def _from_sort_index(self, most: int, cursor: Cursor | None) -> list[_Found]:
         """Along the index of the one sort key; then (or before, going back) what has no value of it."""
@@ -518,21 +521,25 @@ class _Looking:
         upwards = sort.descending is backwards
         if cursor is not None:
             statement = statement.where(_beyond([value], [upwards], [True], key, cursor))
-        order = (value.asc() if upwards else value.desc(), key.desc() if backwards else key.asc())
-        rows_found = self.session.connection().execute(statement.order_by(*order).limit(most))
-        return [_Found(tuple(row)) for row in rows_found]
+
+        def order(value: ColumnElement[Any], key: ColumnElement[int]) -> tuple[ColumnElement[Any], ...]:
+            return value.asc() if upwards else value.desc(), key.desc() if backwards else key.asc()
+
+        page = statement.order_by(*order(value, key)).limit(most).subquery()
+        value, key = page.c[sort.column], page.c.resource_id
+        statement = select(value, *ROW).join_from(page, _TABLE, _TABLE.c.id == key)
+        return self._read(statement.order_by(*order(value, key)))
 
     def _without_value(self, most: int, cursor: Cursor | None, backwards: bool) -> list[_Found]:
         (sort,) = self.keys
         rows = fresh(sort.index())
         present = exists().where(rows.c.resource_id == _TABLE.c.id, rows.c.parameter == sort.number)
-        statement = select(_TABLE.c.id).where(*self._conditions(_TABLE.c, None), not_(present))
+        statement = select(null(), *ROW).where(*self._conditions(_TABLE.c, None), not_(present))
         if cursor is not None and cursor.values[0] is None:
             last = cursor.values[-1]
             statement = statement.where(_TABLE.c.id < last if backwards else _TABLE.c.id > last)
         order = _TABLE.c.id.desc() if backwards else _TABLE.c.id.asc()
-        found = self.session.connection().execute(statement.order_by(order).limit(most))
-        return [_Found((None, row[0])) for row in found]
+        return self._read(statement.order_by(order).limit(most))
 
 
 def _beyond(
