@@ -25,14 +25,12 @@ PAGE = 500
 
 def instance_documents(archive: Archive, session: Session, series_id: int) -> Iterator[bytes]:
     """The DICOM JSON of each instance of a series, in the order of instance numbers."""
-    statement = (
-        select(Instance.document)
-        .where(Instance.series_id == series_id)
-        .order_by(Instance.instance_number.asc().nulls_last(), Instance.id)
-        .execution_options(yield_per=PAGE)
-    )
-    for stored in session.scalars(statement):
-        yield document_bytes(archive.blobs.keys, stored)
+    order = Instance.instance_number.asc().nulls_last(), Instance.id
+    ids = session.scalars(select(Instance.id).where(Instance.series_id == series_id).order_by(*order)).all()
+    for at in range(0, len(ids), PAGE):
+        page = select(Instance.document).where(Instance.id.in_(ids[at : at + PAGE])).order_by(*order)
+        for stored in session.scalars(page):
+            yield document_bytes(archive.blobs.keys, stored)
 
 
 def make_bundle(archive: Archive, series_id: int) -> None:

@@ -60,7 +60,7 @@ def count_pairs(rooms: Rooms, file: Path) -> None:
     """Precision and recall over pairs of patient records: a number that came several times is one of them."""
     people = {(each.said.issuer, each.said.identifier): each.person for each in read_records(file)}
     persons: dict[int | None, list[str]] = {}
-    with rooms.database.snapshot() as session:
+    with rooms.database.transaction() as session:
         rows = session.execute(
             select(PatientRecord.issuer, PatientRecord.identifier, PatientRecord.person_id),
             execution_options={"yield_per": 10_000},

@@ -4,7 +4,8 @@
 transaction takes the write lock at its start (BEGIN IMMEDIATE), for a read that turns into a write fails at
 once there, and writers of all processes line up at a lock on a file, because SQLite's own busy handler polls
 with growing sleeps and starves some of many. On PostgreSQL (read committed) whoever reads in order to
-write locks the row (`with_for_update`) or relies on a unique constraint.
+write locks the row (`with_for_update`) or relies on a unique constraint; each statement sees a state of its
+own, so that a reader there has no transaction, and is spared the messages that begin and end one.
 """
 
 import fcntl
@@ -196,6 +197,7 @@ class Database:
                 isolation_level="AUTOCOMMIT",
                 connect_args=SILENT_PEER,
             )
+            event.listen(self.engine, "begin", _begin_postgresql)
             for engine in (self.engine, self._readers):
                 event.listen(engine, "connect", _set_up_postgresql)
                 event.listen(engine, "checkout", _require_quiet)
@@ -213,6 +215,7 @@ class Database:
         self._stale = (*self._driver_failures, driver.NotSupportedError)
         trace_statements(self.engine)
         self._write_engine: Engine = self.engine.execution_options(cloudfilm_write=True)
+        self._read_engine: Engine = self.engine.execution_options(cloudfilm_read=True)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -237,8 +240,9 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
-        """A session that only reads, and sees one state of the database throughout."""
-        with self._session(self.engine) as session:
+        """A session that only reads. On SQLite it sees one state throughout, on PostgreSQL each statement
+        its own; a cursor on the server needs a transaction there."""
+        with self._session(self._read_engine) as session:
             yield session
 
     def row(self, statement: Executable, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
@@ -407,6 +411,12 @@ def _require_quiet(connection: Any, _record: object, _proxy: object) -> None:
 def _begin_sqlite(connection: Any) -> None:
     writes = connection.get_execution_options().get("cloudfilm_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _begin_postgresql(connection: Any) -> None:
+    options = connection.get_execution_options()
+    if "isolation_level" not in options:  # else it is as its user wants it: VACUUM has no transaction either
+        connection.connection.dbapi_connection.autocommit = options.get("cloudfilm_read", False)
 
 
 class GroupCommit:
