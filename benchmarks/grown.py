@@ -1,9 +1,10 @@
 """Archives of any size, filled in bulk: what is asked of them is measured by `benchmarks.growth`.
 
 A study, its patient and its order come in by the front door once; what is filled in after it differs where
-rows must differ: two studies a patient, one worklist item a study, ten years of days. Searched rows (of the
-archive, of the FHIR index, of the master patient index, of the worklist) are those that the front door makes.
-What is left out is what no question looks at: bytes of images, the audit trail, narrative words.
+rows must differ: two studies a patient, one worklist item a study, ten years of days, one after the other.
+Searched rows (of the archive, of the FHIR index, of the master patient index, of the worklist) are those that
+the front door makes. What is left out is what no question looks at: bytes of images, the audit trail,
+narrative words.
 """
 
 import io
@@ -66,9 +67,14 @@ def born(patient: int) -> date:
     return date(1930, 1, 1) + timedelta(days=patient * 7919 % 32000)
 
 
-def day_of(study: int) -> date:
-    """The day of a study."""
-    return FIRST_DAY + timedelta(days=study % DAYS)
+def day_of(study: int, size: int) -> date:
+    """The day of a study in an archive of so many."""
+    return FIRST_DAY + timedelta(days=study // studies_a_day(size))
+
+
+def studies_a_day(size: int) -> int:
+    """How many come in on a day."""
+    return size // DAYS + 1
 
 
 def fill(rooms: Rooms, size: int, today: date) -> None:
@@ -87,8 +93,8 @@ def fill(rooms: Rooms, size: int, today: date) -> None:
     for start in range(1, size + 1, AT_ONCE):
         numbers = range(start, min(size + 1, start + AT_ONCE))
         for model in (Study, Series, Instance, IndexedValue):
-            _multiply(rooms, table_of(model), numbers)
-        _fill_imaging_studies(rooms, numbers)
+            _multiply(rooms, table_of(model), numbers, size)
+        _fill_imaging_studies(rooms, numbers, size)
         _fill_workitems(rooms, numbers, size, workitem)
     with rooms.database.transaction() as session:
         for index in indexes:
@@ -101,12 +107,12 @@ def fill(rooms: Rooms, size: int, today: date) -> None:
         connection.execute(text("VACUUM ANALYZE"))
 
 
-def _multiply(rooms: Rooms, table: Table, numbers: range) -> None:
+def _multiply(rooms: Rooms, table: Table, numbers: range, size: int) -> None:
     """Copies of the one row that came in by the front door, made by the database."""
     source = select(func.generate_series(numbers[0], numbers[-1]).label("n")).subquery("numbers")
     n = source.c.n
     patient = cast(n.op("/")(2), Integer)
-    day: ColumnElement[date] = cast(literal(FIRST_DAY), table_of(Study).c.study_date.type) + n % DAYS
+    from_day: ColumnElement[date] = cast(literal(FIRST_DAY), table_of(Study).c.study_date.type)
     name = literal("fam").concat(func.lpad(cast(patient % FAMILIES, String), 3, "0"))
     said: dict[str, Any] = {
         "id": n + FREE,
@@ -122,7 +128,7 @@ def _multiply(rooms: Rooms, table: Table, numbers: range) -> None:
         "name_alphabetic": name.concat("x^given").concat(patient % GIVEN),
         "accession_number": literal("GA").concat(n),
         "blob_key": literal("grown/").concat(n),
-        "study_date": day,
+        "study_date": from_day + cast(n.op("/")(studies_a_day(size)), Integer),
     }
     if table is table_of(Study):
         del said["study_id"]  # an attribute there (0020,0010), not a key
@@ -193,7 +199,7 @@ def _fill_patients(rooms: Rooms, patients: range) -> None:
     index.copy(rooms)
 
 
-def _fill_imaging_studies(rooms: Rooms, numbers: range) -> None:
+def _fill_imaging_studies(rooms: Rooms, numbers: range, size: int) -> None:
     """The search index of ImagingStudy, whose documents are drawn from the archive's own tables."""
     now = rooms.clock.now()
     with rooms.database.snapshot() as session:
@@ -208,7 +214,7 @@ def _fill_imaging_studies(rooms: Rooms, numbers: range) -> None:
             template.replace(MARKS["study"], f"2.25.7.{n}")
             .replace(patient, f"patient-{n // 2}")
             .replace(accession, f"GA{n}")
-            .replace(str(drawn["started"]), f"{day_of(n)}T08:30:00+08:00")
+            .replace(str(drawn["started"]), f"{day_of(n, size)}T08:30:00+08:00")
         )
         stored.append(
             (number, "ImagingStudy", logical_id, hash_of(f"ImagingStudy/{logical_id}"), "MAIN", now, "")
@@ -281,7 +287,7 @@ def _fill_workitems(rooms: Rooms, numbers: range, size: int, template: dict[str,
     today: date = template["scheduled_date"]
     for n in numbers:
         is_open, study = n > size - OPEN, f"2.25.7.{n}"
-        day = today if is_open else day_of(n)
+        day = today if is_open else day_of(n, size)
         attributes: bytes = template["attributes"]
         for mark, value in (
             (MARKS["patient"], patient_id(n // 2)), (MARKS["accession"], f"GA{n}"), (MARKS["study"], study),

@@ -126,7 +126,7 @@ def questions(rooms: Rooms, size: int) -> dict[str, Callable[[], None]]:
         return f"{family(patient)}^Given{patient % GIVEN}"
 
     def month() -> str:
-        at = day_of(study())
+        at = day_of(study(), size)
         return f"{at:%Y%m}01-{at:%Y%m}28"
 
     def step(**keys: str) -> Document:
@@ -137,7 +137,7 @@ def questions(rooms: Rooms, size: int) -> dict[str, Callable[[], None]]:
         "QIDO: Patient ID": lambda: ask(rooms, PatientID=patient_id(study() // 2)),
         "QIDO: accession number": lambda: ask(rooms, AccessionNumber=f"GA{study()}"),
         "QIDO: name prefix": lambda: ask(rooms, PatientName=f"{name()}*"),
-        "QIDO: a day, first 5": lambda: ask(rooms, most=5, StudyDate=f"{day_of(study()):%Y%m%d}"),
+        "QIDO: a day, first 5": lambda: ask(rooms, most=5, StudyDate=f"{day_of(study(), size):%Y%m%d}"),
         "QIDO: a month, first 50": lambda: ask(rooms, StudyDate=month()),
         "QIDO: Study Instance UID": lambda: ask(rooms, StudyInstanceUID=f"2.25.7.{study()}"),
         "FHIR: Patient by identifier": lambda: ask_fhir(
@@ -154,7 +154,7 @@ def questions(rooms: Rooms, size: int) -> dict[str, Callable[[], None]]:
             rooms, "ImagingStudy", identifier=f"GA{study()}"
         ),
         "FHIR: ImagingStudy of a day, first 5": lambda: ask_fhir(
-            rooms, "ImagingStudy", 5, started=f"{day_of(study())}", _sort="-started"
+            rooms, "ImagingStudy", 5, started=f"{day_of(study(), size)}", _sort="-started"
         ),
         "worklist: a station's day": lambda: ask_worklist(
             rooms, 50,
