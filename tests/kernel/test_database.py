@@ -133,9 +133,8 @@ def test_a_database_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
         session.execute(text("SELECT 1"))
 
 
-def test_connections_that_the_server_ended_are_made_anew(database: Database) -> None:
-    if database.is_sqlite:
-        pytest.skip("there is no server")
+def test_connections_that_the_server_ended_are_made_anew(postgresql_database: str) -> None:
+    database = Database(postgresql_database)
     own = text("SELECT pg_backend_pid()")
     with database.snapshot() as one, database.snapshot() as other:
         before = {one.scalar(own), other.scalar(own)}
@@ -145,6 +144,7 @@ def test_connections_that_the_server_ended_are_made_anew(database: Database) -> 
 
     with database.snapshot() as one, database.snapshot() as other:
         assert ended not in {one.scalar(own), other.scalar(own)}
+    database.close()
 
 
 def test_a_moment_without_a_zone_is_refused() -> None:
