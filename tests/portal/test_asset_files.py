@@ -47,3 +47,11 @@ def test_what_a_browser_has_is_not_sent_again(browser: FlaskClient) -> None:
 def test_nothing_else_is_served(browser: FlaskClient) -> None:
     for name in ("none.css", "../account.py", "%2e%2e/account.py", ""):
         assert browser.get(f"/assets/{name}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/patient/sign-in", "/share"])
+def test_a_page_names_its_icon_so_that_browsers_do_not_guess_one(browser: FlaskClient, path: str) -> None:
+    page = browser.get(path).get_data(as_text=True)
+
+    assert '<link rel="icon" href="/assets/icon.svg">' in page
+    assert browser.get("/assets/icon.svg").mimetype == "image/svg+xml"
