@@ -1,9 +1,9 @@
 """The tables of the archive: studies, series, instances, and what is held for review.
 
 What is searched is a typed column with an index. Each row also carries its ready-made DICOM JSON for the
-default answer (PS3.18 10.6.3), so that a search answer is a join of bytes. Columns carry the attribute's
-keyword in snake case; `folded` ones are made from it (NFKC, case folded) so that matching is neither
-case- nor width-sensitive, and can be rebuilt.
+default answer (PS3.18 10.6.3), sealed, so that a search answer is a join of bytes. Columns carry the
+attribute's keyword in snake case; `folded` ones are made from it (NFKC, case folded) so that matching is
+neither case- nor width-sensitive, and can be rebuilt.
 """
 
 from datetime import date, datetime
@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, deferred, mapped_column
 
 from kernel.database import Base, UtcDateTime
+from kernel.sealed_values import SealedBytes
 
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -79,7 +80,7 @@ class Study(Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     tier: Mapped[str] = mapped_column(String(16), default="", server_default="")  # see archive.storage_policy
     attributes: Mapped[bytes] = mapped_column(
-        LargeBinary
+        SealedBytes("study.attributes")
     )  # DICOM JSON of the default answer; \x01 is the base URL
     revision: Mapped[int] = mapped_column(default=0)  # counts what was stored into it
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -113,7 +114,7 @@ class Series(Base):
     performed_procedure_step_start_date: Mapped[date | None] = mapped_column(default=None)
     performed_procedure_step_start_time: Mapped[str] = mapped_column(text_key(16), default="")
     number_of_instances: Mapped[int] = mapped_column(default=0)
-    attributes: Mapped[bytes] = mapped_column(LargeBinary)  # as of Study
+    attributes: Mapped[bytes] = mapped_column(SealedBytes("series.attributes"))  # as of Study
     revision: Mapped[int] = mapped_column(default=0)
     bundle: Mapped[bytes | None] = deferred(
         mapped_column(LargeBinary, default=None)
@@ -149,7 +150,7 @@ class Instance(Base):
     seal: Mapped[bytes] = mapped_column(LargeBinary)  # kernel.crypto.Seal, packed
     frames: Mapped[bytes] = mapped_column(LargeBinary)  # archive.frame_index, packed
     bulk: Mapped[str] = mapped_column(Text, default="{}")  # bulk data path -> [offset, length, VR]
-    attributes: Mapped[bytes] = mapped_column(LargeBinary)  # as of Study
+    attributes: Mapped[bytes] = mapped_column(SealedBytes("instance.attributes"))  # as of Study
     document: Mapped[bytes] = deferred(
         mapped_column(LargeBinary)
     )  # sealed deflated DICOM JSON, without bulk data

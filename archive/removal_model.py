@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from archive.model import BigKey, text_key
 from kernel.database import Base, UtcDateTime
+from kernel.sealed_values import SealedText
 
 
 class Removal(Base):
@@ -22,7 +23,7 @@ class Removal(Base):
     patient_logical_id: Mapped[str] = mapped_column(String(64), default="")
     institution: Mapped[str] = mapped_column(String(32), default="")
     reason: Mapped[str] = mapped_column(String(16))  # a code of CID 7011
-    comment: Mapped[str] = mapped_column(Text, default="")
+    comment: Mapped[str] = mapped_column(SealedText("removal.comment"), default="")
     instances: Mapped[int] = mapped_column(default=0)
     size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     removed_by: Mapped[str] = mapped_column(String(64))

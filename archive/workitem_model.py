@@ -3,17 +3,18 @@
 A workitem is one row however it came (an order, UPS-RS, N-CREATE, the command line); the modality worklist,
 the Unified Procedure Step services and the order's own state are views of it. Its document is DICOM JSON in
 the form of the UPS IOD (PS3.3 B.26) with what only a modality worklist says in a Scheduled Procedure Step
-Sequence; columns are drawn from it for searching.
+Sequence, and sealed; columns are drawn from it for searching.
 """
 
 from datetime import date, datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from archive.model import BigKey, text_key
 from kernel.database import Base, UtcDateTime
+from kernel.sealed_values import SealedBytes, SealedText
 
 
 class State(StrEnum):
@@ -52,7 +53,7 @@ class Workitem(Base):
     scheduled_date: Mapped[date | None] = mapped_column(
         default=None
     )  # local to the site, as modalities say it
-    attributes: Mapped[bytes] = mapped_column(LargeBinary)
+    attributes: Mapped[bytes] = mapped_column(SealedBytes("workitem.attributes"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True, default=None)
@@ -67,7 +68,9 @@ class PerformedStep(Base):
     sop_instance_uid: Mapped[str] = mapped_column(text_key(64), unique=True)
     state: Mapped[str] = mapped_column(String(16))  # IN PROGRESS, COMPLETED, DISCONTINUED
     institution: Mapped[str] = mapped_column(String(32), default="")
-    attributes: Mapped[bytes] = mapped_column(LargeBinary)  # DICOM JSON, as the modality said it
+    attributes: Mapped[bytes] = mapped_column(
+        SealedBytes("performed_step.attributes")
+    )  # DICOM JSON, as the modality said it
     source: Mapped[str] = mapped_column(String(64), default="")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -98,7 +101,9 @@ class WorkitemSubscriber(Base):
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
     ae_title: Mapped[str] = mapped_column(String(16))
     well_known_uid: Mapped[str] = mapped_column(String(64))  # of the global or of the filtered worklist
-    filter: Mapped[str] = mapped_column(Text, default="{}")  # matching keys, DICOM JSON
+    filter: Mapped[str] = mapped_column(
+        SealedText("workitem_subscriber.filter"), default="{}"
+    )  # matching keys, DICOM JSON
     deletion_lock: Mapped[bool] = mapped_column(default=False)
     reach: Mapped[str] = mapped_column(Text)  # what it might know of when it subscribed
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

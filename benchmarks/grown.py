@@ -29,6 +29,7 @@ from benchmarks.studies import part10, tiny_studies
 from cloudfilm.rooms import Rooms
 from kernel.database import table_of
 from kernel.sealed_text import Sealing
+from kernel.sealed_values import SealedBytes
 from mpi.blocking import block_keys
 from mpi.candidates import hash_of as block_hash
 from mpi.demographics import Authority, Demographics
@@ -295,7 +296,8 @@ def _fill_workitems(rooms: Rooms, numbers: range, size: int, template: dict[str,
         ):  # fmt: skip
             attributes = attributes.replace(mark.encode(), value.encode())
         said = {
-            "id": n + FREE, "sop_instance_uid": f"2.25.8.{n}", "attributes": attributes,
+            "id": n + FREE, "sop_instance_uid": f"2.25.8.{n}",
+            "attributes": SealedBytes("workitem.attributes").seal(attributes, rooms.keys),
             "state": "SCHEDULED" if is_open else "COMPLETED", "patient_id": patient_id(n // 2),
             "patient_logical_id": f"patient-{n // 2}", "accession_number": f"GA{n}", "scheduled_date": day,
             "study_instance_uid": study, "ended_at": None if is_open else template["created_at"],

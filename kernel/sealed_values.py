@@ -104,6 +104,7 @@ class SealedBytes(TypeDecorator[bytes]):
         """context: as of SealedText."""
         super().__init__()
         self.context = context
+        self._last = (b"", b"")  # sealed and opened: instances are read with their series' bytes beside each
 
     def process_bind_param(self, value: bytes | None, dialect: Dialect) -> bytes | None:
         """To the database."""
@@ -114,7 +115,13 @@ class SealedBytes(TypeDecorator[bytes]):
 
     def process_result_value(self, value: bytes | None, dialect: Dialect) -> bytes | None:
         """From the database. Raises DamagedBlob."""
-        return self.open(value, sealing_of(dialect).keys) if value and self.is_sealed(value) else value
+        if not value or not self.is_sealed(value):
+            return value
+        kept, opened = self._last
+        if kept != value:
+            opened = self.open(value, sealing_of(dialect).keys)
+            self._last = (value, opened)
+        return opened
 
     def seal(self, plain: bytes, keys: KeyRing) -> bytes:
         """Bytes as their row holds them."""

@@ -14,10 +14,13 @@ import cloudfilm.models
 from access.audit import note, verify
 from access.caller import operator
 from access.model import Account
+from archive.model import Series, Study
+from archive.workitem_model import PerformedStep, Workitem
 from cloudfilm.migrate import downgrade, expected_revision, migrate
 from kernel.clock import FixedClock
 from kernel.crypto import DamagedBlob, KeyRing
 from kernel.database import Base, Database
+from mpi.model import PatientRecord
 from records.model import Resource, ResourceVersion
 from tests.conftest import BACKENDS, POSTGRESQL
 
@@ -143,6 +146,38 @@ def test_names_are_opened_on_the_way_back_and_without_the_ring_nothing_happens(e
     migrate(empty_url)
     with database.snapshot() as session:
         assert verify(session).fault == ""
+    database.close()
+
+
+def test_answers_are_opened_on_the_way_back_and_without_the_ring_nothing_happens(empty_url: str) -> None:
+    keys, at, told = KeyRing({"k1": bytes(32)}, "k1"), datetime(2026, 3, 1, tzinfo=UTC), b'{"00100010":{}}'
+    migrate(empty_url)
+    database = Database(empty_url, keys=keys)
+    moments = {"created_at": at, "changed_at": at}
+    record = {"issuer": "", "identifier": "P1", "institution": "", "patient_id": "p1", "sealed": b""}
+    study = {"study_instance_uid": "1.2", "logical_id": "s1", "patient_logical_id": "p1", "patient_id": "P1"}
+    with database.transaction() as session:
+        session.execute(insert(PatientRecord).values(id=1, **record, **moments))
+        session.execute(insert(Study).values(id=1, patient_record_id=1, attributes=told, **study, **moments))
+        session.execute(insert(Series).values(study_id=1, series_instance_uid="1.2.1", attributes=told))
+        for model in (Workitem, PerformedStep):
+            values = {"sop_instance_uid": "1.2.9", "state": "COMPLETED", "attributes": told}
+            session.execute(insert(model).values(**values, **moments))
+
+    def kept() -> set[bytes]:
+        with database.snapshot() as session:
+            return {
+                bytes(session.scalar(text(f"SELECT attributes FROM {name}")) or b"")
+                for name in ("study", "series", "workitem", "performed_step")
+            }
+
+    sealed = kept()
+    assert {each[:4] for each in sealed} == {b"\x7fk1."}
+    with pytest.raises(DamagedBlob):
+        downgrade(empty_url, "0027_hidden_words")
+    assert kept() == sealed
+    downgrade(empty_url, "0027_hidden_words", keys)
+    assert kept() == {told}
     database.close()
 
 

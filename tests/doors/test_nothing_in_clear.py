@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from pydicom.dataset import Dataset
 from sqlalchemy import inspect, text
 
 from access.accounts import create_account, sign_in
@@ -19,13 +20,22 @@ from access.grants import BEARER, LINK, Named, Terms, list_grants, make_grant
 from access.site import break_glass
 from access.tokens import SESSION, caller_of
 from access.trail import TrailQuery, search_trail
+from archive.attributes import document
 from archive.ingest import ingest
+from archive.keys import Level
+from archive.performed_steps import create_performed_step, read_performed_step
+from archive.query import Query
+from archive.search import search
+from archive.workitem_events import FILTERED_WORKLIST, subscribe
+from archive.workitem_search import search_workitems
+from archive.workitems import create_workitem, read_workitem
 from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
 from hl7_listener.receiving import receive
 from hl7_listener.room import hl7_of
 from records.audit_events import index_audit
 from records.share_consents import index_shares
+from tests.archive.test_workitems import scheduled
 from tests.builders import ct_slice
 from tests.builders_hl7 import adt_a04, omi_o23, oru_r01
 from tests.fhir_server.test_fhir import JSON, bearer
@@ -107,12 +117,14 @@ def by_hl7(rooms: Rooms, caller: Caller, said: Secrets) -> None:
         assert answers.is_positive, answers
 
 
+def item(**attributes: str) -> Dataset:
+    """An item of a sequence."""
+    return Dataset.from_json(document(**attributes))
+
+
 def by_dicom(rooms: Rooms, caller: Caller, said: Secrets) -> None:
     """A study whose images say all of it."""
-    from pydicom.dataset import Dataset
-
-    other = Dataset()
-    other.PatientID, other.TypeOfPatientID = said.number, "TEXT"
+    other = item(PatientID=said.number, TypeOfPatientID="TEXT")
     image = ct_slice(
         OtherPatientIDsSequence=[other],
         OtherPatientIDs=said.number,
@@ -120,8 +132,37 @@ def by_dicom(rooms: Rooms, caller: Caller, said: Secrets) -> None:
         PatientAddress=f"成都市{said.street}",
         PatientComments=f"{said.mail} {said.finding}",
         ImageComments=said.finding,
+        ProcedureCodeSequence=[item(CodeValue="1", CodingSchemeVersion=said.street)],
+        RequestAttributesSequence=[item(ScheduledProcedureStepDescription=said.finding)],
+        ReferencedRequestSequence=[item(RequestedProcedureDescription=said.finding)],
     )
     ingest(rooms.archive, caller, io.BytesIO(image))
+    for level, told in (
+        (Level.STUDY, said.street),
+        (Level.SERIES, said.finding),
+        (Level.INSTANCE, said.finding),
+    ):
+        assert told.encode() in search(rooms.archive, caller, Query(level)).rows[0]
+
+
+def by_worklist(rooms: Rooms, caller: Caller, said: Secrets) -> None:
+    """Work of a patient whom nothing else tells of, what a modality did, and who wants to hear of it."""
+    patient = {"PatientName": said.recipient, "PatientComments": said.finding, "PatientAddress": said.street}
+    subscribe(rooms.archive, caller, "WATCH", FILTERED_WORKLIST, keys=document(PatientName=said.recipient))
+    uid = create_workitem(rooms.archive, caller, scheduled(**patient)).sop_instance_uid
+    found = list(search_workitems(rooms.archive, caller, document(PatientName=said.recipient)))
+    assert len(found) == 1
+    assert said.finding in str(read_workitem(rooms.archive, caller, uid))
+    step = create_performed_step(
+        rooms.archive, caller,
+        document(
+            PerformedProcedureStepID="1", PerformedStationAETitle="CT1", Modality="CT",
+            PerformedProcedureStepStartDate="20260301", PerformedProcedureStepStartTime="0830",
+            PerformedProcedureStepStatus="IN PROGRESS",
+            ScheduledStepAttributesSequence=[document(StudyInstanceUID="1.2.3")], **patient,
+        ),
+    )  # fmt: skip
+    assert said.recipient in str(read_performed_step(rooms.archive, caller, step))
 
 
 def by_people(rooms: Rooms, caller: Caller, said: Secrets) -> None:
@@ -152,7 +193,13 @@ def by_people(rooms: Rooms, caller: Caller, said: Secrets) -> None:
     assert {each["resource"]["agent"][0]["name"] for each in found["entry"]} == {said.staff}
 
 
-DOORS: tuple[Callable[[Rooms, Caller, Secrets], None], ...] = (by_fhir, by_hl7, by_dicom, by_people)
+DOORS: tuple[Callable[[Rooms, Caller, Secrets], None], ...] = (
+    by_fhir,
+    by_hl7,
+    by_dicom,
+    by_worklist,
+    by_people,
+)
 
 
 def log_position(rooms: Rooms) -> str:
