@@ -51,7 +51,7 @@ from kernel.jobs import enqueue_all
 from mpi.bulk import identify_all
 from mpi.crew import Crew
 from mpi.demographics import Demographics
-from mpi.resolve import identify
+from mpi.resolve import Identified, identify
 
 log = logging.getLogger(__name__)
 
@@ -347,9 +347,9 @@ class _Placing:
         new_studies = [study for study in studies if study.is_new]
         new_series = [(study, each) for study in studies for each in study.moved_series() if each.is_new]
         if new_studies:
-            said = {study.uid: self._said_of(study) for study in new_studies}
-            self._introduce(new_studies, said)
-            rows = [self._study_row(study, said[study.uid]) for study in new_studies]
+            said = [self._said_of(study) for study in new_studies]
+            whose = self._identify(new_studies, said)
+            rows = [self._study_row(*each) for each in zip(new_studies, said, whose, strict=True)]
             for study, study_id in zip(new_studies, self._add(_ADD_STUDIES, rows), strict=True):
                 study.id = study_id
                 attributes = study.moved_series()[0].arrivals[0].header.attributes
@@ -405,30 +405,29 @@ class _Placing:
             self._issuers[institution] = patient_id_issuer(self._session, institution)
         return demographics_of(arrival.header, institution, self._issuers[institution])
 
-    def _introduce(self, studies: list[_Study], said: dict[str, Demographics]) -> None:
-        """Several numbers that are new to the patient index are matched and written together; each study then
-        finds its own there."""
-        numbered: dict[tuple[str, str], tuple[Caller, Demographics]] = {}
-        for study in studies:
-            each, caller = said[study.uid], study.moved_series()[0].arrivals[0].caller
-            if each.identifier:
-                numbered.setdefault((each.issuer, each.identifier), (caller, each))
-        if len(numbered) < 2:
-            return
-        mpi = self._archive.mpi
+    def _identify(self, studies: list[_Study], said: list[Demographics]) -> list[Identified]:
+        """Whose each new study is; the patients of several are matched and written together."""
+        mpi, session = self._archive.mpi, self._session
+        callers = [study.moved_series()[0].arrivals[0].caller for study in studies]
+        if len(studies) == 1:
+            return [identify(mpi, session, callers[0], said[0])]
         here = Crew(mpi.keys, mpi.scorer.weights)  # a transaction waits for no other process
-        in_order = [numbered[number] for number in sorted(numbered)]  # as other processes have it
-        for _, some in groupby(in_order, key=lambda each: each[0].principal.id):
+        once = list(dict.fromkeys(said))
+        prepared = dict(zip(once, here.prepare(once).result(), strict=True))
+        # As other processes have it: they wait for each other where two bring the same number.
+        in_order = sorted(range(len(studies)), key=lambda at: (said[at].issuer, said[at].identifier))
+        found: dict[int, Identified] = {}
+        for _, some in groupby(in_order, key=lambda at: callers[at].principal.id):
             mine = list(some)
-            prepared = here.prepare([each for _, each in mine]).result()
-            identify_all(mpi, self._session, mine[0][0], here, prepared)
+            batch = [prepared[said[at]] for at in mine]
+            found |= zip(mine, identify_all(mpi, session, callers[mine[0]], here, batch), strict=True)
+        return [found[at] for at in range(len(studies))]
 
-    def _study_row(self, study: _Study, said: Demographics) -> Row:
+    def _study_row(self, study: _Study, said: Demographics, identified: Identified) -> Row:
         """A new study, of what its first object says."""
         arrival = study.moved_series()[0].arrivals[0]
         header, caller = arrival.header, arrival.caller
         institution = said.institution
-        identified = identify(self._archive.mpi, self._session, caller, said)
         groups = [fold_name(group) for group in [*header.text("00100010").split("="), "", ""][:3]]
         answer = {tag: value for tag, value in header.attributes.items() if tag in STUDY_TAGS}
         answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}

@@ -195,7 +195,8 @@ def load(rooms: Rooms, count: int) -> None:
         start, states = time.perf_counter(), Counter[State]()
         for part in prepared_batches(crew, records, 2000):
             with rooms.database.transaction() as session:
-                states += identify_all(rooms.mpi, session, operator(), crew, part)
+                found = identify_all(rooms.mpi, session, operator(), crew, part)
+            states += Counter(each.state for each in found)
     rate = count / (time.perf_counter() - start)
     print(f"loaded with matching: {rate:.0f} records/s, { {state.value: n for state, n in states.items()} }")
 

@@ -41,7 +41,8 @@ def load(rooms: Rooms, file: Path, batch: int, processes: int) -> None:
         since = time.perf_counter()
         for part in prepared_batches(crew, _said(file), batch):
             with rooms.database.transaction() as session:
-                states += identify_all(rooms.mpi, session, operator(), crew, part)
+                found = identify_all(rooms.mpi, session, operator(), crew, part)
+            states += Counter(each.state for each in found)
             done = states.total()
             if done - told >= count // 10:
                 rate = (done - told) / (time.perf_counter() - since)

@@ -7,9 +7,9 @@ that says something else within its batch.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -27,7 +27,15 @@ from mpi.crew import Crew, Prepared
 from mpi.demographics import Demographics, merged
 from mpi.model import Link, PatientRecord, Person, ReviewItem
 from mpi.neighbours import Found, Neighbours, add_keys, parts, reserve
-from mpi.resolve import Placement, State, consider, identify, is_contradicted, says_nothing_new
+from mpi.resolve import (
+    Identified,
+    Placement,
+    State,
+    consider,
+    identify,
+    is_contradicted,
+    says_nothing_new,
+)
 from mpi.room import Mpi
 from mpi.sealing import demographics_of
 
@@ -49,60 +57,63 @@ def prepared_batches(crew: Crew, said: Iterable[Demographics], size: int) -> Ite
 
 def identify_all(
     mpi: Mpi, session: Session, caller: Caller, crew: Crew, batch: Sequence[Prepared]
-) -> Counter[State]:
-    """Identify records within the caller's transaction; what became of them, counted.
+) -> list[Identified]:
+    """Identify records within the caller's transaction: whose each is, in their order.
 
     Raises sqlalchemy's IntegrityError when another transaction brought one of the numbers meanwhile.
     """
     session.flush()
     sorted_out = _sort_out(mpi, session, batch)
-    states: Counter[State] = Counter({State.KNOWN: sorted_out.nothing_new + len(sorted_out.changed)})
-    if sorted_out.changed:
-        change_all(mpi, session, caller, crew, sorted_out.changed)
-    if sorted_out.new:
-        states += _place_all(mpi, session, caller, crew, sorted_out.new)
-    for said in sorted_out.single:
-        states[identify(mpi, session, caller, said).state] += 1
-    return +states
+    found = sorted_out.known
+    if changed := sorted_out.changed:
+        found |= zip(changed, change_all(mpi, session, caller, crew, list(changed.values())), strict=True)
+    if new := sorted_out.new:
+        found |= zip(new, _place_all(mpi, session, caller, crew, list(new.values())), strict=True)
+    for at, first in sorted_out.again.items():
+        found[at] = replace(found[first], state=State.KNOWN, is_changed=False)
+    for at, said in sorted_out.single.items():
+        found[at] = identify(mpi, session, caller, said)
+    return [found[at] for at in range(len(batch))]
 
 
 class _SortedOut:
-    """A batch by what is to be done with each record."""
+    """A batch by what is to be done with each record, which goes by its place there."""
 
     def __init__(self) -> None:
-        self.new: list[Prepared] = []
-        self.changed: list[Change] = []
-        self.single: list[Demographics] = []
-        self.nothing_new = 0
+        self.new: dict[int, Prepared] = {}
+        self.again: dict[int, int] = {}  # of a number that is new, with nothing new: the place of the first
+        self.changed: dict[int, Change] = {}
+        self.single: dict[int, Demographics] = {}
+        self.known: dict[int, Identified] = {}  # with nothing new
 
 
 def _sort_out(mpi: Mpi, session: Session, batch: Sequence[Prepared]) -> _SortedOut:
     """Tell new numbers, each once, from those that are known with nothing new or something new to say."""
     known = _known(session, batch)
-    found, new, apart = _SortedOut(), dict[tuple[str, str], Demographics](), set[tuple[str, str]]()
-    for record in batch:
+    found, new, apart = _SortedOut(), dict[tuple[str, str], int](), set[tuple[str, str]]()
+    for at, record in enumerate(batch):
         said = record.said
         number = (said.issuer, said.identifier)
         row = known.get(number)
         if not said.identifier or len(said.identifier) > 64 or number in apart:
-            found.single.append(said)
+            found.single[at] = said
         elif number in new:
-            if says_nothing_new(new[number], said):
-                found.nothing_new += 1
+            if says_nothing_new(found.new[new[number]].said, said):
+                found.again[at] = new[number]
             else:
                 apart.add(number)
-                found.single.append(said)
+                found.single[at] = said
         elif row is None:
-            new[number] = said
-            found.new.append(record)
+            new[number] = at
+            found.new[at] = record
         elif row.replaced_by is not None or is_contradicted(before := demographics_of(mpi, row), said):
             apart.add(number)
-            found.single.append(said)
+            found.single[at] = said
         elif (now := merged(before, said)) == before:
-            found.nothing_new += 1
+            found.known[at] = Identified(row.id, row.patient_id, row.person_id or 0, State.KNOWN, False)
         else:
             apart.add(number)
-            found.changed.append(Change(row.id, row.person_id or 0, row.patient_id, before, now))
+            found.changed[at] = Change(row.id, row.person_id or 0, row.patient_id, before, now)
     return found
 
 
@@ -119,7 +130,7 @@ def _known(session: Session, batch: Sequence[Prepared]) -> dict[tuple[str, str],
 
 def _place_all(
     mpi: Mpi, session: Session, caller: Caller, crew: Crew, batch: Sequence[Prepared]
-) -> Counter[State]:
+) -> list[Identified]:
     """Find the person of each record among those of the index and of the earlier ones, and write all."""
     numbers = reserve(session, _RECORD, len(batch))
     neighbours = Neighbours(session)
@@ -135,8 +146,7 @@ def _place_all(
         zip((-number for number in founders), reserve(session, _PERSON, len(founders)), strict=True)
     )
     persons = {number: founded.get(person, person) for number, person in persons.items()}
-    _write(mpi, session, caller, batch, persons, placements, list(founded.values()))
-    return Counter({State.NEW: len(founders), State.LINKED: len(batch) - len(founders)})
+    return _write(mpi, session, caller, batch, persons, placements, list(founded.values()))
 
 
 def _candidates(found: Found, persons: dict[int, int], neighbours: Neighbours) -> list[Candidate]:
@@ -155,10 +165,10 @@ def _write(
     persons: dict[int, int],
     placements: Sequence[Placement],
     founded: list[int],
-) -> None:
+) -> list[Identified]:
     """Write persons, records, keys, links, questions and changes, each kind at once."""
     now, weights = mpi.clock.now(), mpi.scorer.weights
-    records, links, questions, changes = [], [], [], []
+    records, links, questions, changes, identified = [], [], [], [], []
     for (number, person_id), record, placement in zip(persons.items(), batch, placements, strict=True):
         said, patient_id = record.said, new_id()
         records.append(
@@ -189,6 +199,7 @@ def _write(
             for other in placement.doubtful
         ]  # fmt: skip
         state = State.NEW if scored is None else State.LINKED
+        identified.append(Identified(number, patient_id, person_id, state))
         changes.append(("patient-created", patient_id, {"person": person_id, "state": state.value}))
         if scored is not None:
             changes.append(("patient-linked", patient_id, {"person": person_id}))
@@ -197,6 +208,7 @@ def _write(
     add_keys(session, ((key, at) for at, record in zip(persons, batch, strict=True) for key in record.hashes))
     write_all(session.connection(), [(_ADD_LINKS, links), (_ASK_ALL, questions)])
     record_changes(session, mpi.clock, changes)
+    return identified
 
 
 _RECORD, _PERSON = table_of(PatientRecord), table_of(Person)

@@ -17,7 +17,7 @@ from mpi.demographics import Demographics
 from mpi.features import features_of
 from mpi.model import PatientRecord, ReviewItem
 from mpi.neighbours import Neighbours, add_keys, parts, remove_keys
-from mpi.resolve import ask_all, connect, consider
+from mpi.resolve import Identified, State, ask_all, connect, consider
 from mpi.room import Mpi
 
 TOGETHER = 400  # numbers that one statement asks for
@@ -34,9 +34,11 @@ class Change:
     now: Demographics
 
 
-def change_all(mpi: Mpi, session: Session, caller: Caller, crew: Crew, changes: Sequence[Change]) -> None:
+def change_all(
+    mpi: Mpi, session: Session, caller: Caller, crew: Crew, changes: Sequence[Change]
+) -> list[Identified]:
     """Keep what records say now, find them by it, and look again whose those are that are alone with their
-    person. Each record comes once."""
+    person. Each record comes once; whose each is now."""
     prepared = [
         each
         for future in [crew.prepare([change.now for change in part]) for part in parts(changes, TOGETHER)]
@@ -52,10 +54,16 @@ def change_all(mpi: Mpi, session: Session, caller: Caller, crew: Crew, changes: 
     ]  # fmt: skip
     write_all(session.connection(), [(_SAY, said)])
     _reindex(mpi, session, changes, prepared)
-    _place_again(mpi, session, caller, crew, list(zip(changes, prepared, strict=True)))
+    moved = _place_again(mpi, session, caller, crew, list(zip(changes, prepared, strict=True)))
     told = [("patient-changed", each.patient_id, {"person": each.person_id}) for each in changes]
     record_changes(session, mpi.clock, told)
     session.expire_all()  # the ORM did not see it
+    return [
+        Identified(
+            each.record_id, each.patient_id, moved.get(each.record_id, each.person_id), State.KNOWN
+        )
+        for each in changes
+    ]
 
 
 def _reindex(mpi: Mpi, session: Session, changes: Sequence[Change], prepared: Sequence[Prepared]) -> None:
@@ -70,13 +78,14 @@ def _reindex(mpi: Mpi, session: Session, changes: Sequence[Change], prepared: Se
 
 def _place_again(
     mpi: Mpi, session: Session, caller: Caller, crew: Crew, changed: Sequence[tuple[Change, Prepared]]
-) -> None:
+) -> dict[int, int]:
+    """Records that went to another person, and to which."""
     members = _members(session, [change.person_id for change, _ in changed])
     alone = [(change, record) for change, record in changed if members[change.person_id] == 1]
     apart = _told_apart(session, [change.record_id for change, _ in alone])
     neighbours = Neighbours(session)
     near = neighbours.near(crew, [(change.record_id, record) for change, record in alone], are_new=False)
-    moved: dict[int, int] = {}  # records that went to another person meanwhile
+    moved: dict[int, int] = {}
     for (change, _), found in zip(alone, near, strict=True):
         if members[change.person_id] != 1:
             continue
@@ -95,6 +104,7 @@ def _place_again(
             moved[change.record_id] = person_id
             members[change.person_id] -= 1
             members[person_id] += 1
+    return moved
 
 
 def _members(session: Session, person_ids: Sequence[int]) -> Counter[int]:

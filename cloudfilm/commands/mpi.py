@@ -65,7 +65,7 @@ def load_(context: Any, file: Path, batch: int, processes: int | None) -> None:
 def _identify(rooms: Rooms, crew: Crew, part: list[Prepared]) -> Counter[State]:
     for _ in range(TRIES):
         with suppress(IntegrityError), rooms.database.transaction() as session:
-            return identify_all(rooms.mpi, session, operator(), crew, part)
+            return Counter(each.state for each in identify_all(rooms.mpi, session, operator(), crew, part))
     raise click.ClickException("Somebody else brings the same numbers at the same time. Load the file again.")
 
 

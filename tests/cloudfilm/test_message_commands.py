@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections import Counter
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -34,7 +33,7 @@ from kernel.settings import MpiSettings
 from mpi.bulk import identify_all
 from mpi.csv_records import UnreadableRecords
 from mpi.model import PatientRecord
-from mpi.resolve import State
+from mpi.resolve import Identified
 from mpi.weights import UnusableWeights, weights_of
 from tests.builders import ct_slice
 from tests.builders_hl7 import PID, adt_a04, omi_o23
@@ -173,7 +172,7 @@ def test_a_batch_of_which_others_brought_a_number_is_tried_again(
 ) -> None:
     left = [IntegrityError("INSERT", {}, Exception())] * conflicts
 
-    def contested(*arguments: Any) -> Counter[State]:
+    def contested(*arguments: Any) -> list[Identified]:
         if left:
             raise left.pop()
         return identify_all(*arguments)

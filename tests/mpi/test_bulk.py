@@ -6,6 +6,7 @@ from datetime import date
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from access.caller import Caller
 from cloudfilm.rooms import Rooms
@@ -14,7 +15,8 @@ from mpi.bulk import identify_all, prepared_batches
 from mpi.crew import Crew
 from mpi.demographics import Authority, Demographics
 from mpi.model import BlockKey, Link, PatientRecord, ReviewItem
-from mpi.resolve import State, identify
+from mpi.resolve import Identified, State, identify
+from mpi.sealing import demographics_of
 
 SURNAMES, GIVEN = "王李张刘陈", "明伟军建华文国志"
 
@@ -46,6 +48,18 @@ def grouped(rooms: Rooms) -> set[frozenset[str]]:
         frozenset(f"{row.issuer} {row.identifier}" for row in rows if row.person_id == person)
         for person in {row.person_id for row in rows}
     }
+
+
+def names_of(rooms: Rooms, session: Session, found: list[Identified]) -> list[str]:
+    """What the records that were found are called."""
+    rows = [session.get_one(PatientRecord, each.patient_record_id) for each in found]
+    assert [row.patient_id for row in rows] == [each.patient_id for each in found]
+    return [demographics_of(rooms.mpi, row).name for row in rows]
+
+
+def persons_of(session: Session, found: list[Identified]) -> list[int | None]:
+    """Whose the records that were found are."""
+    return [session.get_one(PatientRecord, each.patient_record_id).person_id for each in found]
 
 
 def counts(rooms: Rooms) -> list[int]:
@@ -103,8 +117,11 @@ def test_a_register_in_batches_is_placed_as_one_by_one(
         for records in (register(), updates()):
             for batch in prepared_batches(crew, records, size):
                 with rooms.database.transaction() as session:
-                    states += identify_all(rooms.mpi, session, operator, crew, batch)
+                    found = identify_all(rooms.mpi, session, operator, crew, batch)
+                    states += Counter(each.state for each in found)
+                    assert [each.said.name for each in batch] == names_of(rooms, session, found)
+                    assert persons_of(session, found) == [each.person_id for each in found]
         assert (states, grouped(rooms), counts(rooms)) == one_by_one
         with rooms.database.transaction() as session:
             again = identify_all(rooms.mpi, session, operator, crew, crew.prepare(register()[:3]).result())
-    assert set(again) == {State.KNOWN}
+    assert {(each.state, each.is_changed) for each in again} == {(State.KNOWN, False)}
