@@ -18,8 +18,10 @@ from sqlalchemy import (
     BigInteger,
     Index,
     Integer,
+    Row,
     String,
     Text,
+    bindparam,
     func,
     insert,
     literal,
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_S = 0.025  # that a subscriber's transaction lasts: on SQLite nobody else writes meanwhile
 STILL_S = 0.2  # for so long nothing came: a burst is over
+LOOKED_AT = 1000  # changes that are looked at to tell whom they concern
 PATIENCE_S = 2.0  # that the feed waits at most for a burst to end
 
 
@@ -91,6 +94,17 @@ class Subscriber:
 _RECORD = insert(table_of(ChangeRow)).values(txid=literal(0))  # built once: this runs in every ingest
 _RECORD_ON_POSTGRESQL = insert(table_of(ChangeRow)).values(txid=text("pg_current_xact_id()::text::bigint"))
 
+_CHANGE = table_of(ChangeRow)
+_PLACE = tuple_(_CHANGE.c.txid, _CHANGE.c.seq)
+_BEHIND = tuple_(bindparam("txid", type_=BigInteger), bindparam("seq", type_=BigInteger)) < _PLACE
+_UP_TO = tuple_(bindparam("end_txid", type_=BigInteger), bindparam("end_seq", type_=BigInteger)) >= _PLACE
+_SETTLED = _CHANGE.c.txid < text("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+_AFTER = select(_CHANGE).where(_BEHIND).order_by(_CHANGE.c.txid, _CHANGE.c.seq).limit(bindparam("most"))
+_AFTER_SETTLED = _AFTER.where(_SETTLED)
+_OF_KINDS = _AFTER.where(_UP_TO, _CHANGE.c.kind.in_(bindparam("kinds", expanding=True)))
+_END = select(_CHANGE.c.txid, _CHANGE.c.seq).order_by(_CHANGE.c.txid.desc(), _CHANGE.c.seq.desc()).limit(1)
+_END_SETTLED = _END.where(_SETTLED)
+
 
 def record_change(session: Session, clock: Clock, kind: str, subject: str, **data: Any) -> None:
     """Add to the feed within the caller's transaction."""
@@ -112,31 +126,23 @@ def record_changes(
         connection.execute(_RECORD_ON_POSTGRESQL if on_postgresql else _RECORD, rows)
 
 
-def read_changes(session: Session, after: tuple[int, int], most: int) -> Sequence[ChangeRow]:
+def read_changes(session: Session, after: tuple[int, int], most: int) -> Sequence[Row[Any]]:
     """The next changes after a cursor (transaction, number), in the order of their commits."""
-    statement = (
-        select(ChangeRow)
-        .where(tuple_(ChangeRow.txid, ChangeRow.seq) > tuple_(literal(after[0]), literal(after[1])))
-        .order_by(ChangeRow.txid, ChangeRow.seq)
-        .limit(most)
-    )
-    if session.get_bind().dialect.name == "postgresql":
-        oldest_open = text("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-        statement = statement.where(ChangeRow.txid < oldest_open)
-    return session.scalars(statement).all()
+    statement = _AFTER_SETTLED if _is_postgresql(session) else _AFTER
+    return session.connection().execute(statement, {"txid": after[0], "seq": after[1], "most": most}).all()
 
 
 def feed_end(session: Session) -> tuple[int, int]:
     """A cursor (transaction, number) behind everything that has happened so far."""
-    statement = select(ChangeRow.txid, ChangeRow.seq).order_by(ChangeRow.txid.desc(), ChangeRow.seq.desc())
-    if session.get_bind().dialect.name == "postgresql":
-        oldest_open = text("pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-        statement = statement.where(ChangeRow.txid < oldest_open)
-    found = session.execute(statement.limit(1)).first()
+    found = session.connection().execute(_END_SETTLED if _is_postgresql(session) else _END).first()
     return (found.txid, found.seq) if found else (0, 0)
 
 
-def change_of(row: ChangeRow) -> Change:
+def _is_postgresql(session: Session) -> bool:
+    return session.get_bind().dialect.name == "postgresql"
+
+
+def change_of(row: ChangeRow | Row[Any]) -> Change:
     """A row as a subscriber sees it."""
     return Change(row.seq, row.kind, row.subject, json.loads(row.data), row.at)
 
@@ -186,10 +192,10 @@ _NEWEST = select(ChangeRow.seq, ChangeRow.kind).order_by(ChangeRow.seq.desc()).l
 def follow_changes(
     database: Database,
     subscribers: Sequence[Subscriber],
-    most: int = 200,
+    most: int = 50,
     giving_way: GivingWay | None = None,
 ) -> int:
-    """Let each subscriber take its next batch. Returns how many changes were read in all.
+    """Let each subscriber take its next batch. Returns how many changes were followed in all.
 
     A subscriber that raises keeps its place, is logged, and does not hold up the others. Who waits for
     nothing costs nothing: one look tells whom the new changes concern, and the others are moved past them
@@ -212,10 +218,10 @@ def follow_changes(
 
 
 def _concerned(database: Database, subscribers: Sequence[Subscriber]) -> list[Subscriber]:
-    """Those for whom something happened; the cursors of the others go to where the feed ends."""
+    """Those for whom something happened, or may have; the cursors of the others go to where the feed ends."""
     with database.snapshot() as session:
         end = feed_end(session)
-        cursors = {row.subscriber: (row.txid, row.seq) for row in session.scalars(select(CursorRow))}
+        cursors = {name: (txid, seq) for name, txid, seq in session.connection().execute(_CURSORS)}
         behind = [subscriber for subscriber in subscribers if cursors.get(subscriber.name, (0, 0)) < end]
         starts = {cursors[subscriber.name] for subscriber in behind if subscriber.name in cursors}
         kinds = {start: _kinds_between(session, start, end) for start in starts}
@@ -223,7 +229,8 @@ def _concerned(database: Database, subscribers: Sequence[Subscriber]) -> list[Su
     passed_by: list[Subscriber] = []
     for subscriber in behind:
         start = cursors.get(subscriber.name)
-        is_concerned = start is None or not subscriber.kinds.isdisjoint(kinds[start])
+        found = None if start is None else kinds[start]
+        is_concerned = found is None or not subscriber.kinds.isdisjoint(found)
         (concerned if is_concerned else passed_by).append(subscriber)
     if passed_by:
         with database.transaction() as session:
@@ -236,16 +243,21 @@ def _concerned(database: Database, subscribers: Sequence[Subscriber]) -> list[Su
     return concerned
 
 
-def _kinds_between(session: Session, start: tuple[int, int], end: tuple[int, int]) -> frozenset[str]:
-    """What kinds of changes lie behind one cursor and not behind another."""
-    place = tuple_(ChangeRow.txid, ChangeRow.seq)
-    statement = (
-        select(ChangeRow.kind)
-        .distinct()
-        .where(place > tuple_(literal(start[0]), literal(start[1])))
-        .where(place <= tuple_(literal(end[0]), literal(end[1])))
-    )
-    return frozenset(session.scalars(statement))
+def _kinds_between(session: Session, start: tuple[int, int], end: tuple[int, int]) -> frozenset[str] | None:
+    """What kinds of changes lie behind one cursor and not behind another; None: there are too many to look
+    at, whoever wants some finds them."""
+    asked = {"txid": start[0], "seq": start[1], "end_txid": end[0], "end_seq": end[1], "most": LOOKED_AT}
+    kinds = session.connection().execute(_KINDS, asked).scalars().all()
+    return frozenset(kinds) if len(kinds) < LOOKED_AT else None
+
+
+_CURSORS = select(CursorRow.subscriber, CursorRow.txid, CursorRow.seq)
+_KINDS = (
+    select(_CHANGE.c.kind)
+    .where(_BEHIND, _UP_TO)
+    .order_by(_CHANGE.c.txid, _CHANGE.c.seq)
+    .limit(bindparam("most"))
+)
 
 
 def unread_changes(database: Database, subscribers: Sequence[Subscriber]) -> int:
@@ -273,22 +285,23 @@ def _follow(database: Database, subscriber: Subscriber, most: int) -> int:
             if cursor is None:  # the first time; two workers may come to that at once
                 _insert_unless_there(session, subscriber.name)
                 cursor = session.get_one(CursorRow, subscriber.name, with_for_update=True)
-            rows = read_changes(session, (cursor.txid, cursor.seq), most)
+            end = feed_end(session)
+            place = {"txid": cursor.txid, "seq": cursor.seq, "end_txid": end[0], "end_seq": end[1]}
+            wanted = {"kinds": list(subscriber.kinds), "most": most}
+            rows = session.connection().execute(_OF_KINDS, place | wanted).all()
+            is_at_end = len(rows) < most
             began = time.monotonic()
             for at, row in enumerate(rows):
                 if at and time.monotonic() - began > LONGEST_S:
-                    rows = rows[:at]
+                    rows, is_at_end = rows[:at], False
                     break
-                if row.kind in subscriber.kinds:
-                    subscriber.follow(
-                        session, Change(row.seq, row.kind, row.subject, json.loads(row.data), row.at)
-                    )
-            if rows:
-                session.execute(
-                    update(CursorRow)
-                    .where(CursorRow.subscriber == subscriber.name)
-                    .values(txid=rows[-1].txid, seq=rows[-1].seq)
-                )
+                subscriber.follow(session, change_of(row))
+            reached = end if is_at_end else (rows[-1].txid, rows[-1].seq)
+            session.execute(
+                update(CursorRow)
+                .where(CursorRow.subscriber == subscriber.name)
+                .values(txid=reached[0], seq=reached[1])
+            )
             return len(rows)
     except Exception:
         log.exception("subscriber %s could not follow; it keeps its place", subscriber.name)
