@@ -9,6 +9,7 @@ import gc
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import struct
@@ -157,6 +158,7 @@ ROLES = {
 def run_role(name: str, settings: Settings) -> None:
     """Be one role until told to stop by SIGTERM or SIGINT."""
     set_up_logs(settings.log.level, settings.log.format == "json")
+    _allow_open_files()
     stop = threading.Event()
     if name != "web":  # gunicorn sets its own
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -169,6 +171,13 @@ def run_role(name: str, settings: Settings) -> None:
     finally:
         rooms.close()
         shut_down_traces()
+
+
+def _allow_open_files() -> None:
+    """As many as this process may have: a shell allows 1024 at first, and connections and objects that are
+    being received are more on a busy day."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def require_free_ports(settings: Settings, roles: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from archive.blobs.store import BlobInfo, BlobNotFound, StorageFull, StorageUnav
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SYNC_FILE_RANGE_WRITE = 2
+SYNCED_AT_ONCE = 8  # files of a batch: the disk writes its cache once for those that wait for it together
 
 _sync_file_range: Callable[..., int] | None = getattr(ctypes.CDLL(None), "sync_file_range", None)  # of Linux
 if _sync_file_range is not None:
@@ -33,6 +35,7 @@ class DiskStore:
         self._reserve_bytes = reserve_bytes
         root.mkdir(parents=True, exist_ok=True)
         self._folder = lru_cache(maxsize=64)(self._make_folder)
+        self._syncs = ThreadPoolExecutor(SYNCED_AT_ONCE, "sync")
 
     def create(self, key: str) -> "DiskWriter":
         """Begin a new blob. Raises StorageFull when the reserve would be touched."""
@@ -41,7 +44,7 @@ class DiskStore:
             raise StorageFull
         path = self._folder(key.rpartition("/")[0]) / key.rpartition("/")[2]
         try:
-            return DiskWriter(key, path, self._durable)
+            return DiskWriter(key, path, self._durable, self._syncs)
         except OSError as failure:
             raise refusal(failure) from failure
 
@@ -100,10 +103,12 @@ class DiskStore:
 class DiskWriter:
     """A new file. Appends are unbuffered: they come in sealed chunks."""
 
-    def __init__(self, key: str, path: Path, durable: bool) -> None:
+    def __init__(self, key: str, path: Path, durable: bool, syncs: Executor) -> None:
         self.key = key
         self._path = path
         self._durable = durable
+        self._syncs = syncs
+        self._syncing: Future[None] | None = None
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def write(self, data: bytes) -> None:
@@ -121,12 +126,20 @@ class DiskWriter:
         if self._durable and _sync_file_range is not None:
             _sync_file_range(self._descriptor, 0, 0, SYNC_FILE_RANGE_WRITE)
 
+    def begin_commit(self) -> None:
+        """Let a thread wait for the disk, as others do for others of the batch."""
+        if self._durable:
+            self._syncing = self._syncs.submit(os.fdatasync, self._descriptor)
+
     def commit(self, synced: set[str]) -> None:
         """Wait until the file and its directory entry are on the disk; a folder is synced once in a batch."""
         folder = str(self._path.parent)
         try:
             if self._durable:
-                os.fdatasync(self._descriptor)
+                if self._syncing is None:
+                    os.fdatasync(self._descriptor)
+                else:
+                    self._syncing.result()
                 if folder not in synced:
                     sync_folder(self._path.parent)
                     synced.add(folder)
@@ -145,6 +158,8 @@ class DiskWriter:
         return DiskReader(os.dup(self._descriptor))
 
     def _close(self) -> None:
+        if self._syncing is not None and not self._syncing.cancel():
+            wait([self._syncing])  # the number of a closed descriptor may be another file's at once
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

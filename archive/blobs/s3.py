@@ -155,6 +155,10 @@ class S3Writer:
         )
         obstore.put(self._bucket, self.key, body, chunk_size=PART_BYTES, max_concurrency=4)
 
+    def begin_commit(self) -> None:
+        """What was finished goes up already."""
+        self.finish()
+
     def commit(self, synced: set[str]) -> None:
         """Wait until the server has acknowledged the whole object. Raises StorageUnavailable."""
         self.finish()

@@ -252,6 +252,10 @@ class SealedWriter(io.RawIOBase):
 
         return SealedReader(read_chunk, seal, self._first)
 
+    def begin_commit(self) -> None:
+        """See `BlobWriter.begin_commit`."""
+        self._writer.begin_commit()
+
     def commit(self, synced: set[str] | None = None) -> None:
         """Make it durable; see `BlobWriter.commit`."""
         self._writer.commit(set() if synced is None else synced)

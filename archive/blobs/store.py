@@ -62,6 +62,10 @@ class BlobWriter(Protocol):
         """No more bytes come; what can be begun ahead of `commit` is begun."""
         ...
 
+    def begin_commit(self) -> None:
+        """Of several: have them all begin what `commit` then waits for, where they can wait together."""
+        ...
+
     def commit(self, synced: set[str]) -> None:
         """Make it durable: when this returns, a power loss leaves it whole.
 

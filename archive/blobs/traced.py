@@ -51,6 +51,9 @@ class _TracedWriter:
     def finish(self) -> None:
         self._inner.finish()
 
+    def begin_commit(self) -> None:
+        self._inner.begin_commit()
+
     def commit(self, synced: set[str]) -> None:
         with span("store commit", CLIENT):
             self._inner.commit(synced)

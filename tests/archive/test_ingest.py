@@ -1,6 +1,7 @@
 """Ingest: what is acknowledged is there, whole and once; what contradicts is held; what is refused
 leaves nothing."""
 
+import errno
 import hashlib
 import io
 import random
@@ -8,6 +9,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeGuard
 
 import pytest
@@ -16,7 +19,9 @@ from sqlalchemy import delete, func, select, text, update
 from access.audit import note, verify
 from access.caller import EVERYTHING, Caller, Clause, Door, Permissions, Principal, PrincipalKind, Reach
 from access.model import AuditEntry
-from archive.ingest import ANYWHERE, Incoming, Refused, UidConflict, ingest, ingest_all
+from archive.blobs.disk import DiskStore
+from archive.blobs.store import StorageFull
+from archive.ingest import ANYWHERE, MOST_TOGETHER, Incoming, Refused, UidConflict, ingest, ingest_all
 from archive.keys import KEY_BY_TAG, TAG_BY_KEYWORD, Level
 from archive.model import Hold, Instance, Series, Study
 from archive.placing import Arrival, Ingested, Outcome
@@ -455,11 +460,31 @@ def test_of_many_one_outside_of_the_reach_is_refused_by_name(archive: Archive) -
     assert rows(archive) == (2, 2, 2, 0)
 
 
+def test_a_batch_that_the_disk_does_not_take_is_refused_whole_and_leaves_nothing(
+    archive: Archive, operator: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    archive = replace(archive, blobs=replace(archive.blobs, store=DiskStore(tmp_path / "disk")))
+    monkeypatch.setattr("archive.blobs.disk.os.fdatasync", refuse)
+    objects = [ct_slice(instance=number) for number in range(1, 21)]
+    told = ingest_all(archive, operator, map(io.BytesIO, objects))
+    refused = [each for each in told if isinstance(each, Refused)]
+
+    assert [type(each.refusal) for each in refused] == [StorageFull] * 20
+    assert rows(archive)[2] == blobs(archive) == 0
+
+    monkeypatch.undo()
+    assert all(isinstance(each, Ingested) for each in ingest_all(archive, operator, map(io.BytesIO, objects)))
+    assert rows(archive)[2] == blobs(archive) == 20
+
+
 def test_a_sender_of_many_that_breaks_off_leaves_only_what_was_told(
     archive: Archive, operator: Caller
 ) -> None:
     def parts() -> Iterator[io.BytesIO]:
-        for number in range(1, 21):
+        for number in range(1, MOST_TOGETHER + 5):
             yield io.BytesIO(ct_slice(instance=number))
         raise ConnectionResetError
 
@@ -467,4 +492,4 @@ def test_a_sender_of_many_that_breaks_off_leaves_only_what_was_told(
     with pytest.raises(ConnectionResetError):
         told.extend(ingest_all(archive, operator, parts()))
 
-    assert rows(archive)[2] == blobs(archive) == 16
+    assert rows(archive)[2] == blobs(archive) == MOST_TOGETHER

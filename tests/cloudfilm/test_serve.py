@@ -1,5 +1,6 @@
 """The server as its operator sees it: started once, restarted where it died, stopped cleanly, kept."""
 
+import resource
 import socket
 import subprocess
 import sys
@@ -42,6 +43,19 @@ def test_nothing_outlives_a_server_that_was_killed(tmp_path: Path) -> None:
         server.process.kill()
 
         assert psutil.wait_procs(below, timeout=60)[1] == []
+
+
+def test_roles_may_open_as_many_files_as_the_machine_lets_them(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        with live_server_in(tmp_path) as server:
+            limits = [child.rlimit(psutil.RLIMIT_NOFILE) for child in children(server)]
+            own = psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert own == (512, hard)
+    assert limits.count((hard, hard)) >= 4  # web and its workers, the DICOM door, the worker
 
 
 def test_clients_that_say_or_take_nothing_hold_up_nobody_for_long(tmp_path: Path) -> None:
