@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from archive.folding import fold, fold_name
 from archive.model import BigKey, text_key
 from kernel.database import Base, table_of
+from kernel.writes import write_all
 
 MOST_VALUES = 50  # of one path that are kept
 
@@ -79,5 +80,4 @@ def rows_of(
 
 def write_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows, if there are any."""
-    if rows:
-        connection.execute(_ADD, rows)
+    write_all(connection, [(_ADD, rows)])

@@ -48,6 +48,7 @@ from kernel.clock import new_id
 from kernel.database import DatabaseUnavailable, Overtaken, table_of
 from kernel.errors import Forbidden
 from kernel.jobs import enqueue_all
+from kernel.writes import write_all
 from mpi.bulk import identify_all
 from mpi.crew import Crew
 from mpi.demographics import Demographics
@@ -390,7 +391,7 @@ class _Placing:
                 arrivals += series.arrivals
                 rows += [arrival.row | place for arrival in series.arrivals]
         if not any(path[:8] in each.header.attributes for each in arrivals for path in INSTANCE_PATHS):
-            self._connection.execute(_ADD_INSTANCES, rows)
+            write_all(self._connection, [(_ADD_INSTANCES, rows)])
             return
         ids = self._add(_ADD_INSTANCES_FOR_IDS, rows)
         for arrival, row, row_id in zip(arrivals, rows, ids, strict=True):

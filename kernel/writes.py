@@ -1,4 +1,5 @@
-"""Writes of several tables that nothing is waited for in between: to PostgreSQL they go in one message.
+"""Writes of several tables that nothing is waited for in between: to PostgreSQL they go in one message, to
+SQLite by the driver's own way for many rows.
 
 What a document leaves behind stands in ten tables. One statement after the other would be as many messages to
 the server and back, each with what SQLAlchemy does around it; the rows themselves cost less than either. Many
@@ -13,6 +14,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import Connection, Dialect, Insert, Table, Update
+from sqlalchemy.sql.compiler import SQLCompiler
 
 Rows = Sequence[Mapping[str, Any]]
 Write = tuple[Insert | Update, Rows]
@@ -29,7 +31,8 @@ def write_all(connection: Connection, writes: Iterable[Write]) -> None:
     if connection.dialect.name != "postgresql":
         for statement, rows in writes:
             if rows:
-                connection.execute(statement, rows)
+                positional = _positional(statement, connection.dialect, tuple(rows[0]))
+                connection.exec_driver_sql(positional.text, [positional.filled(row) for row in rows])
         return
     cursor = connection.connection.cursor()
     try:
@@ -42,6 +45,28 @@ def write_all(connection: Connection, writes: Iterable[Write]) -> None:
         _send(connection, message)
     finally:
         cursor.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Positional:
+    """A statement whose values go by their places."""
+
+    text: str
+    order: tuple[str, ...]
+    writers: Mapping[str, Callable[[Any], Any]]  # of values that the driver does not take as they are
+    values: Mapping[str, Any]  # that the statement has of its own
+
+    def filled(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The values of a row."""
+        written = _written(self.values, self.writers, row)
+        return tuple([written[name] for name in self.order])
+
+
+@lru_cache(maxsize=512)
+def _positional(statement: Insert | Update, dialect: Dialect, keys: tuple[str, ...]) -> _Positional:
+    compiled = _quiet(statement).compile(dialect=dialect, column_keys=list(keys))
+    values = {name: value for name, value in compiled.params.items() if name not in keys}
+    return _Positional(str(compiled), tuple(compiled.positiontup or ()), _writers_of(compiled), values)
 
 
 def _send(connection: Connection, message: list[bytes]) -> None:
@@ -65,21 +90,27 @@ class _Text:
     def filled(self, cursor: Any, rows: Rows) -> bytes:
         """With the values of all rows."""
         if self.columns and len(rows) >= MANY:
-            written = [self._written(row) for row in rows]
+            written = [_written(self.values, self.writers, row) for row in rows]
             arrays = [
                 cursor.mogrify(f"%s::{type_}[]", (_array([row[name] for row in written]),))
                 for name, type_ in self.columns.items()
             ]
             head = self.once.removesuffix(b" VALUES ")
             return head + b" SELECT * FROM unnest(" + b", ".join(arrays) + b")"
-        return self.once + self.between.join(cursor.mogrify(self.each, self._written(row)) for row in rows)
+        return self.once + self.between.join(
+            cursor.mogrify(self.each, _written(self.values, self.writers, row)) for row in rows
+        )
 
-    def _written(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        values = {**self.values, **row}
-        for name, writer in self.writers.items():
-            if values[name] is not None:
-                values[name] = writer(values[name])
-        return values
+
+def _written(
+    own: Mapping[str, Any], writers: Mapping[str, Callable[[Any], Any]], row: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """A row's values, and those that the statement has of its own, as the driver takes them."""
+    values = {**own, **row}
+    for name, writer in writers.items():
+        if values[name] is not None:
+            values[name] = writer(values[name])
+    return values
 
 
 def _array(values: list[Any]) -> Any:
@@ -107,13 +138,8 @@ def _columns_of(table: Table, each: str, dialect: Dialect) -> dict[str, str]:
 
 @lru_cache(maxsize=512)
 def _text_of(statement: Insert | Update, dialect: Dialect, keys: tuple[str, ...]) -> _Text:
-    quiet = statement.inline() if isinstance(statement, Insert) else statement  # nothing is to come back
-    compiled = quiet.compile(dialect=dialect, column_keys=list(keys))
-    writers = {
-        name: writer
-        for bind, name in compiled.bind_names.items()
-        if (writer := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
-    }
+    compiled = _quiet(statement).compile(dialect=dialect, column_keys=list(keys))
+    writers = _writers_of(compiled)
     values = {name: value for name, value in compiled.params.items() if name not in keys}
     text = str(compiled)
     if isinstance(statement, Insert):
@@ -121,3 +147,17 @@ def _text_of(statement: Insert | Update, dialect: Dialect, keys: tuple[str, ...]
         columns = _columns_of(cast(Table, statement.table), each, dialect)
         return _Text((once + values_word).encode(), each, b", ", writers, values, columns)
     return _Text(b"", text, b";\n", writers, values, {})
+
+
+def _quiet(statement: Insert | Update) -> Insert | Update:
+    """The statement, of which nothing is to come back."""
+    return statement.inline() if isinstance(statement, Insert) else statement
+
+
+def _writers_of(compiled: SQLCompiler) -> dict[str, Callable[[Any], Any]]:
+    dialect = compiled.dialect
+    return {
+        name: writer
+        for bind, name in compiled.bind_names.items()
+        if (writer := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
+    }

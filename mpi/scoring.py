@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mpi.features import Features, Name
 from mpi.rules import Pair, Verdict, judge, may_be_certain
@@ -70,12 +71,8 @@ class Scorer:
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
-        self._bits = tuple(
-            tuple(
-                (term, {row: each.bits(at, row) for row in each.terms[at]}) for at, term in enumerate(TERMS)
-            )
-            for each in weights.populations
-        )
+        # What terms add up to is asked for again and again: most pairs agree in few ways.
+        self._bits = lru_cache(maxsize=65536)(self._sum_bits)
 
     def score(self, one: Features, other: Features, name_frequency: float = 0.0, records: int = 0) -> Scored:
         """Compare two records.
@@ -112,10 +109,11 @@ class Scorer:
         pair = Pair(one, other, levels)
         if records > learnt.records and not pair.has_personal_number:
             adjustment -= math.log2(records / learnt.records)
-        weight = learnt.prior + adjustment
-        for term, bits in self._bits[population]:
-            weight += bits.get(tuple(levels[at] for at in term), 0.0)
-        return pair, weight, adjustment
+        return pair, learnt.prior + adjustment + self._bits(population, levels), adjustment
+
+    def _sum_bits(self, population: int, levels: Levels) -> float:
+        learnt = self.weights.populations[population]
+        return sum(learnt.bits(at, tuple(levels[field] for field in term)) for at, term in enumerate(TERMS))
 
 
 AGREEING_NAMES = frozenset({0, 1})  # same, sound
