@@ -35,13 +35,16 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from kernel.clock import Clock
 from kernel.database import Base, Database, UtcDateTime, table_of
+from kernel.writes import write_all
 
 log = logging.getLogger(__name__)
 
 LONGEST_S = 0.025  # that a subscriber's transaction lasts: on SQLite nobody else writes meanwhile
 STILL_S = 0.2  # for so long nothing came: a burst is over
-LOOKED_AT = 1000  # changes that are looked at to tell whom they concern
-PATIENCE_S = 2.0  # that the feed waits at most for a burst to end
+LOOKED_AT = 200  # changes that are looked at to tell whom they concern
+PATIENCE_S = 2.0  # that the feed waits for a burst to end before it is followed for a moment
+TURN_S = 0.5  # that moment
+LATEST_S = 30.0  # so long after the first of a burst the feed is followed to its end, whatever comes
 
 
 class ChangeRow(Base):
@@ -114,16 +117,15 @@ def record_change(session: Session, clock: Clock, kind: str, subject: str, **dat
 def record_changes(
     session: Session, clock: Clock, changes: Sequence[tuple[str, str, dict[str, Any]]]
 ) -> None:
-    """Add several (kind, subject, data) to the feed, in one statement."""
+    """Add several (kind, subject, data) to the feed, at once."""
     connection = session.connection()
     now = clock.now()
     rows = [
         {"kind": kind, "subject": subject, "data": json.dumps(data, ensure_ascii=False), "at": now}
         for kind, subject, data in changes
     ]
-    if rows:
-        on_postgresql = connection.dialect.name == "postgresql"
-        connection.execute(_RECORD_ON_POSTGRESQL if on_postgresql else _RECORD, rows)
+    on_postgresql = connection.dialect.name == "postgresql"
+    write_all(connection, [(_RECORD_ON_POSTGRESQL if on_postgresql else _RECORD, rows)])
 
 
 def read_changes(session: Session, after: tuple[int, int], most: int) -> Sequence[Row[Any]]:
@@ -151,8 +153,9 @@ class GivingWay:
     """When a worker may follow the feed: behind those who store, and never long after.
 
     What follows an object or a document costs as much as to store it and more, and who stores waits for an
-    answer. So while changes of some kinds keep coming, the feed waits until they have been still for STILL_S;
-    after PATIENCE_S it is followed to its end, whatever comes.
+    answer. So while changes of some kinds keep coming, the feed waits until they have been still for STILL_S,
+    and is followed for TURN_S after each PATIENCE_S: enough for what one who works at it brings. What is not
+    followed LATEST_S after it began to wait is followed to its end, whatever comes.
     """
 
     def __init__(self, to: frozenset[str], clock: Callable[[], float] = time.monotonic) -> None:
@@ -161,7 +164,9 @@ class GivingWay:
         self._clock = clock
         self._newest = 0
         self._came_at = 0.0
-        self._waits_since: float | None = None
+        self._behind_since: float | None = None
+        self._next_turn = 0.0
+        self._turn_began: float | None = None
 
     def may_follow(self, database: Database) -> bool:
         """Whether it is time to follow."""
@@ -171,9 +176,22 @@ class GivingWay:
         now = self._clock()
         if newest[0] != self._newest:
             self._newest, self._came_at = newest[0], now
-        if self._waits_since is None:
-            self._waits_since = now
-        return now - self._came_at >= STILL_S or now - self._waits_since >= PATIENCE_S
+        if self._behind_since is None:
+            self._behind_since, self._next_turn, self._turn_began = now, now + PATIENCE_S, None
+        if now - self._came_at >= STILL_S or now - self._behind_since >= LATEST_S:
+            return True
+        return self._has_turn(now)
+
+    def _has_turn(self, now: float) -> bool:
+        """Whether it is time for a moment in between, which begins when somebody asks."""
+        if now < self._next_turn:
+            return False
+        if self._turn_began is None:
+            self._turn_began = now
+        if now - self._turn_began < TURN_S:
+            return True
+        self._next_turn, self._turn_began = now + PATIENCE_S, None
+        return False
 
     def pass_over(self, database: Database) -> None:
         """What was written just now by what follows is no sign that somebody stores."""
@@ -183,7 +201,7 @@ class GivingWay:
 
     def end_reached(self) -> None:
         """Everything was followed: the next burst is waited for anew."""
-        self._waits_since = None
+        self._behind_since = None
 
 
 _NEWEST = select(ChangeRow.seq, ChangeRow.kind).order_by(ChangeRow.seq.desc()).limit(1)
@@ -218,7 +236,8 @@ def follow_changes(
 
 
 def _concerned(database: Database, subscribers: Sequence[Subscriber]) -> list[Subscriber]:
-    """Those for whom something happened, or may have; the cursors of the others go to where the feed ends."""
+    """Those for whom something happened, or may have, who is furthest behind first; the cursors of the others
+    go to where the feed ends."""
     with database.snapshot() as session:
         end = feed_end(session)
         cursors = {name: (txid, seq) for name, txid, seq in session.connection().execute(_CURSORS)}
@@ -240,7 +259,7 @@ def _concerned(database: Database, subscribers: Sequence[Subscriber]) -> list[Su
                 .where(tuple_(CursorRow.txid, CursorRow.seq) < tuple_(literal(end[0]), literal(end[1])))
                 .values(txid=end[0], seq=end[1])
             )
-    return concerned
+    return sorted(concerned, key=lambda subscriber: cursors.get(subscriber.name, (0, 0)))
 
 
 def _kinds_between(session: Session, start: tuple[int, int], end: tuple[int, int]) -> frozenset[str] | None:

@@ -59,9 +59,7 @@ def change_all(
     record_changes(session, mpi.clock, told)
     session.expire_all()  # the ORM did not see it
     return [
-        Identified(
-            each.record_id, each.patient_id, moved.get(each.record_id, each.person_id), State.KNOWN
-        )
+        Identified(each.record_id, each.patient_id, moved.get(each.record_id, each.person_id), State.KNOWN)
         for each in changes
     ]
 

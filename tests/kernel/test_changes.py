@@ -6,8 +6,10 @@ import pytest
 from sqlalchemy.orm import Session
 
 from kernel.changes import (
+    LATEST_S,
     PATIENCE_S,
     STILL_S,
+    TURN_S,
     Change,
     GivingWay,
     Subscriber,
@@ -81,6 +83,40 @@ def test_a_burst_of_storing_is_let_by_before_it_is_followed(database: Database, 
     assert follow_after(PATIENCE_S)[-1] == "13"
     store("14")
     assert follow_after(0) == seen[:13]  # and the next one is let by again
+
+
+def test_a_burst_without_end_is_followed_now_and_then_and_at_last_wholly(
+    database: Database, clock: FixedClock
+) -> None:
+    now, seen = [100.0], dict[str, list[float]]()
+
+    def follow(name: str, seconds: float) -> Subscriber:
+        def take(_session: Session, _change: Change) -> None:
+            now[0] += seconds
+            seen.setdefault(name, []).append(now[0])
+
+        return Subscriber(name, frozenset({"stored"}), take)
+
+    following = [follow("slow", TURN_S), follow("quick", 0)]  # one change takes a whole turn
+    giving_way = GivingWay(frozenset({"stored"}), lambda: now[0])
+
+    def store_and_follow() -> None:
+        with database.transaction() as session:
+            record_change(session, clock, "stored", str(now[0]))
+        follow_changes(database, following, most=1, giving_way=giving_way)
+
+    began = now[0]
+    while now[0] < began + LATEST_S:
+        store_and_follow()
+        now[0] += STILL_S / 2
+    turns = [at for name in seen for at in seen[name]]
+    assert min(turns) >= began + PATIENCE_S
+    assert 2 * len(seen["slow"]) * TURN_S < LATEST_S  # those who store have most of the time
+    assert len(seen["quick"]) >= len(seen["slow"]) - 1  # who is furthest behind has the next turn
+    followed = len(seen["slow"])
+    for _ in range(5):
+        store_and_follow()
+    assert len(seen["slow"]) == followed + 5
 
 
 def test_what_follows_does_not_wait_for_what_it_writes_itself(database: Database, clock: FixedClock) -> None:
