@@ -47,7 +47,7 @@ HANDFUL = 50  # a set of at most so many is known by its ids, and no smaller one
 ESTIMATED_TO = 20_000
 WALKED = 1000  # documents that are looked at one by one, where many may be what is looked for
 MOST_INCLUDED, MOST_ROUNDS = 1000, 8
-BROAD_FOR_S, MOST_BROAD = 60.0, 5000  # how long a predicate is known to be broad, and of how many
+COUNTED_FOR_S, MOST_COUNTED = 60.0, 5000  # how long a count is believed, and how many are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +254,9 @@ def _has_one_value(resource_type: str, code: str) -> bool:
     return True
 
 
-_broad_until: dict[tuple[str, str], float] = {}
-"""Predicates that were found to hold for many documents, and until when that is believed."""
+_counted: dict[tuple[str, str], tuple[int, float]] = {}
+"""For how many documents predicates were found to hold, where these are no handful, and until when that is
+believed; up to one more than FEW."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,23 +332,21 @@ class _Looking:
     def _few(self, key: str, predicate: Predicate, most: int) -> _Few | None:
         """A predicate with its documents; None for more than `most`, or when they are no set."""
         remembered, now = (self.database, key), time.monotonic()
-        if most == FEW and _broad_until.get(remembered, 0) > now:
-            return None
-        ids = predicate.ids()
+        count, until = _counted.get(remembered, (0, 0.0))
+        ids = predicate.ids() if until < now or count <= most else None
         if ids is None:
             return None
-        connection = self.session.connection()
-        handful = connection.scalars(ids.limit(HANDFUL + 1)).all()
-        if len(handful) <= HANDFUL:
-            return _Few(predicate, list(set(handful)), len(handful))
-        count = connection.scalar(select(func.count()).select_from(ids.limit(most + 1).subquery())) or 0
-        if count <= most:
-            return _Few(predicate, ids, count)
-        if most == FEW:
-            if len(_broad_until) >= MOST_BROAD:
-                _broad_until.clear()
-            _broad_until[remembered] = now + BROAD_FOR_S
-        return None
+        if until < now:
+            connection = self.session.connection()
+            handful = connection.scalars(ids.limit(HANDFUL + 1)).all()
+            if len(handful) <= HANDFUL:
+                return _Few(predicate, list(set(handful)), len(handful))
+            count = connection.scalar(select(func.count()).select_from(ids.limit(most + 1).subquery())) or 0
+            if count <= most or most == FEW:
+                if len(_counted) >= MOST_COUNTED:
+                    _counted.clear()
+                _counted[remembered] = count, now + COUNTED_FOR_S
+        return _Few(predicate, ids, count) if count <= most else None
 
     def _streaming(self) -> Rows | None:
         found = (each for _, each in self.predicates if isinstance(each, Rows) and each.streams)

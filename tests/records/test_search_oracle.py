@@ -241,7 +241,7 @@ SORTS = {
 )  # fmt: skip
 @given(
     questions(), questions(), st.integers(0, 6), st.sampled_from([0, 10, search_module.FEW]),
-    st.sampled_from([3, search_module.WALKED]),
+    st.sampled_from([0, search_module.HANDFUL]), st.sampled_from([3, search_module.WALKED]),
 )  # fmt: skip
 def test_what_is_found_is_in_the_same_order_whatever_drives_the_search(
     filled: Rooms,
@@ -250,6 +250,7 @@ def test_what_is_found_is_in_the_same_order_whatever_drives_the_search(
     other: tuple[str, str, str, str],
     sorted_by: int,
     few: int,
+    handful: int,
     walked: int,
 ) -> None:
     type_ = one[0]
@@ -257,11 +258,11 @@ def test_what_is_found_is_in_the_same_order_whatever_drives_the_search(
     arguments = [(f"{code}:{modifier}" if modifier else code, value) for _, code, modifier, value in asked]
     sort = ("_sort", SORTS[type_][sorted_by])
     everything = found(filled, operator, type_, [sort])
-    search_module._broad_until.clear()
-    with mock.patch.object(search_module, "FEW", few), mock.patch.object(search_module, "WALKED", walked):
+    search_module._counted.clear()
+    with mock.patch.multiple(search_module, FEW=few, HANDFUL=handful, WALKED=walked):
         forwards = pages_of(filled, operator, type_, [*arguments, sort])
         backwards = pages_of(filled, operator, type_, [*arguments, sort], backwards=True)
-    search_module._broad_until.clear()
+    search_module._counted.clear()
 
     expected = [
         document["id"]
