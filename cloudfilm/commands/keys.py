@@ -8,7 +8,7 @@ from access.audit import note
 from access.caller import operator
 from archive.rewrap import rewrap_seals
 from kernel.jobs import enqueue
-from kernel.resealing import reseal_page, sealed_tables
+from kernel.resealing import reseal_table, sealed_tables
 
 
 @click.group()
@@ -61,10 +61,8 @@ def reseal(context: Any) -> None:
     The worker does so by itself; this goes on from where it is, and says when the last one is done.
     Documents are sealed by `cloudfilm records seal`.
     """
-    rooms, done = context.rooms, 0
+    rooms = context.rooms
     if not rooms.database.seals:
         raise click.UsageError("database.seals is off: older code runs beside, and could not read them.")
-    for table in sealed_tables():
-        while count := reseal_page(rooms.database, rooms.keys, table):
-            done += count
+    done = sum(reseal_table(rooms.database, rooms.keys, table) for table in sealed_tables())
     click.echo(f"All is sealed; {done} rows were looked at.")

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, MetaData, String, Table, insert, select, type_coerce, update
 
+from kernel import resealing
 from kernel.crypto import DamagedBlob, KeyRing
-from kernel.database import Database
+from kernel.database import Database, Overtaken
 from kernel.resealing import open_columns, reseal_page
 from kernel.sealed_values import MARK, KeyedHash, SealedBytes, SealedText
+from kernel.writes import write_all
 
 GUEST = Table(
     "guest",
@@ -107,6 +109,23 @@ def test_a_row_that_changes_under_the_pass_stays_as_it_was_changed(
 
     assert read(people) == ["张伟", "孙丽", *NAMES[2:]]
     assert begins(people) == {f"{MARK}k1"}
+
+
+def test_a_page_that_the_database_undoes_for_another_is_sealed_once_more(
+    people: Database, keys: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undone = iter((True,))
+
+    def write_or_be_undone(*asked: Any) -> None:
+        if next(undone, False):
+            raise Overtaken("Something else was stored at the same time; try again.")
+        write_all(*asked)
+
+    monkeypatch.setattr(resealing, "write_all", write_or_be_undone)
+
+    assert resealing.reseal_table(people, keys, GUEST) == len(NAMES)
+    assert begins(people) == {f"{MARK}k1"}
+    assert read(people) == NAMES
 
 
 def test_while_nothing_is_to_be_sealed_the_pass_does_nothing(
