@@ -89,6 +89,7 @@ class Rooms:
 def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     """Build the rooms of one process. Raises InvalidSetting."""
     clock = clock or SystemClock()
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = KeyRing.load(settings.data_dir / "keys" / "ring.json", settings.suite)
     database = Database(
         settings.database.url, settings.database.pool_size, keys, seals=settings.database.seals

@@ -173,7 +173,7 @@ class Database:
                 raise InvalidSetting(
                     "database.url", url, "name a file: sqlite:////srv/cloudfilm/cloudfilm.db"
                 )
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            Path(self.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.engine = create_engine(self.url, pool_size=pool_size, max_overflow=64)
             self._readers = self.engine
             self._writer_queue: _WriterQueue | None = _WriterQueue(Path(self.url.database + ".lock"))

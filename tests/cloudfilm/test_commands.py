@@ -16,7 +16,7 @@ from access.caller import Caller, Door
 from access.nodes import UnknownNode, find_node, identify_node
 from access.tokens import ACCESS, caller_of
 from cloudfilm.cli import Context, cli, main
-from cloudfilm.rooms import Rooms
+from cloudfilm.rooms import Rooms, build_rooms
 from kernel.database import Database
 from kernel.jobs import JobRow
 from kernel.settings import Settings
@@ -329,3 +329,11 @@ def test_to_send_what_is_not_here_says_so(run, rooms: Rooms) -> None:  # type: i
 
     assert done.exit_code == 1
     assert "None of these studies is here" in done.stderr
+
+
+def test_a_data_directory_that_is_made_is_for_its_owner_alone(settings: Settings, tmp_path: Path) -> None:
+    ours = replace(settings, data_dir=tmp_path / "ours")
+    build_rooms(ours).close()
+    Database(f"sqlite:///{tmp_path / 'of-a-file' / 'cloudfilm.db'}").close()
+
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("ours", "of-a-file")} == {0o700}
