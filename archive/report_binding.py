@@ -1,6 +1,7 @@
 """A report and its study find each other, whichever comes first.
 
-A report names its study by Study Instance UID, by accession number, or through its order. Bound, the
+A report names its study by Study Instance UID, by accession number, or through its order; where it has no
+accession number, its filler's number is looked for as such, for many a RIS has but one number. Bound, the
 DiagnosticReport refers to the ImagingStudy, which is what readers, shares and pages go by. IHE RAD-28.
 """
 
@@ -34,9 +35,9 @@ def follow_reports(records: Records, session: Session, change: Change) -> None:
 
 def _study_of_report(session: Session, report_id: str) -> Study | None:
     report = present_document(session, "DiagnosticReport", report_id) or {}
-    uid, number = study_uid_of(report), accession_number_of(report)
+    uid, numbers = study_uid_of(report), _accession_numbers(report)
     found = study_of(session, uid) if uid else None
-    if found is not None or not number:
+    if found is not None or not numbers:
         return found
     owner = session.scalar(
         select(Resource.institution).where(
@@ -45,10 +46,16 @@ def _study_of_report(session: Session, report_id: str) -> Study | None:
     )
     return session.scalar(
         select(Study)
-        .where(Study.accession_number == number, Study.institution == owner)
+        .where(Study.accession_number.in_(numbers), Study.institution == owner)
         .order_by(Study.id)
         .limit(1)
     )
+
+
+def _accession_numbers(report: dict[str, Any]) -> list[str]:
+    """What may be the accession number of a report."""
+    number = accession_number_of(report)
+    return [number] if number else [each["value"] for each in report.get("identifier", []) if "value" in each]
 
 
 def _report_of_study(session: Session, study: Study) -> str | None:

@@ -211,20 +211,25 @@ def test_a_cancellation_of_an_unknown_order_is_an_error(sender: Sender) -> None:
     assert "|204^" in answer.decode()
 
 
+@pytest.mark.parametrize(("filler", "accession"), [("R1^RIS", "A0001"), ("A0001", "")])
 @pytest.mark.parametrize("report_first", [True, False])
 def test_a_report_and_its_study_find_each_other_whichever_comes_first(
-    sender: Sender, operator: Caller, report_first: bool
+    sender: Sender, operator: Caller, report_first: bool, filler: str, accession: str
 ) -> None:
-    pid = "PID|1||P1^^^MAIN^MR||张^伟^^^^^^I||19700115|M"
+    """By the accession number, which many a RIS has as the filler's number alone."""
+    report = oru_r01(pid="PID|1||P1^^^MAIN^MR||张^伟^^^^^^I||19700115|M").decode()
+    for said, instead in (("|A0001|", f"|{accession}|"), ("R1^RIS", filler)):
+        assert said in report
+        report = report.replace(said, instead)
     image = ct_slice(AccessionNumber="A0001")
     for is_report in (report_first, not report_first):
         if is_report:
-            assert sender.send(oru_r01(pid=pid)) == ["AA"]
+            assert sender.send(report.encode()) == ["AA"]
         else:
             ingest(sender.rooms.archive, operator, BytesIO(image))
         sender.settle()
-    (report,) = sender.documents("DiagnosticReport")
-    assert report["imagingStudy"][0]["reference"].startswith("ImagingStudy/")
+    (filed,) = sender.documents("DiagnosticReport")
+    assert filed["imagingStudy"][0]["reference"].startswith("ImagingStudy/")
 
 
 def test_a_report_is_not_bound_to_the_study_of_somebody_else(sender: Sender, operator: Caller) -> None:
