@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from access.audit import note_refusal
@@ -37,7 +37,7 @@ from hl7_listener.model import Hl7Message
 from hl7_listener.provenance import tell
 from hl7_listener.room import ContentError, Done, Hl7, Work
 from hl7_listener.sequence import take_number
-from kernel.database import table_of
+from kernel.database import Overtaken, table_of
 from kernel.errors import CloudfilmError, Forbidden, Kind
 from kernel.traces import span
 
@@ -47,6 +47,8 @@ SEALED, ANSWER = "hl7_message.sealed", "hl7_message.answer"
 SEND = Action("Message", "c")
 VERSION = re.compile(r"2\.[1-9](\.[0-9])?")
 PROCESSING_IDS = frozenset({"", "P", "T", "D", "1"})
+NOT_PROCESSED = "The message was kept and could not be processed."
+MOST_TURNS = 5  # of a message that meets another at work
 NOT_ANSWERED = frozenset({"ACK", "MCF", "ORR", "ORG", "ORI", "RSP"})  # answers themselves
 
 
@@ -82,7 +84,7 @@ def receive_all(hl7: Hl7, arrivals: Sequence[tuple[Caller, bytes]]) -> list[Answ
     for at, (caller, raw) in enumerate(arrivals):
         message = _readable(raw)
         if message is not None and caller.may(SEND):
-            writes[at] = partial(_keep_and_process_readable, hl7, caller, raw, message)
+            writes[at] = partial(_keep_and_process, hl7, caller, raw, message)
     done = dict(zip(writes, hl7.commits.run_all(list(writes.values())), strict=True))
     answers = []
     for at, (caller, raw) in enumerate(arrivals):
@@ -98,12 +100,6 @@ def _readable(raw: bytes) -> Message | None:
         return None
 
 
-def _keep_and_process_readable(
-    hl7: Hl7, caller: Caller, raw: bytes, message: Message, session: Session
-) -> Answer:
-    return _keep_and_process(hl7, session, caller, raw, message)
-
-
 def _receive_one(hl7: Hl7, caller: Caller, raw: bytes) -> Answer:
     header = _guess(raw)
     try:
@@ -114,19 +110,32 @@ def _receive_one(hl7: Hl7, caller: Caller, raw: bytes) -> Answer:
             unreadable = refused
             return hl7.commits.run(lambda session: _keep_unreadable(hl7, session, caller, raw, unreadable))
         header = header_of(message)
-        try:
-            return hl7.commits.run(lambda session: _keep_and_process(hl7, session, caller, raw, message))
-        except NotUsable as unusable:  # what it had done is undone with its transaction; the message is kept
-            refusal = unusable.refusal
-            if isinstance(unusable.__cause__, Forbidden):
-                _note_refusal(hl7, caller, message.message_code, unusable.__cause__)
-        return hl7.commits.run(lambda session: _keep_and_process(hl7, session, caller, raw, message, refusal))
+        return _receive_readable(hl7, caller, raw, message)
     except CloudfilmError as refused:
         letter, code = CODES.get(refused.kind, (REJECTED, "207"))
         return _negative(hl7, header, Refusal(letter, code, "MSH", str(refused)))
     except Exception:
         log.exception("a message could not be kept; the sender was asked to send it again")
         return _negative(hl7, header, Refusal(REJECTED, "207", "MSH", "The message could not be kept."))
+
+
+def _receive_readable(hl7: Hl7, caller: Caller, raw: bytes, message: Message) -> Answer:
+    """Keep and process a message; once more where another process was first with the same, or with what it
+    says."""
+    keep = partial(_keep_and_process, hl7, caller, raw, message)
+    refusal: Refusal | None = None
+    for _ in range(MOST_TURNS):
+        try:
+            return hl7.commits.run(partial(keep, refusal=refusal))
+        except NotUsable as unusable:  # what it had done is undone with its transaction; the message is kept
+            refusal = unusable.refusal
+            if isinstance(unusable.__cause__, Forbidden):
+                _note_refusal(hl7, caller, message.message_code, unusable.__cause__)
+        except (IntegrityError, Overtaken) as clash:
+            log.info("a message met another at work, and is taken again: %s", type(clash).__name__)
+    log.error("a message of type %s is refused by the database", message.message_code)
+    refusal = refusal or Refusal(ERROR, "207", "MSH", NOT_PROCESSED)
+    return hl7.commits.run(partial(keep, refusal=refusal))
 
 
 def _require_right(hl7: Hl7, caller: Caller) -> None:
@@ -199,12 +208,7 @@ def _values(hl7: Hl7, caller: Caller, raw: bytes, digest: str) -> dict[str, Any]
 
 
 def _keep_and_process(
-    hl7: Hl7,
-    session: Session,
-    caller: Caller,
-    raw: bytes,
-    message: Message,
-    refusal: Refusal | None = None,
+    hl7: Hl7, caller: Caller, raw: bytes, message: Message, session: Session, refusal: Refusal | None = None
 ) -> Answer:
     """refusal: why it cannot be used, if that is known; then it is only kept. Raises NotUsable."""
     digest = hashlib.sha256(raw).hexdigest()
@@ -284,12 +288,11 @@ def process(hl7: Hl7, session: Session, caller: Caller, message: Message) -> Don
             raise
         letter, code = CODES.get(refused.kind, (ERROR, "207"))
         raise NotUsable(Refusal(letter, code, "MSH", str(refused))) from refused
-    except OperationalError:  # the database's own trouble: the sender shall send it again
+    except (OperationalError, IntegrityError):  # the database's own trouble, or somebody was first
         raise
     except Exception:
         log.exception("a message of type %s could not be processed", handler.code)
-        reason = "The message was kept and could not be processed."
-        raise NotUsable(Refusal(ERROR, "207", "MSH", reason)) from None
+        raise NotUsable(Refusal(ERROR, "207", "MSH", NOT_PROCESSED)) from None
 
 
 def _refusal_of_header(message: Message) -> Refusal | None:
@@ -364,6 +367,8 @@ def replay(hl7: Hl7, caller: Caller, message_id: int) -> str:
                 outcome = _outcome(process(hl7, session, caller, message), None)
         except NotUsable as unusable:
             outcome = _outcome(Done(), unusable.refusal)
+        except IntegrityError:
+            outcome = _outcome(Done(), Refusal(ERROR, "207", "MSH", NOT_PROCESSED))
         row.state, row.error, row.documents = outcome["state"], outcome["error"], outcome["documents"]
         row.processed_at = hl7.clock.now()
         return row.state

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
 from access.caller import Caller, Door
 from access.model import Node
@@ -23,6 +24,8 @@ from hl7_listener.mapping import MAPPING, InvalidMapping, parse_rows
 from hl7_listener.mllp import Framer, FrameTooLarge, frame
 from hl7_listener.model import Hl7Message
 from hl7_listener.receiving import receive, replay
+from hl7_listener.room import Work
+from kernel.database import Overtaken
 from mpi.model import PatientRecord
 from mpi.resolve import record_of
 from mpi.sealing import demographics_of
@@ -148,6 +151,38 @@ def test_the_same_message_twice_is_done_once_and_answered_alike(sender: Sender) 
     assert receive(sender.hl7, sender.caller, raw) == first
     (order,) = sender.documents("ServiceRequest")
     assert order["meta"]["versionId"] == "1"
+
+
+@pytest.mark.parametrize("clash", [IntegrityError("", {}, Exception()), Overtaken()])
+def test_a_message_that_meets_another_at_work_is_taken_again(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch, clash: Exception
+) -> None:
+    """Two processes are handed the same message, or messages of one patient, at the same time."""
+
+    def met_another(work: Work, documents: tuple[str, ...]) -> None:
+        monkeypatch.undo()
+        raise clash
+
+    monkeypatch.setattr("hl7_listener.receiving.tell", met_another)
+    assert sender.send(adt_a04(control_id="MET")) == ["AA"]
+    with sender.rooms.database.snapshot() as session:
+        assert session.scalars(select(Hl7Message.state)).all() == ["done"]
+
+
+def test_a_message_that_the_database_never_takes_is_kept(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(work: Work, documents: tuple[str, ...]) -> None:
+        raise IntegrityError("", {}, Exception())
+
+    monkeypatch.setattr("hl7_listener.receiving.tell", refused)
+    assert sender.send(adt_a04(control_id="NEVER")) == ["AE"]
+    with sender.rooms.database.snapshot() as session:
+        (kept,) = session.scalars(select(Hl7Message)).all()
+    assert (kept.control_id, kept.state) == ("NEVER", "failed")
+    assert replay(sender.hl7, sender.caller, kept.id) == "failed"
+    monkeypatch.undo()
+    assert replay(sender.hl7, sender.caller, kept.id) == "done"
 
 
 def test_another_message_under_the_same_control_id_is_done_and_noted(sender: Sender) -> None:
