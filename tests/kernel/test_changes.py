@@ -1,8 +1,10 @@
 """The change feed: everything is seen, in order, by every subscriber, whatever fails."""
 
 import threading
+import time
 
 import pytest
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from kernel.changes import (
@@ -11,8 +13,10 @@ from kernel.changes import (
     STILL_S,
     TURN_S,
     Change,
+    ChangeRow,
     GivingWay,
     Subscriber,
+    feed_end,
     follow_changes,
     record_change,
     record_changes,
@@ -20,6 +24,21 @@ from kernel.changes import (
 )
 from kernel.clock import FixedClock
 from kernel.database import Database
+
+
+def has_settled(database: Database) -> bool:
+    """Whether the feed shows all that was written: on PostgreSQL, no older transaction runs anywhere."""
+    with database.snapshot() as session:
+        newest = session.scalar(select(func.max(ChangeRow.seq))) or 0
+        return feed_end(session)[1] >= newest
+
+
+def store(database: Database, clock: FixedClock, subject: str) -> None:
+    """Record a change, and wait until a subscriber may see it."""
+    with database.transaction() as session:
+        record_change(session, clock, "stored", subject)
+    while not has_settled(database):
+        time.sleep(0.01)
 
 
 def test_a_subscriber_sees_its_kinds_in_order_and_once(database: Database, clock: FixedClock) -> None:
@@ -60,28 +79,24 @@ def test_a_burst_of_storing_is_let_by_before_it_is_followed(database: Database, 
     stored = Subscriber("index", frozenset({"stored"}), lambda _session, change: seen.append(change.subject))
     giving_way = GivingWay(frozenset({"stored"}), lambda: now[0])
 
-    def store(subject: str) -> None:
-        with database.transaction() as session:
-            record_change(session, clock, "stored", subject)
-
     def follow_after(seconds: float) -> list[str]:
         now[0] += seconds
         while follow_changes(database, [stored], giving_way=giving_way):
             pass
         return seen
 
-    store("1")
+    store(database, clock, "1")
     assert follow_after(STILL_S) == []  # seen for the first time
-    store("2")
+    store(database, clock, "2")
     assert follow_after(STILL_S) == []
     assert follow_after(STILL_S) == ["1", "2"]
     for number in range(3, 13):  # a burst without end
-        store(str(number))
+        store(database, clock, str(number))
         follow_after(STILL_S * 0.9)
     assert seen == ["1", "2"]
-    store("13")
+    store(database, clock, "13")
     assert follow_after(PATIENCE_S)[-1] == "13"
-    store("14")
+    store(database, clock, "14")
     assert follow_after(0) == seen[:13]  # and the next one is let by again
 
 
@@ -101,8 +116,7 @@ def test_a_burst_without_end_is_followed_now_and_then_and_at_last_wholly(
     giving_way = GivingWay(frozenset({"stored"}), lambda: now[0])
 
     def store_and_follow() -> None:
-        with database.transaction() as session:
-            record_change(session, clock, "stored", str(now[0]))
+        store(database, clock, str(now[0]))
         follow_changes(database, following, most=1, giving_way=giving_way)
 
     began = now[0]
@@ -131,13 +145,12 @@ def test_what_follows_does_not_wait_for_what_it_writes_itself(database: Database
         Subscriber("reads", frozenset({"stored"}), lambda _session, change: seen.append(change.subject)),
     ]
     giving_way = GivingWay(frozenset({"stored"}), lambda: now[0])
-    with database.transaction() as session:
-        record_change(session, clock, "stored", "object")
+    store(database, clock, "object")
     follow_changes(database, following, giving_way=giving_way)
     assert seen == []
 
     now[0] += STILL_S
-    while follow_changes(database, following, giving_way=giving_way):
+    while follow_changes(database, following, giving_way=giving_way) or not has_settled(database):
         pass
     assert seen == ["object", "document"]
 
@@ -147,6 +160,8 @@ def test_what_is_not_storing_is_followed_at_once(database: Database, clock: Fixe
     read = Subscriber("reader", frozenset({"made"}), lambda _session, change: seen.append(change.subject))
     with database.transaction() as session:
         record_changes(session, clock, [("stored", "1", {}), ("made", "2", {})])
+    while not has_settled(database):
+        time.sleep(0.01)
     follow_changes(database, [read], giving_way=GivingWay(frozenset({"stored"}), lambda: 0.0))
 
     assert seen == ["2"]
