@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -20,6 +21,7 @@ from access.caller import Action, Caller, Door, Permissions, Principal, Principa
 from access.certificate_authorities import is_trusted
 from access.model import Account, AuditEntry, PasswordHistory, SecondFactor, Token
 from access.passwords import hash_password, password_matches
+from access.revocation_lists import CertificateRefused, issued_by
 from access.roles import ADMINISTRATORS, BEYOND_SECURITY, ROLES
 from access.tokens import HALF, SESSION, SETUP, Access, caller_of, digest_of, issue, revoke_where
 from kernel.clock import new_id
@@ -207,14 +209,20 @@ def fingerprint_of(pem: bytes, at: datetime) -> str:
 def sign_in_by_certificate(access: Access, pem: bytes, address: str) -> str:
     """Begin a session for the account of a client certificate whose key the TLS side saw used.
 
-    Where the site names its authorities, one of them has to have issued it, SM2 ones included. Raises
-    UnknownCertificate or AccountLocked.
+    Where the site names its authorities, one of them has to have issued it, SM2 ones included; none of
+    their lists may have it. Raises UnknownCertificate, CertificateRefused or AccountLocked.
     """
-    fingerprint = fingerprint_of(pem, access.clock.now())
-    authorities = access.settings.certificate_authorities
-    if authorities and not is_trusted(x509.load_pem_x509_certificate(pem), authorities, access.clock.now()):
+    now = access.clock.now()
+    fingerprint = fingerprint_of(pem, now)
+    certificate, authorities = x509.load_pem_x509_certificate(pem), access.settings.certificate_authorities
+    if authorities and not is_trusted(certificate, authorities, now):
         note_sign_in(access, fingerprint, address, REFUSED, "certificate of no known authority")
         raise UnknownCertificate
+    try:
+        access.revocations.require_good(certificate.public_bytes(Encoding.DER), now, is_pinned=True)
+    except CertificateRefused as refusal:
+        note_sign_in(access, fingerprint, address, REFUSED, f"certificate: {refusal.reason}")
+        raise
     with access.database.snapshot() as session:
         account = session.scalar(
             select(Account).where(Account.certificate == fingerprint, Account.disabled.is_(False))
@@ -224,7 +232,7 @@ def sign_in_by_certificate(access: Access, pem: bytes, address: str) -> str:
         raise UnknownCertificate
     require_unlocked(access, account.id, account.login, address)
     with access.database.transaction() as session:
-        return open_session(access, session, account.id, account.name, address, "swk")
+        return open_session(access, session, account.id, account.name, address, "swk", issued_by(certificate))
 
 
 def set_certificate(access: Access, caller: Caller, login: str, pem: bytes) -> None:
@@ -237,9 +245,17 @@ def set_certificate(access: Access, caller: Caller, login: str, pem: bytes) -> N
 
 
 def open_session(
-    access: Access, session: Session, account_id: str, name: str, address: str, factors: str
+    access: Access,
+    session: Session,
+    account_id: str,
+    name: str,
+    address: str,
+    factors: str,
+    certificate: str = "",
 ) -> str:
     """Begin a session for somebody whose identity was proven, within the caller's transaction.
+
+    certificate: by which it was, as lists of revoked ones name it; the session ends when one does.
 
     Over the limit of parallel sessions the oldest end.
     """
@@ -260,6 +276,7 @@ def open_session(
         account_id=account_id,
         label=address,
         factors=factors,
+        certificate=certificate,
     )
     caller = _visitor(account_id, name, address)
     note(session, access.clock, caller, "sign in", account_id, outcome=DONE, detail=factors)

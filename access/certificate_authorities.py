@@ -2,7 +2,7 @@
 
 TLS libraries of most proxies know no SM2; with `access.certificate_authorities` this server looks at the
 certificate itself, whoever handed it over. The authority that issued it stands in that file; it need not be a
-root. Certificates that were withdrawn are taken from their accounts: there is no CRL and no OCSP here.
+root. Whether the authority took it back since: `access.revocation_lists`.
 
 RFC 5280 6.1 (validation, one step), GB/T 20518 (SM2 certificates).
 """
@@ -58,14 +58,20 @@ def _signed(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
 
 def _issues(authority: x509.Certificate) -> bool:
     """Whether it may issue certificates (RFC 5280 4.2.1.3 and 4.2.1.9)."""
-    constraints, usage = _extension(authority, x509.BasicConstraints), _extension(authority, x509.KeyUsage)
+    constraints, usage = (
+        extension_of(authority, x509.BasicConstraints),
+        extension_of(authority, x509.KeyUsage),
+    )
     return constraints is not None and constraints.ca and (usage is None or usage.key_cert_sign)
 
 
 def _signs_in(certificate: x509.Certificate) -> bool:
     """Whether its holder may prove with it who it is: no authority, for signatures, for clients."""
-    constraints = _extension(certificate, x509.BasicConstraints)
-    usage, purposes = _extension(certificate, x509.KeyUsage), _extension(certificate, x509.ExtendedKeyUsage)
+    constraints = extension_of(certificate, x509.BasicConstraints)
+    usage, purposes = (
+        extension_of(certificate, x509.KeyUsage),
+        extension_of(certificate, x509.ExtendedKeyUsage),
+    )
     return (
         (constraints is None or not constraints.ca)
         and (usage is None or usage.digital_signature)
@@ -73,7 +79,8 @@ def _signs_in(certificate: x509.Certificate) -> bool:
     )
 
 
-def _extension(certificate: x509.Certificate, kind: type[Kind]) -> Kind | None:
+def extension_of(certificate: x509.Certificate, kind: type[Kind]) -> Kind | None:
+    """The extension of this kind, if it has one. Raises ValueError for extensions that cannot be read."""
     try:
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:

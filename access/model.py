@@ -223,6 +223,9 @@ class Token(Base):
     family: Mapped[str] = mapped_column(String(36), default="", index=True)  # tokens of one approval
     session_id: Mapped[str] = mapped_column(String(36), default="")  # ends with this session; empty: does not
     factors: Mapped[str] = mapped_column(String(64), default="")  # how its holder signed in (RFC 8176)
+    certificate: Mapped[str] = mapped_column(
+        String(128), default="", server_default=""
+    )  # that a session began with: issuer and number, as lists of revoked ones have it
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     used_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -5,6 +5,7 @@ Nobody else may associate. In the embedded default this machine itself (loopback
 
 import ipaddress
 from dataclasses import dataclass
+from hashlib import sha256
 
 from sqlalchemy import bindparam, literal, select
 
@@ -74,18 +75,22 @@ class UnknownNode(Unauthenticated):
 
 
 def identify_node(
-    access: Access, ae_title: str, address: str, certificate: str = "", door: Door = Door.DIMSE
+    access: Access, ae_title: str, address: str, certificate: bytes = b"", door: Door = Door.DIMSE
 ) -> tuple[Caller, NodePeer]:
-    """Who calls. certificate: SHA-256 of the peer's TLS certificate, in hex. Raises UnknownNode."""
+    """Who calls. certificate: of the peer's TLS, in DER; empty: none. Raises UnknownNode or
+    CertificateRefused."""
+    fingerprint = sha256(certificate).hexdigest() if certificate else ""
     with access.database.snapshot() as session:
         row = session.scalar(select(Node).where(Node.ae_title == ae_title))
         revision = site_revision(session)
-    if row is not None and _calls_from(row, address) and row.certificate in ("", certificate):
+    if row is not None and _calls_from(row, address) and row.certificate in ("", fingerprint):
         peer = peer_of(row)
     elif access.settings.loopback_ae and row is None and _is_loopback(address):
         peer = NodePeer(ae_title, address, 0, access.settings.institution, "", ("all",), (), False, 0)
     else:
         raise UnknownNode(ae_title, address)
+    if certificate:
+        access.revocations.require_good(certificate, access.clock.now(), is_pinned=bool(peer.certificate))
     permissions = Permissions()
     for word in peer.permissions:
         permissions = permissions.union(NODE_PERMISSIONS[word])
@@ -99,8 +104,9 @@ def identify_node(
 
 
 def node_state(access: Access, ae_title: str) -> tuple[object, ...]:
-    """What decides about a node: its row, and the rules in force. Equal as long as nothing has changed."""
-    return access.database.row(_STATE, {"ae_title": ae_title}) or ()
+    """What decides about a node: its row, the rules in force and the lists of revoked certificates. Equal as
+    long as nothing has changed."""
+    return (*(access.database.row(_STATE, {"ae_title": ae_title}) or ()), access.revocations.revision)
 
 
 def find_node(access: Access, ae_title: str) -> NodePeer | None:

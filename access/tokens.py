@@ -21,6 +21,7 @@ from access.consents import read_consent
 from access.document_kind import DocumentKind, current_document
 from access.model import Account, BreakGlass, Client, ConsentVersion, SiteDocument, Token
 from access.policy import Decision, Site, decide
+from access.revocation_lists import RevocationLists
 from access.roles import PERSONAL
 from access.rules import RULES, parse_rules
 from access.scopes import parse_scopes
@@ -66,6 +67,7 @@ class Access:
     keys: KeyRing
     settings: AccessSettings
     documents: tuple[DocumentKind, ...] = (RULES,)  # every kind of site document
+    revocations: RevocationLists = field(default_factory=RevocationLists)
     sites: Remembered = field(default_factory=lambda: Remembered(2))
     decisions: Remembered = field(default_factory=lambda: Remembered(10000))
 
@@ -90,6 +92,7 @@ def issue(
     family: str = "",
     session_id: str = "",
     factors: str = "",
+    certificate: str = "",
     secret: str = "",
 ) -> str:
     """Make a token within the caller's transaction and return its secret, which is not kept anywhere."""
@@ -109,6 +112,7 @@ def issue(
             family=family,
             session_id=session_id,
             factors=factors,
+            certificate=certificate,
             created_at=now,
             used_at=now,
             expires_at=now + timedelta(seconds=life_s),
@@ -129,7 +133,7 @@ _TOKENS = (
         Token.id, Token.kind, Token.client_id, Token.role, Token.scope, Token.context, Token.label,
         Account.id, Account.name, Account.role, Account.institution, Account.department,
         Account.fhir_user, Account.patients, Account.must_change, Token.factors,
-        Client.name, Client.institution,
+        Client.name, Client.institution, Token.certificate, _SESSION.certificate,
         *SITE_REVISION,
         select(func.max(BreakGlass.id)).scalar_subquery(),
     )
@@ -199,7 +203,9 @@ def _decision(
 def _decide(access: Access, facts: tuple[Any, ...], door: Door, address: str, at: datetime) -> Decision:
     (token_id, kind, client_id, role, scope, context, label, account_id, name, account_role, institution,
      department, fhir_user, patients, must_change, factors, client_name, client_institution,
-     *revision) = facts  # fmt: skip
+     certificate, session_certificate, *revision) = facts  # fmt: skip
+    if any(access.revocations.has_revoked(each or "", at) for each in (certificate, session_certificate)):
+        raise Unauthenticated
     told: dict[str, str] = json.loads(context)
     if account_id:
         principal = Principal(

@@ -136,7 +136,22 @@ class _ArchiveFigures(Collector):
         left = GaugeMetricFamily("cloudfilm_storage_free_bytes", "Room left in a store", labels=["store"])
         for store, free in room_left(self._rooms.archive).items():
             left.add_metric([store], free)
-        return [up, left, *figures]
+        return [up, left, *figures, *self._revocation_lists()]
+
+    def _revocation_lists(self) -> Iterator[Metric]:
+        revocations, now = self._rooms.access.revocations, self._rooms.clock.now()
+        yield GaugeMetricFamily(
+            "cloudfilm_revocation_list_complaints",
+            "Lists of revoked certificates that are wanting, or soon will be",
+            value=sum(1 for _ in revocations.complaints(now)),
+        )
+        ends = GaugeMetricFamily(
+            "cloudfilm_revocation_list_ends_timestamp_seconds", "When an authority's list ends; 0: none",
+            labels=["issuer"],
+        )  # fmt: skip
+        for state in revocations.states(now):
+            ends.add_metric([state.issuer], state.ends_at.timestamp() if state.ends_at else 0)
+        yield ends
 
     def _ages(self, session: Session) -> Iterator[Metric]:
         now = self._rooms.clock.now()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from access.audit import begin_chain
+from access.revocation_lists import RevocationLists
 from access.tokens import Access
 from archive.blobs.sealed import Blobs
 from archive.blobs.stores import copy_stores, main_store, near_store
@@ -86,6 +87,15 @@ class Rooms:
         self.database.close()
 
 
+def revocation_lists(settings: Settings) -> RevocationLists:
+    """The lists of this host, signed by any authority whose certificates a door takes."""
+    authorities = (
+        settings.access.certificate_authorities, settings.web.tls_client_ca, settings.dimse.tls_ca,
+        settings.mllp.tls_client_ca,
+    )  # fmt: skip
+    return RevocationLists(settings.access.revocation_lists, authorities)
+
+
 def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     """Build the rooms of one process. Raises InvalidSetting."""
     clock = clock or SystemClock()
@@ -97,7 +107,7 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
     if keys.suite is COMMERCIAL:
         settings = replace(settings, blobs=replace(settings.blobs, suite=keys.suite.blobs))
         begin_chain(database, "sm3")
-    access = Access(database, clock, keys, settings.access, DOCUMENTS)
+    access = Access(database, clock, keys, settings.access, DOCUMENTS, revocation_lists(settings))
     definitions = Cache()
     records = Records(
         database,

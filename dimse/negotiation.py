@@ -50,6 +50,11 @@ def unknown_calling() -> Rejection:
     return Rejection("calling AE title not recognized", PERMANENT, BY_USER, 3)
 
 
+def refused_certificate(reason: str) -> Rejection:
+    """The peer's certificate was revoked, or nobody can tell; what it is shown says no reason."""
+    return Rejection(f"certificate: {reason}", PERMANENT, BY_USER, 1)
+
+
 def unknown_called() -> Rejection:
     """The called AE title is not ours."""
     return Rejection("called AE title not recognized", PERMANENT, BY_USER, 7)

@@ -28,6 +28,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from access.audit import DONE, FAILED, note
 from access.caller import EVERYTHING, Caller, Door, Principal, PrincipalKind, Reach
 from access.nodes import NodePeer, find_node
+from access.revocation_lists import CertificateRefused
 from archive.retrieve import Selection, find_selected, survey
 from dimse.associate import (
     AssociateRequest,
@@ -282,6 +283,14 @@ def _secured(dimse: Dimse, node: NodePeer, plain: socket.socket) -> ssl.SSLSocke
     if node.certificate and hashlib.sha256(certificate).hexdigest() != node.certificate.lower():
         secured.close()
         raise ssl.SSLError("it shows another certificate than its own")
+    if settings.tls_ca or node.certificate:
+        try:
+            dimse.access.revocations.require_good(
+                certificate, dimse.clock.now(), is_pinned=bool(node.certificate)
+            )
+        except CertificateRefused as refusal:
+            secured.close()
+            raise ssl.SSLError(refusal.reason) from None
     return secured
 
 

@@ -21,6 +21,7 @@ from typing import Protocol, cast
 from access.audit import REFUSED, note, note_once
 from access.caller import Caller, Door, Permissions, Principal, PrincipalKind
 from access.nodes import NodePeer, UnknownNode, identify_node, node_state
+from access.revocation_lists import CertificateRefused
 from dimse.associate import AssociateRequest, UserIdentity, decode_request, encode_accept, encode_reject
 from dimse.association import Association, Message
 from dimse.command import Operation
@@ -30,6 +31,7 @@ from dimse.negotiation import (
     check_request,
     congested,
     negotiate,
+    refused_certificate,
     too_many,
     unknown_calling,
 )
@@ -245,9 +247,11 @@ class Server:
         check_request(request, settings.ae_title)
         try:
             state = node_state(access, request.calling)  # before it is decided on: a change in between shows
-            caller, node = identify_node(access, request.calling, address, layer.certificate_sha256)
+            caller, node = identify_node(access, request.calling, address, layer.certificate)
         except (UnknownNode, UnstorableText):
             raise unknown_calling() from None
+        except CertificateRefused as refusal:
+            raise refused_certificate(refusal.reason) from None
         except DatabaseUnavailable:
             raise congested() from None
         with self._lock:
@@ -358,7 +362,7 @@ def _as_known_now(handler: Handler) -> Handler:
         if state != association.decided_on:
             present = association.caller
             caller, association.node = identify_node(
-                dimse.access, association.calling, present.address, association.layer.certificate_sha256
+                dimse.access, association.calling, present.address, association.layer.certificate
             )
             principal = replace(caller.principal, name=present.principal.name)
             association.caller, association.decided_on = replace(caller, principal=principal), state

@@ -5,7 +5,6 @@ it, valid until the next read. A PDU must be complete within the time limit, how
 in, so a peer can neither hold a thread for ever nor make it take more memory than the buffer.
 """
 
-import hashlib
 import select
 import socket
 import ssl
@@ -130,12 +129,11 @@ class UpperLayer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, packed)
 
     @property
-    def certificate_sha256(self) -> str:
-        """SHA-256 of the peer's TLS certificate in hexadecimal; empty without TLS or certificate."""
+    def certificate(self) -> bytes:
+        """The peer's TLS certificate in DER; empty without TLS or certificate."""
         if not isinstance(self._socket, ssl.SSLSocket):
-            return ""
-        certificate = self._socket.getpeercert(binary_form=True)
-        return hashlib.sha256(certificate).hexdigest() if certificate else ""
+            return b""
+        return self._socket.getpeercert(binary_form=True) or b""
 
     def read_pdu(self) -> tuple[int, memoryview]:
         """The next PDU: its type and what follows its header, valid until the next read.

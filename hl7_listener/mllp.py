@@ -8,7 +8,6 @@ all.
 """
 
 import asyncio
-import hashlib
 import logging
 import ssl
 import threading
@@ -18,8 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from access.caller import Caller, Door
+from access.audit import note_refusal
+from access.caller import Caller, Door, Permissions, Principal, PrincipalKind
 from access.nodes import identify_node
+from access.revocation_lists import CertificateRefused
 from hl7_listener.acknowledgement import CODES, REJECTED, Header, Refusal, acknowledge
 from hl7_listener.receiving import receive_all
 from hl7_listener.room import Hl7, hl7_of
@@ -88,7 +89,7 @@ class _Arrival:
 
     message: bytes
     address: str
-    certificate: str
+    certificate: bytes
     answers: "asyncio.Future[tuple[bytes, ...]]"
 
 
@@ -104,7 +105,7 @@ class MllpServer:
         self._groups: list[asyncio.Task[None]] = []
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self._senders: dict[tuple[str, str, str, str], tuple[Caller, float]] = {}
+        self._senders: dict[tuple[str, str, str, bytes], tuple[Caller, float]] = {}
 
     async def start(self) -> int:
         """Listen. Returns the port, which matters when the setting is 0."""
@@ -170,7 +171,7 @@ class MllpServer:
                 async with asyncio.timeout(self._settings.idle_timeout_s):
                     await writer.drain()
 
-    async def _process(self, message: bytes, address: str, certificate: str) -> tuple[bytes, ...]:
+    async def _process(self, message: bytes, address: str, certificate: bytes) -> tuple[bytes, ...]:
         answers: asyncio.Future[tuple[bytes, ...]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Arrival(message, address, certificate, answers))
         self._arrived.set()
@@ -219,6 +220,8 @@ class MllpServer:
                 refusal = Refusal(*CODES[away.kind], "MSH", str(away))
                 done[at] = (acknowledge(Header(), self._hl7.clock.now(), refusal),)
             except CloudfilmError as refused:
+                if isinstance(refused, CertificateRefused):
+                    self._note_refusal(arrival, refused)
                 log.warning("a message from %s was refused: %s", arrival.address, refused)
                 refusal = Refusal(REJECTED, "207", "MSH-3", "This sender is not known here.")
                 done[at] = (acknowledge(Header(), self._hl7.clock.now(), refusal),)
@@ -227,7 +230,17 @@ class MllpServer:
         done |= {at: answer.messages for at, answer in zip(known, answers, strict=True)}
         return [done[at] for at in range(len(group))]
 
-    def _sender_of(self, message: bytes, address: str, certificate: str) -> Caller:
+    def _note_refusal(self, arrival: "_Arrival", refused: CertificateRefused) -> None:
+        name = sender_names(arrival.message)[1]
+        nobody = Caller(
+            Principal(PrincipalKind.NODE, name, name), Door.HL7, Permissions(), address=arrival.address
+        )
+        note_refusal(
+            self._hl7.database, self._hl7.archive.recently, self._hl7.clock, nobody, "HL7 message",
+            f"certificate: {refused.reason}",
+        )  # fmt: skip
+
+    def _sender_of(self, message: bytes, address: str, certificate: bytes) -> Caller:
         """The node that sends, remembered for a short while. Raises UnknownNode."""
         key = (*sender_names(message), address, certificate)
         known = self._senders.get(key)
@@ -247,7 +260,7 @@ def sender_names(message: bytes) -> tuple[str, str]:
     return f"{application}@{facility}"[:16], application[:16]
 
 
-def identify_sender(hl7: Hl7, names: tuple[str, ...], address: str, certificate: str) -> Caller:
+def identify_sender(hl7: Hl7, names: tuple[str, ...], address: str, certificate: bytes) -> Caller:
     """The first of these names that is a known node. Raises UnknownNode, DatabaseUnavailable."""
     *others, last = names
     for name in others:
@@ -260,11 +273,11 @@ def identify_sender(hl7: Hl7, names: tuple[str, ...], address: str, certificate:
     return identify_node(hl7.access, last, address, certificate, Door.HL7)[0]
 
 
-def _certificate_of(writer: asyncio.StreamWriter) -> str:
-    """SHA-256 of the client's TLS certificate; empty without one."""
+def _certificate_of(writer: asyncio.StreamWriter) -> bytes:
+    """The client's TLS certificate in DER; empty without one."""
     connection = writer.get_extra_info("ssl_object")
-    der = connection.getpeercert(binary_form=True) if connection is not None else None
-    return hashlib.sha256(der).hexdigest() if der else ""
+    der: bytes | None = connection.getpeercert(binary_form=True) if connection is not None else None
+    return der or b""
 
 
 def tls_context(settings: MllpSettings) -> ssl.SSLContext | None:

@@ -162,6 +162,7 @@ class AccessSettings:
     trusted_key_hosts: tuple[str, ...] = ()  # host:port of own servers that clients' key sets may be on
     federation_secrets: tuple[str, ...] = ()  # our secrets at hospitals' OpenID providers, as id:secret
     certificate_authorities: str = ""  # PEM file of who issues people's certificates, SM2 too; empty: any
+    revocation_lists: tuple[str, ...] = ()  # authorities' CRLs, as files or folders of them; empty: not asked
     failures_per_address: int = 100  # wrong sign-ins from one address within a quarter of an hour
     password_days: int = 0  # a password older than this has to be changed; 0: never
     audit_collector: str = ""  # tls://host:port that takes audit messages by syslog (RFC 5425); empty: none

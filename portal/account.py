@@ -25,6 +25,7 @@ from access.bearer import COOKIE, client_address, is_same_origin
 from access.caller import Door
 from access.federation import ProviderUnreachable, providers
 from access.patient_accounts import login_of
+from access.revocation_lists import CertificateRefused
 from access.roles import ADMINISTRATORS
 from access.second_factor import TooManyCodes, WrongCode, awaited, finish_sign_in, send_code
 from access.security_keys import RelyingParty, ask_for_key, finish_with_key
@@ -63,6 +64,7 @@ SAID = {  # refusals that a person can do something about
     InvalidLogin: "set-up.login",
     LoginTaken: "set-up.login",
     UnknownCertificate: "sign-in.certificate-unknown",
+    CertificateRefused: "sign-in.certificate-refused",
     Unauthenticated: "set-up.expired",
 }
 

@@ -45,6 +45,34 @@ class Authority:
             now - datetime.timedelta(hours=1), now + datetime.timedelta(days=1),
         )  # fmt: skip
 
+    def revocation_list(
+        self,
+        *revoked: Issued,
+        at: datetime.datetime | None = None,
+        extension: x509.ExtensionType | None = None,
+    ) -> Path:
+        """A list of these certificates that is in force for a day, in the place of the one before.
+
+        extension: a critical one, as lists have that speak of some certificates only.
+        """
+        began = at or datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=1)
+        built = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(began)
+            .next_update(began + datetime.timedelta(days=1))
+        )
+        for each in revoked:
+            number = x509.load_pem_x509_certificate(each.certificate.read_bytes()).serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(began).build()
+            built = built.add_revoked_certificate(entry)
+        if extension is not None:
+            built = built.add_extension(extension, critical=True)
+        placed = self.folder / "list.crl"
+        made = placed.with_suffix(".new")
+        made.write_bytes(built.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
+        return made.rename(placed)
+
     def issue(self, name: str) -> Issued:
         """The certificate of this name for 127.0.0.1, made at the first call."""
         if name not in self._issued:

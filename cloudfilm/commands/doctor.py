@@ -166,6 +166,10 @@ def _dicom_tls(rooms: Rooms) -> Iterator[str]:
         yield "dimse.tls_ca is not set: no certificate is demanded of nodes that call."
 
 
+def _revocation_lists(rooms: Rooms) -> Iterator[str]:
+    yield from rooms.access.revocations.complaints(rooms.clock.now())
+
+
 def _viewer(_rooms: Rooms) -> Iterator[str]:
     if not (FOLDER / STAMP).exists():
         yield "The OHIF viewer is not installed; run: make viewer."
@@ -190,5 +194,6 @@ CHECKS = (
     Check("held objects", _holds, reads_database=True),
     Check("address", _address),
     Check("DICOM under TLS", _dicom_tls),
+    Check("revocation lists", _revocation_lists),
     Check("viewer", _viewer),
 )

@@ -1,19 +1,24 @@
 """Tokens: what ends one ends it at the next request."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from sqlalchemy import select, update
 
 from access.accounts import create_account
 from access.caller import Action, Caller, Door
 from access.model import Account, Token
+from access.revocation_lists import RevocationLists, issued_by
 from access.tokens import ACCESS, SESSION, Access, caller_of, digest_of, issue, revoke, revoke_where
 from kernel.clock import FixedClock
 from kernel.errors import Unauthenticated
 from tests.access.conftest import MakeAccount
+from tests.certificates import Authority
 
 READ = Action("ImagingStudy", "r")
 
@@ -55,6 +60,31 @@ def test_an_ended_token_is_refused_at_the_next_request(
 
     with pytest.raises(Unauthenticated):
         ask(access, secret)
+
+
+def test_a_session_and_its_apps_end_with_the_certificate_that_it_began_with(
+    access: Access, make_account: MakeAccount, clock: FixedClock, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    shown = x509.load_pem_x509_certificate(authority.issue("doctor").certificate.read_bytes())
+    lists = RevocationLists((str(authority.revocation_list(at=clock.now())),), (str(authority.certificate),))
+    access = replace(access, revocations=lists)
+    account_id = make_account("doctor", "radiologist")
+    session = new_token(access, SESSION, account_id=account_id, certificate=issued_by(shown))
+    with access.database.snapshot() as reading:
+        session_id = reading.scalars(select(Token.id)).one()
+    app = new_token(access, account_id=account_id, session_id=session_id)
+    offline = new_token(access, account_id=account_id)
+    ask(access, session, SESSION)
+    ask(access, app)
+
+    authority.revocation_list(authority.issue("doctor"), at=clock.now())
+    clock.advance(timedelta(minutes=1))
+
+    for secret, kind in ((session, SESSION), (app, ACCESS)):
+        with pytest.raises(Unauthenticated):
+            ask(access, secret, kind)
+    ask(access, offline)  # outlives the sign-in that allowed it
 
 
 def test_a_changed_role_holds_at_the_next_request(access: Access, make_account: MakeAccount) -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import delete, insert, select, text
 from access.accounts import create_account, list_accounts
 from access.caller import Caller, Door
 from access.nodes import UnknownNode, find_node, identify_node
+from access.revocation_lists import RevocationLists
 from access.tokens import ACCESS, caller_of
 from cloudfilm.cli import Context, cli, main
 from cloudfilm.rooms import Rooms, build_rooms
@@ -263,6 +265,22 @@ def test_the_doctor_looks_at_dicom_under_tls(  # type: ignore[no-untyped-def]
     assert "cannot begin" in said(**right | {"tls_key": str(authority.certificate)})
     assert "no certificate is demanded" in said(**right)
     assert "no certificate is demanded" not in said(**right, tls_ca=str(authority.certificate))
+
+
+def test_the_doctor_looks_at_lists_of_revoked_certificates(  # type: ignore[no-untyped-def]
+    run, rooms: Rooms, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "authority")
+
+    def said(at: datetime) -> str:
+        lists = RevocationLists((str(authority.revocation_list(at=at)),), (str(authority.certificate),))
+        monkeypatch.setattr(Context, "rooms", replace(rooms, access=replace(rooms.access, revocations=lists)))
+        return str(run("doctor").output)
+
+    now = rooms.clock.now()
+    assert "ok    revocation lists" in said(now - timedelta(hours=1))
+    assert "bring the next one" in said(now - timedelta(hours=20))
+    assert "its certificates are refused" in said(now - timedelta(hours=25))
 
 
 def test_documents_in_clear_are_sealed_by_a_command_and_not_while_older_code_runs(  # type: ignore[no-untyped-def]

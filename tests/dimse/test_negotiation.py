@@ -6,7 +6,8 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,14 @@ from access.caller import operator
 from access.model import AuditEntry
 from archive.ingest import ingest
 from archive.retrieve import Selection
+from cloudfilm.rooms import Rooms, build_rooms
 from dimse.associate import AssociateRequest, ProposedContext, UserInformation, encode_request
 from dimse.peers import PeerUnavailable, known_peer, send_selection
 from dimse.upper_layer import PduType
 from kernel.settings import DimseSettings
 from tests.builders import ROOT, ct_slice
 from tests.certificates import Authority
-from tests.dimse.door import Door, door_in
+from tests.dimse.door import Door, door_in, listening
 from tests.dimse.peers import dcmtk, said, storescp
 from tests.live import free_ports
 
@@ -347,12 +349,37 @@ def tls_port(server: Door) -> int:
     return server.rooms.settings.dimse.tls_port
 
 
-def tls_echo(server: Door, authority: Authority, name: str, calling: str = "TESTER") -> Any:
+@contextmanager
+def revoking(server: Door, authority: Authority) -> Iterator[Rooms]:
+    """The same host, with the authority's list, on which nobody stands yet, and a TLS port of its own."""
+    settings = server.rooms.settings
+    rooms = build_rooms(
+        replace(
+            settings,
+            access=replace(settings.access, revocation_lists=(str(authority.revocation_list()),)),
+            dimse=replace(settings.dimse, tls_port=free_ports(1)[0]),
+        )
+    )
+    try:
+        yield rooms
+    finally:
+        rooms.close()
+
+
+def client_tls(authority: Authority, name: str) -> ssl.SSLContext:
+    own = authority.issue(name)
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    context.check_hostname = False
+    context.load_cert_chain(own.certificate, own.key)
+    return context
+
+
+def tls_echo(server: Door, authority: Authority, name: str, calling: str = "TESTER", port: int = 0) -> Any:
     """Run dcmtk's echoscu over TLS with a certificate."""
     own = authority.issue(name)
     return dcmtk(
         "echoscu", "-v", "-aet", calling, "-aec", "CLOUDFILM", "+tls", own.key, own.certificate,
-        "+cf", authority.certificate, "127.0.0.1", tls_port(server),
+        "+cf", authority.certificate, "127.0.0.1", port or tls_port(server),
     )  # fmt: skip
 
 
@@ -381,11 +408,50 @@ def test_a_pinned_node_needs_its_own_certificate(server: Door, authority: Author
     assert rejection(server, "PINNED") == (1, 1, 3)  # nor does it come in without TLS
 
 
+def test_a_node_whose_certificate_was_revoked_is_refused_and_so_is_its_next_message(
+    server: Door, authority: Authority
+) -> None:
+    authority.issue("thief")
+    with revoking(server, authority) as rooms, listening(rooms, free_ports(1)[0]):
+        assert tls_echo(server, authority, "thief", port=rooms.settings.dimse.tls_port).returncode == 0
+        entity = AE("TESTER")
+        entity.add_requested_context(FIND)
+        association = entity.associate(
+            "127.0.0.1", rooms.settings.dimse.tls_port, ae_title="CLOUDFILM",
+            tls_args=(client_tls(authority, "thief"), "127.0.0.1"),
+        )  # fmt: skip
+        asked = Dataset()
+        asked.QueryRetrieveLevel = "STUDY"
+        assert [status.Status for status, _ in association.send_c_find(asked, FIND)][-1] == 0
+
+        authority.revocation_list(authority.issue("thief"))
+
+        assert [status.Status for status, _ in association.send_c_find(asked, FIND)] != [0]
+        association.release()
+        done = tls_echo(server, authority, "thief", port=rooms.settings.dimse.tls_port)
+        assert "No Reason" in said(done)
+        assert tls_echo(server, authority, "client", port=rooms.settings.dimse.tls_port).returncode == 0
+        with rooms.database.snapshot() as session:
+            newest = select(AuditEntry.detail).where(AuditEntry.outcome == "refused")
+            assert "certificate: its issuer revoked it" in session.scalars(newest).all()[-1]
+
+
+def test_a_node_that_shows_a_revoked_certificate_is_sent_nothing(
+    server: Door, authority: Authority, tmp_path: Path
+) -> None:
+    theirs = authority.issue("lost")
+    options = ("+tls", str(theirs.key), str(theirs.certificate), "+cf", str(authority.certificate))
+    with storescp(tmp_path / "in", "LOST", *options) as target, revoking(server, authority) as rooms:
+        server.add_node("LOST", target.port, tls=True)
+        ours = Selection(studies=(f"{ROOT}.1",))
+        assert send_selection(rooms.dimse, operator(), known_peer(rooms.dimse, "LOST"), ours).completed == 1
+        authority.revocation_list(theirs)
+        with pytest.raises(PeerUnavailable, match="its issuer revoked it"):
+            send_selection(rooms.dimse, operator(), known_peer(rooms.dimse, "LOST"), ours)
+
+
 def test_old_tls_and_weak_ciphers_are_refused(server: Door, authority: Authority) -> None:
-    own = authority.issue("client")
-    context = ssl.create_default_context(cafile=str(authority.certificate))
-    context.check_hostname = False
-    context.load_cert_chain(own.certificate, own.key)
+    context = client_tls(authority, "client")
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("AES128-SHA256:@SECLEVEL=0")  # no ephemeral keys
     with (

@@ -27,7 +27,11 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def secured(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[LiveServer]:
     """A server that speaks TLS with a certificate that it made, and knows the authority."""
     folder = tmp_path_factory.mktemp("tls")
-    tls = {"CLOUDFILM_WEB__TLS": "on", "CLOUDFILM_WEB__TLS_CLIENT_CA": str(authority.certificate)}
+    tls = {
+        "CLOUDFILM_WEB__TLS": "on",
+        "CLOUDFILM_WEB__TLS_CLIENT_CA": str(authority.certificate),
+        "CLOUDFILM_ACCESS__REVOCATION_LISTS": str(authority.revocation_list()),
+    }
     with live_server_in(folder, **tls) as server:
         yield server
 
@@ -132,6 +136,23 @@ def test_a_certificate_of_no_account_or_of_another_authority_signs_nobody_in(
     foreign, foreign_key = Authority(tmp_path).issue("doctor")
     refused = curl(secured, "--cert", str(foreign), "--key", str(foreign_key))
     assert not refused.stdout  # the handshake itself fails
+
+
+def test_a_revoked_certificate_is_refused_by_the_servers_own_tls(
+    secured: LiveServer, authority: Authority
+) -> None:
+    certificate, key = authority.issue("leaver")
+    secured.command("account", "add", "leaver", "--role", "radiologist", "--password", "Correct-Horse-7")
+    secured.command("account", "certificate", "leaver", str(certificate))
+    shown = ("--cert", str(certificate), "--key", str(key))
+    assert " 303 " in curl(secured, *shown).stdout.splitlines()[0]
+
+    authority.revocation_list(certificate)
+
+    assert " 401 " in curl(secured, *shown).stdout.splitlines()[0]
+    asked = requests.get(f"{secured.url}/metrics", verify=str(own(secured)), timeout=30).text
+    assert "cloudfilm_revocation_list_complaints 0.0" in asked
+    assert 'cloudfilm_revocation_list_ends_timestamp_seconds{issuer="CN=Authority"}' in asked
 
 
 def test_a_site_replaces_the_certificate(authority: Authority, tmp_path: Path) -> None:

@@ -14,13 +14,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from sqlalchemy import select
 
+from access.model import AuditEntry
+from access.revocation_lists import RevocationLists
 from hl7_listener.mllp import MllpServer, frame, tls_context
 from hl7_listener.room import Hl7
+from kernel.clock import SystemClock
 from kernel.database import Database
 from kernel.errors import InvalidSetting
 from kernel.settings import MllpSettings
 from tests.builders_hl7 import adt_a04
+from tests.certificates import Authority
 
 
 @pytest.fixture
@@ -96,6 +101,22 @@ def test_a_client_with_a_certificate_is_served_and_one_without_is_not(
         with suppress(ssl.SSLError, ConnectionError):  # or the connection just ends, as TLS 1.3 has it
             answer = exchange(port, frame(adt_a04()), trusting(file))
         assert answer == b""
+
+
+def test_a_sender_whose_certificate_was_revoked_is_refused(hl7: Hl7, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    ours, theirs, thief = (authority.issue(name) for name in ("server", "his", "thief"))
+    lists = RevocationLists((str(authority.revocation_list(thief)),), (str(authority.certificate),))
+    door = replace(hl7, access=replace(hl7.access, revocations=lists, clock=SystemClock()))
+    tls = {"tls_certificate": str(ours.certificate), "tls_key": str(ours.key)}
+    with listening(door, **tls, tls_client_ca=str(authority.certificate)) as port:
+        for sender, code in ((theirs, b"MSA|AA"), (thief, b"MSA|AR")):
+            context = trusting(str(authority.certificate))
+            context.load_cert_chain(sender.certificate, sender.key)
+            assert code in exchange(port, frame(adt_a04()), context)
+    with hl7.database.snapshot() as session:
+        refused = session.scalars(select(AuditEntry.detail).where(AuditEntry.outcome == "refused")).all()
+    assert ["certificate: its issuer revoked it" in each for each in refused] == [True]
 
 
 def test_a_database_that_is_away_does_not_make_a_sender_unknown(hl7: Hl7) -> None:

@@ -1,6 +1,7 @@
 """The sign-in pages: certificates by the trusted proxy, forged headers, and what every page says."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,8 +16,9 @@ from access.model import AuditEntry
 from access.second_factor import set_phone
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.web import create_app
-from kernel.clock import SystemClock
+from kernel.clock import FixedClock, SystemClock
 from messaging.model import OutboundMessage
+from tests.certificates import Authority
 
 CHROMIUM = (  # what it asks for when somebody types an address
     "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,"
@@ -82,6 +84,38 @@ def test_a_strange_certificate_is_refused(browser: FlaskClient, pem: bytes, tmp_
     other = ensure_certificate(tmp_path / "other").certificate.read_bytes()
 
     assert show(browser, other, "10.9.9.9") == 401
+
+
+def test_a_revoked_certificate_signs_nobody_in_and_its_session_ends(
+    rooms: Rooms, operator: Caller, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    with rooms.database.transaction() as session:
+        create_account(rooms.access, session, operator, "doctor", "Correct-Horse-7", "physician")
+    ours = authority.issue("doctor").certificate.read_bytes()
+    set_certificate(rooms.access, operator, "doctor", ours)
+    named = replace(
+        rooms.settings,
+        access=replace(rooms.settings.access, revocation_lists=(str(authority.revocation_list()),)),
+        web=replace(rooms.settings.web, tls_client_ca=str(authority.certificate)),
+    )
+    clock = FixedClock(SystemClock().now())
+    rooms = build_rooms(named, clock)
+    browser = create_app(rooms).test_client()
+    assert show(browser, ours, "10.9.9.9") == 303
+    assert browser.get("/my/access").status_code == 200
+
+    authority.revocation_list(authority.issue("doctor"))
+
+    assert show(create_app(rooms).test_client(), ours, "10.9.9.9") == 401
+    clock.advance(timedelta(minutes=1))
+    assert browser.get("/my/access").status_code == 303
+    with rooms.database.snapshot() as session:
+        entries = session.scalars(select(AuditEntry).where(AuditEntry.action == "sign in")).all()
+    assert [(each.outcome, each.detail[:38]) for each in entries] == [
+        ("done", "swk"), ("refused", "certificate: its issuer revoked it, nu"),
+    ]  # fmt: skip
+    rooms.close()
 
 
 @pytest.mark.parametrize(("address", "seen"), [("10.9.9.9", "203.0.113.7"), ("10.1.1.1", "10.1.1.1")])
