@@ -114,13 +114,13 @@ def main() -> None:
         cli(standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
-    except click.ClickException as refusal:
+    except click.UsageError as refusal:
         refusal.show()
         sys.exit(refusal.exit_code)
     except DatabaseUnavailable as refusal:
         click.echo(f"cloudfilm: {said_by_database(refusal)}", err=True)
         sys.exit(1)
-    except CloudfilmError as refusal:
+    except (CloudfilmError, click.ClickException) as refusal:
         click.echo(f"cloudfilm: {refusal}", err=True)
         sys.exit(1)
     except PermissionError as refusal:

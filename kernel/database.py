@@ -58,6 +58,8 @@ SQLITE_PRAGMAS = (
 )
 
 
+UNDEFINED = ("42P01", "42703")  # a table, a column: PostgreSQL's codes
+UNDEFINED_ON_SQLITE = ("no such table", "no such column")
 MOST_PREPARED = 4096  # reads of one row that a process keeps in the form that the driver takes
 MOST_NAMED = 256  # and that each of its connections to PostgreSQL keeps prepared there
 MOST_READERS = 8  # connections for them: each is held for less than a millisecond
@@ -98,6 +100,15 @@ class UnstorableText(CloudfilmError):
 
     def __init__(self) -> None:
         super().__init__("A text holds a NUL or half of a character; leave it out.")
+
+
+class NoSchema(CloudfilmError):
+    """The database lacks a table or a column of this release: nobody migrated it yet."""
+
+    kind = Kind.UNAVAILABLE
+
+    def __init__(self) -> None:
+        super().__init__("The database has not the tables of this release; make them by: cloudfilm migrate")
 
 
 class OutcomeUnknown(DatabaseUnavailable):
@@ -202,7 +213,7 @@ class Database:
                 event.listen(engine, "connect", _set_up_postgresql)
                 event.listen(engine, "checkout", _require_quiet)
             self._writer_queue = None
-        event.listen(self.engine, "handle_error", _refuse_text)
+        event.listen(self.engine, "handle_error", _refuse)
         self.seals = seals
         if keys is not None:
             for engine in (self.engine, self._readers):
@@ -392,9 +403,12 @@ def _set_up_postgresql(connection: Any, _record: object) -> None:
     connection.commit()
 
 
-def _refuse_text(failed: ExceptionContext) -> None:
-    if isinstance(failed.original_exception, ValueError):  # what the driver says of a value
-        raise UnstorableText from failed.original_exception
+def _refuse(failed: ExceptionContext) -> None:
+    said = failed.original_exception
+    if isinstance(said, ValueError):  # what the driver says of a value
+        raise UnstorableText from said
+    if getattr(said, "pgcode", None) in UNDEFINED or str(said).startswith(UNDEFINED_ON_SQLITE):
+        raise NoSchema from said
 
 
 def _require_quiet(connection: Any, _record: object, _proxy: object) -> None:

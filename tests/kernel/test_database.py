@@ -10,8 +10,9 @@ from sqlalchemy import func, select, text
 
 from kernel.changes import ChangeRow, record_change
 from kernel.clock import FixedClock
-from kernel.database import Database, DatabaseUnavailable, GroupCommit, UtcDateTime
+from kernel.database import Database, DatabaseUnavailable, GroupCommit, NoSchema, UtcDateTime
 from kernel.errors import InvalidSetting
+from tests.conftest import empty_database
 
 
 def count(database: Database) -> int:
@@ -131,6 +132,18 @@ def test_a_database_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
     assert not database.is_alive()
     with pytest.raises(DatabaseUnavailable), database.transaction() as session:
         session.execute(text("SELECT 1"))
+
+
+def test_a_database_without_the_tables_of_this_release_says_what_makes_them(
+    database_url: str, tmp_path: Path
+) -> None:
+    with empty_database(database_url, tmp_path / "empty.db") as url:
+        database = Database(url)
+        with pytest.raises(NoSchema, match="cloudfilm migrate"), database.snapshot() as session:
+            session.scalar(select(func.count()).select_from(ChangeRow))
+        with pytest.raises(NoSchema), database.transaction() as session:
+            session.execute(text("SELECT missing FROM (SELECT 1 AS one) AS rows"))
+        database.close()
 
 
 def test_connections_that_the_server_ended_are_made_anew(postgresql_database: str) -> None:
