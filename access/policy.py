@@ -125,13 +125,16 @@ def _role_step(
 ) -> Step:
     widened = (*granted, *permitted_by(site.consents, principal, purpose, at))
     reason = f"The role is {role.code or 'not known'}; it reaches {role.span.name.lower()}."
-    return Step("role", reason, role.permissions, limit=_span(role.span, principal, widened))
+    return Step("role", reason, role.permissions, limit=_reached(role, principal, widened))
 
 
-def _span(span: Span, principal: Principal, granted: tuple[Clause, ...]) -> frozenset[Clause] | None:
+def _reached(role: Role, principal: Principal, granted: tuple[Clause, ...]) -> frozenset[Clause] | None:
     """The rows that a role reaches; None: all."""
-    if span is Span.ALL:
-        return None
+    whole = frozenset({Clause(resource_types=role.types)}) if role.types else frozenset()
+    return None if role.span is Span.ALL else _span(role.span, principal, granted) | whole
+
+
+def _span(span: Span, principal: Principal, granted: tuple[Clause, ...]) -> frozenset[Clause]:
     if span is Span.NOTHING:
         return frozenset()
     own: tuple[Clause, ...] = ()

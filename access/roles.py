@@ -27,6 +27,7 @@ class Role:
     code: str
     permissions: Permissions
     span: Span
+    types: frozenset[str] = frozenset()  # resource types that it reaches whole, beside its span
 
 
 ADMINISTRATORS = ("system_administrator", "security_administrator", "audit_administrator")
@@ -54,7 +55,12 @@ ROLES = {
             Permissions.of(Account="cruds", Client="cruds", Policy="cruds"),
             Span.NOTHING,
         ),
-        Role("audit_administrator", Permissions.of(AuditTrail="rs", AuditEvent="rs"), Span.NOTHING),
+        Role(
+            "audit_administrator",
+            Permissions.of(AuditTrail="rs", AuditEvent="rs"),
+            Span.NOTHING,
+            frozenset({"AuditEvent"}),
+        ),
         Role(
             "radiologist",
             CLINICAL_READ.union(

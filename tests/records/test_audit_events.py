@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import insert, select
 
+from access.accounts import create_account
 from access.audit import note
-from access.caller import Caller
+from access.caller import Caller, operator
 from access.model import Node
+from access.tokens import ACCESS, issue
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.site_resources import publish_site
 from cloudfilm.web import create_app
@@ -78,6 +80,27 @@ def test_a_patient_reads_its_own_access_log_and_nobody_elses(rooms: Rooms, fhir:
 
     answer = fhir.client.get("/fhir/AuditEvent", headers=narrow)
     assert "entry" not in json.loads(answer.data)
+
+
+def test_an_audit_administrator_finds_every_audit_event_and_nothing_clinical(
+    rooms: Rooms, fhir: Fhir
+) -> None:
+    fhir.send("PUT", "/Patient/a", PATIENT | {"id": "a"}, 201)
+    index_audit(rooms.records)
+    with rooms.database.transaction() as session:
+        account = create_account(
+            rooms.access, session, operator(), "auditor", "Correct-Horse-7", "audit_administrator"
+        )
+        secret = issue(rooms.access, session, ACCESS, life_s=600, account_id=account, scope="user/*.rs")
+    headers = {"Authorization": f"Bearer {secret}"}
+
+    everything = ids(fhir.get("/AuditEvent"))
+    found = fhir.client.get("/fhir/AuditEvent?patient=a&_include=AuditEvent:entity", headers=headers)
+    assert [each["resource"]["action"] for each in json.loads(found.data)["entry"]] == ["C"]
+    assert ids(json.loads(fhir.client.get("/fhir/AuditEvent", headers=headers).data)) == everything
+    assert fhir.client.get(f"/fhir/AuditEvent/{everything[0]}", headers=headers).status_code == 200
+    for path in ("/fhir/Patient/a", "/fhir/Patient", "/dicomweb/studies"):
+        assert fhir.client.get(path, headers=headers).status_code == 403
 
 
 def test_site_data_is_there_as_organizations_devices_and_endpoints(rooms: Rooms, fhir: Fhir) -> None:
