@@ -7,7 +7,7 @@ visits that this phone has open.
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from access.audit import note
@@ -101,7 +101,10 @@ def remove_person(access: Access, caller: Caller, person_id: str) -> None:
             .where(
                 ShareVisit.grant_id.in_(of_patient),
                 ShareVisit.relation == "family",
-                ShareVisit.visitor == row.masked,
+                or_(
+                    ShareVisit.visitor_index == row.masked,
+                    ShareVisit.visitor == row.masked,  # from before it was sealed
+                ),
                 ShareVisit.revoked_at.is_(None),
             )
             .values(revoked_at=now)

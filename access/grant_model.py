@@ -1,7 +1,7 @@
 """The tables of sharing: grants, what they name, visits, openings under way, families, and counters.
 
-A phone number is sealed; it is found again by a keyed hash (`phone_index`). Names and reasons are sealed, and
-not looked for. Of secrets and codes only a keyed hash is kept.
+A phone number is sealed, masked too; it is found again by a keyed hash (`phone_index`). Names and reasons are
+sealed, and not looked for. Of secrets and codes only a keyed hash is kept.
 """
 
 from datetime import datetime
@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.database import Base, UtcDateTime
-from kernel.sealed_values import SealedText
+from kernel.sealed_values import KeyedHash, SealedText
 
 
 class ShareGrant(Base):
@@ -78,7 +78,12 @@ class ShareVisit(Base):
         String(36), ForeignKey("share_grant.id", ondelete="CASCADE"), index=True
     )
     relation: Mapped[str] = mapped_column(String(16), default="")  # patient, family, recipient
-    visitor: Mapped[str] = mapped_column(String(64), default="")  # masked phone; empty: not known
+    visitor: Mapped[str] = mapped_column(
+        SealedText("share_visit.visitor"), default=""
+    )  # masked phone, or a name; empty: not known
+    visitor_index: Mapped[str] = mapped_column(
+        KeyedHash("share_visit.visitor"), default="", server_default=""
+    )
     phone: Mapped[bytes] = mapped_column(LargeBinary, default=b"")  # sealed
     address: Mapped[str] = mapped_column(String(64), default="")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -117,7 +122,7 @@ class AuthorizedPerson(Base):
     patient: Mapped[str] = mapped_column(String(64), index=True)
     phone: Mapped[bytes] = mapped_column(LargeBinary)  # sealed
     phone_index: Mapped[str] = mapped_column(String(64), index=True)
-    masked: Mapped[str] = mapped_column(String(32), default="")
+    masked: Mapped[str] = mapped_column(SealedText("authorized_person.masked"), default="")
     name: Mapped[str] = mapped_column(SealedText("authorized_person.name"), default="")
     relation: Mapped[str] = mapped_column(String(32), default="")  # as in FHIR RelatedPerson, a word
     added_by: Mapped[str] = mapped_column(String(64))

@@ -440,6 +440,7 @@ def begin_visit(
             grant_id=grant_id,
             relation=relation,
             visitor=visitor,
+            visitor_index=visitor,
             phone=access.keys.seal_bytes(phone.encode(), f"visit {visit_id}") if phone else b"",
             address=address,
             created_at=now,
@@ -449,7 +450,7 @@ def begin_visit(
     )
     record_change(
         session, access.clock, "share-opened", grant_id,
-        patient=grant.patient, visitor=visitor, relation=relation, address=address, first=counted == 1,
+        patient=grant.patient, visit=visit_id, relation=relation, address=address, first=counted == 1,
     )  # fmt: skip
     principal = Principal(PrincipalKind.VISITOR, visit_id, visitor, grant.institution, role=relation)
     caller = Caller(principal, Door.SHARE, Permissions(), address=address, grant=grant_id, purpose="PATRQT")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from access.grant_model import ShareGrant
+from access.grant_model import ShareGrant, ShareVisit
 from access.grants import sharing_of
 from access.model import Account
 from access.patient_accounts import accounts_with
@@ -83,8 +83,9 @@ def _share_opened(rooms: Notifying, session: Session, change: Change) -> None:
     if grant is None or not grant.patient or not sharing_of(session).of(grant.institution).opening_notice:
         return
     texts = rooms.messaging.texts(rooms.messaging.language)
+    visit = session.get(ShareVisit, str(change.data.get("visit")))
     values = {
-        "visitor": str(change.data.get("visitor") or grant.recipient or texts["film.visitor"]),
+        "visitor": str((visit and visit.visitor) or grant.recipient or texts["film.visitor"]),
         "address": str(change.data.get("address", "")),
     }
     own = patients_of_person(rooms.archive.mpi, session, (grant.patient,))

@@ -85,7 +85,10 @@ def reseal_page(database: Database, keys: KeyRing, table: Table, most: int = PAG
 
 def open_columns(connection: Connection, keys: KeyRing | None, table: Table) -> None:
     """Put what is sealed in a table into its rows in clear again, for older code, within the caller's
-    transaction. table: its key, and its sealed columns. Raises DamagedBlob when there are no keys."""
+    transaction; the next pass begins with the first row.
+
+    table: its key, and its sealed columns. Raises DamagedBlob when there are no keys.
+    """
     after = ""
     while rows := _rows_after(connection, table, after, PAGE):
         opened = []
@@ -96,6 +99,8 @@ def open_columns(connection: Connection, keys: KeyRing | None, table: Table) -> 
                 opened.append(_changed(table, row, _plain(table, row, keys)))
         write_all(connection, [(_update(table), opened)])
         after = str(rows[-1]["id"])
+    passes = table_of(ResealingPass)
+    connection.execute(passes.delete().where(passes.c.sealed_table == table.name))
 
 
 @cache

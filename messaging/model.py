@@ -6,6 +6,7 @@ from sqlalchemy import Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.database import Base, UtcDateTime
+from kernel.sealed_values import SealedText
 
 
 class OutboundMessage(Base):
@@ -17,7 +18,7 @@ class OutboundMessage(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     channel: Mapped[str] = mapped_column(String(16))  # sms, email, wechat, push, webhook
     recipient: Mapped[bytes] = mapped_column(LargeBinary)  # sealed: phone, address, openid, subscription id
-    masked: Mapped[str] = mapped_column(String(64), default="")
+    masked: Mapped[str] = mapped_column(SealedText("outbound_message.masked"), default="")
     template: Mapped[str] = mapped_column(String(64))
     values: Mapped[bytes] = mapped_column(LargeBinary)  # sealed JSON, emptied when it is a code and was sent
     state: Mapped[str] = mapped_column(String(16), default="queued")  # sent, delivered, failed, expired

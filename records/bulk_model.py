@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.database import Base, UtcDateTime
+from kernel.sealed_values import SealedText
 from records.model import BigKey, text_key
 
 
@@ -18,11 +19,11 @@ class BulkJob(Base):
     id: Mapped[str] = mapped_column(text_key(40), primary_key=True)
     kind: Mapped[str] = mapped_column(text_key(8))  # export or import
     owner: Mapped[str] = mapped_column(
-        Text
+        SealedText("bulk_job.owner")
     )  # the caller as kept text: nothing beyond their reach is exported
     principal: Mapped[str] = mapped_column(text_key(160))  # who may ask for it: kind and id
-    request: Mapped[str] = mapped_column(Text)  # URL of the kick-off
-    asked: Mapped[str] = mapped_column(Text)  # its parameters, as JSON
+    request: Mapped[str] = mapped_column(SealedText("bulk_job.request"))  # URL of the kick-off
+    asked: Mapped[str] = mapped_column(SealedText("bulk_job.asked"))  # its parameters, as JSON
     state: Mapped[str] = mapped_column(text_key(12), default="accepted")  # running, done, failed, cancelled
     progress: Mapped[str] = mapped_column(text_key(100), default="accepted")
     error: Mapped[str] = mapped_column(Text, default="")

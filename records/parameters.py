@@ -24,10 +24,11 @@ HIDDEN_PARAMETERS = {
     "Observation": frozenset({"value-string"}),  # texts of reports come as such
     "DocumentReference": frozenset({"description"}),  # a report's conclusion
     "AuditEvent": frozenset({"agent-name"}),
+    "Subscription": frozenset({"criteria"}),  # whoever is looked for by them
 }
 """What the index holds as keyed hashes only, by type and code: numbers, ways to reach somebody, lines of
-addresses, texts, and who did something. It is found by equality; what such a value begins with leads to
-nothing."""
+addresses, texts, who did something, and what somebody wants to be told of. It is found by equality; what such
+a value begins with leads to nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, Integer, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.database import Base, UtcDateTime
+from kernel.sealed_values import SealedText
 from records.model import BigKey, text_key
 
 
@@ -17,10 +18,12 @@ class SubscriptionState(Base):
 
     logical_id: Mapped[str] = mapped_column(text_key(64), primary_key=True)
     resource_type: Mapped[str] = mapped_column(text_key(40))  # that it is about
-    criteria: Mapped[str] = mapped_column(Text)
+    criteria: Mapped[str] = mapped_column(SealedText("subscription_state.criteria"))
     topic: Mapped[str] = mapped_column(text_key(200), default="")  # empty: R4 without topics
     channel: Mapped[str] = mapped_column(text_key(16))
-    owner: Mapped[str] = mapped_column(Text)  # the caller as kept text: what is told obeys their reach
+    owner: Mapped[str] = mapped_column(
+        SealedText("subscription_state.owner")
+    )  # the caller as kept text: what is told obeys their reach
     active: Mapped[bool] = mapped_column(default=True)
     ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     events: Mapped[int] = mapped_column(BigInteger, default=0)  # how many there were

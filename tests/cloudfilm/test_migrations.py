@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, insert, inspect, make_url, text
+from sqlalchemy import create_engine, insert, inspect, make_url, select, text
 
 import cloudfilm.models
 from access.audit import note, verify
 from access.caller import operator
+from access.grant_model import AuthorizedPerson, ShareGrant, ShareVisit
 from access.model import Account
 from archive.model import Series, Study
 from archive.workitem_model import PerformedStep, Workitem
@@ -20,8 +21,11 @@ from cloudfilm.migrate import downgrade, expected_revision, migrate
 from kernel.clock import FixedClock
 from kernel.crypto import DamagedBlob, KeyRing
 from kernel.database import Base, Database
+from kernel.resealing import reseal_table, sealed_tables
 from mpi.model import PatientRecord
+from records.bulk_model import BulkJob
 from records.model import Resource, ResourceVersion
+from records.subscription_model import SubscriptionState
 from tests.conftest import BACKENDS, POSTGRESQL
 
 
@@ -117,6 +121,57 @@ def test_documents_are_opened_on_the_way_back_and_without_the_ring_nothing_happe
     assert kept() == {told}
     migrate(empty_url)
     assert kept() == {told}  # a job seals it
+    database.close()
+
+
+def test_requests_and_masked_numbers_are_opened_on_the_way_back_and_sealed_again(empty_url: str) -> None:
+    keys, at = KeyRing({"k1": bytes(32)}, "k1"), datetime(2026, 3, 1, tzinfo=UTC)
+    migrate(empty_url)
+    database = Database(empty_url, keys=keys)
+    ends = {"created_at": at, "used_at": at, "expires_at": at}
+    maker = {"kind": "link", "binding": "bearer", "made_by_kind": "account", "made_by": "a1"}
+    asked = {"resource_type": "Patient", "channel": "websocket", "criteria": "name=张", "owner": "李"}
+    with database.transaction() as session:
+        share = ShareGrant(id="g1", digest=b"1", created_at=at, expires_at=at, **maker)
+        visit = ShareVisit(id="v1", digest=b"2", grant_id="g1", visitor="139****1", visitor_index="139****1")
+        person = AuthorizedPerson(id="p1", patient="1", phone=b"3", phone_index="", masked="139****1")
+        for name, value in ends.items():
+            setattr(visit, name, value)
+        person.name, person.added_by, person.added_at = "王", "a1", at
+        job = BulkJob(id="b1", kind="export", owner="李", principal="a", request="/x", asked="{}", made_at=at)
+        session.add(share)
+        session.flush()
+        session.add_all([visit, person, SubscriptionState(logical_id="s1", **asked), job])
+
+    def kept() -> list[str]:
+        with database.snapshot() as session:
+            rows = [
+                session.execute(text(f"SELECT {columns} FROM {table}")).one()
+                for columns, table in (
+                    ("visitor", "share_visit"), ("masked, name", "authorized_person"),
+                    ("criteria, owner", "subscription_state"), ("owner, request, asked", "bulk_job"),
+                )
+            ]  # fmt: skip
+        return [value for row in rows for value in row]
+
+    def reseal() -> None:
+        for table in sealed_tables():
+            reseal_table(database, keys, table)
+
+    reseal()
+    sealed, told = kept(), ["139****1", "139****1", "王", "name=张", "李", "李", "/x", "{}"]
+    assert {each[:4] for each in sealed} == {"\x7fk1."}
+    with pytest.raises(DamagedBlob):
+        downgrade(empty_url, "0029_token_certificate")
+    assert kept() == sealed
+    downgrade(empty_url, "0029_token_certificate", keys)
+    assert kept() == [*told[:2], sealed[2], *told[3:]]
+    migrate(empty_url)
+    reseal()
+    assert {each[:4] for each in kept()} == {"\x7fk1."}
+    with database.snapshot() as session:
+        found = select(ShareVisit.id).where(ShareVisit.visitor_index == "139****1")
+        assert session.scalars(found).all() == ["v1"]
     database.close()
 
 

@@ -6,19 +6,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
 from pydicom.dataset import Dataset
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 from access.accounts import create_account, sign_in
 from access.caller import Caller, Door
-from access.family import add_person
+from access.family import add_person, list_persons, remove_person
 from access.federation import link_account
-from access.grants import BEARER, LINK, Named, Terms, list_grants, make_grant
+from access.grant_model import ShareVisit
+from access.grants import BEARER, LINK, Named, Terms, begin_visit, list_grants, make_grant
+from access.phones import masked
 from access.site import break_glass
-from access.tokens import SESSION, caller_of
+from access.tokens import ACCESS, SESSION, caller_of, issue
 from access.trail import TrailQuery, search_trail
 from archive.attributes import document
 from archive.ingest import ingest
@@ -33,8 +36,11 @@ from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
 from hl7_listener.receiving import receive
 from hl7_listener.room import hl7_of
+from messaging.send import list_messages, queue_message
 from records.audit_events import index_audit
+from records.bulk_model import BulkJob
 from records.share_consents import index_shares
+from records.subscription_model import SubscriptionState
 from tests.archive.test_workitems import scheduled
 from tests.builders import ct_slice
 from tests.builders_hl7 import adt_a04, omi_o23, oru_r01
@@ -64,7 +70,7 @@ class Secrets:
 
     def all(self) -> list[str]:
         """Each of them, and the words of the finding: of Chinese its pairs."""
-        people = [self.staff, self.recipient, self.subject]
+        people = [self.staff, self.recipient, self.subject, masked(self.phone)]
         words = [self.finding, self.latin, self.latin[:8], *self.pairs]
         return [self.number, self.phone, self.mail, self.street, *words, *people]
 
@@ -193,12 +199,64 @@ def by_people(rooms: Rooms, caller: Caller, said: Secrets) -> None:
     assert {each["resource"]["agent"][0]["name"] for each in found["entry"]} == {said.staff}
 
 
+def by_requests(rooms: Rooms, caller: Caller, said: Secrets) -> None:
+    """What an app of somebody wants to be told of, and to have exported."""
+    client = create_app(rooms).test_client()
+    with rooms.database.transaction() as session:
+        account_id = create_account(
+            rooms.access, session, caller, "zg", PASSWORD, "operator", name=said.staff
+        )
+        token = issue(
+            rooms.access, session, ACCESS, life_s=600, account_id=account_id, scope="user/*.cruds system/*.rs"
+        )
+    headers = {"Authorization": f"Bearer {token}"} | JSON
+    wanted = {
+        "resourceType": "Subscription", "status": "requested", "reason": "x",
+        "criteria": f"Observation?value-string={said.latin}",
+        "channel": {"type": "websocket", "payload": JSON["Content-Type"]},
+    }  # fmt: skip
+    made = client.post("/fhir/Subscription", data=json.dumps(wanted), headers=headers)
+    assert made.status_code == 201, made.data
+    found = client.get("/fhir/Subscription", query_string={"criteria": wanted["criteria"]}, headers=headers)
+    assert len(json.loads(found.data)["entry"]) == 1
+    query = urlencode({"_type": "Patient", "_typeFilter": f"Patient?phone={said.phone}"})
+    begun = client.get(f"/fhir/$export?{query}", headers=headers | {"Prefer": "respond-async"})
+    assert begun.status_code == 202, begun.data
+    with rooms.database.snapshot() as session:
+        state, asked = (
+            session.scalars(select(SubscriptionState)).one(),
+            session.scalars(select(BulkJob)).one(),
+        )
+    assert said.latin in state.criteria
+    assert said.phone in asked.asked
+    assert said.staff in state.owner
+
+
+def by_visitors(rooms: Rooms, caller: Caller, said: Secrets) -> None:
+    """Who opens a share by a telephone, whom a message told of it."""
+    access = rooms.access
+    with access.database.transaction() as session:
+        named = Named("", "p1", studies=(("1.2.3", "p1"),))
+        made = make_grant(access, session, caller, LINK, named, Terms(binding=BEARER))
+        begin_visit(access, session, made.id, "family", said.phone, "10.1.2.3")
+        queue_message(rooms.messaging, session, "sms", said.phone, "code", {"code": "123456"})
+    person = add_person(access, caller, "p1", said.phone, said.recipient, "spouse")
+    assert [each.phone for each in list_persons(access, caller, frozenset({"p1"}))] == [masked(said.phone)]
+    remove_person(access, caller, person)
+    with access.database.snapshot() as session:
+        visit = session.scalars(select(ShareVisit)).one()
+        assert (visit.visitor, visit.revoked_at is not None) == (masked(said.phone), True)
+        assert [each.masked for each in list_messages(rooms.messaging, session)] == [masked(said.phone)]
+
+
 DOORS: tuple[Callable[[Rooms, Caller, Secrets], None], ...] = (
     by_fhir,
     by_hl7,
     by_dicom,
     by_worklist,
     by_people,
+    by_requests,
+    by_visitors,
 )
 
 

@@ -155,3 +155,5 @@ def test_rows_are_put_in_clear_again_for_older_code_and_not_without_keys(
 
     with people.snapshot() as session:
         assert list(session.scalars(select(raw("name")).order_by(GUEST.c.id))) == NAMES
+    assert reseal_page(people, keys, GUEST) == len(NAMES)  # a newer code's pass begins anew
+    assert begins(people) == {f"{MARK}k1"}
