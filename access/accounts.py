@@ -23,7 +23,17 @@ from access.model import Account, AuditEntry, PasswordHistory, SecondFactor, Tok
 from access.passwords import hash_password, password_matches
 from access.revocation_lists import CertificateRefused, issued_by
 from access.roles import ADMINISTRATORS, BEYOND_SECURITY, ROLES
-from access.tokens import HALF, SESSION, SETUP, Access, caller_of, digest_of, issue, revoke_where
+from access.tokens import (
+    HALF,
+    SESSION,
+    SETUP,
+    Access,
+    caller_of,
+    digest_of,
+    issue,
+    revoke_where,
+    why_password_is_due,
+)
 from kernel.clock import new_id
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 from kernel.suites import Suite
@@ -430,21 +440,19 @@ def _keep_password(access: Access, caller: Caller, account_id: str, new: str, *,
         note(session, access.clock, caller, "change password", account_id)
 
 
-def must_change_password(access: Access, caller: Caller) -> bool:
-    """Whether somebody else chose the password, or it is older than the site allows."""
+def password_due(access: Access, caller: Caller) -> str:
+    """Why the caller's password has to be changed before anything else; empty: it has not."""
     with access.database.snapshot() as session:
         row = session.execute(
-            select(Account.must_change, Account.password_changed_at, Account.created_at).where(
-                Account.id == caller.principal.id
-            )
+            select(Account.must_change, Token.factors, Account.password_changed_at, Account.created_at)
+            .join(Token, Token.account_id == Account.id)
+            .where(Account.id == caller.principal.id, Token.id == caller.grant)
         ).first()
     if row is None:
-        return False
-    must_change, changed_at, created_at = row
-    days = access.settings.password_days
-    return bool(
-        must_change or (days and (changed_at or created_at) < access.clock.now() - timedelta(days=days))
-    )
+        return ""
+    must_change, factors, chosen_at, made_at = row
+    now = access.clock.now()
+    return why_password_is_due(access.settings, must_change, factors, chosen_at or made_at, now)
 
 
 class NoSuchAccount(CloudfilmError):

@@ -132,7 +132,8 @@ _TOKENS = (
         Account.disabled, Client.disabled,
         Token.id, Token.kind, Token.client_id, Token.role, Token.scope, Token.context, Token.label,
         Account.id, Account.name, Account.role, Account.institution, Account.department,
-        Account.fhir_user, Account.patients, Account.must_change, Token.factors,
+        Account.fhir_user, Account.patients, Account.must_change, Account.password_changed_at,
+        Account.created_at, Token.factors,
         Client.name, Client.institution, Token.certificate, _SESSION.certificate,
         *SITE_REVISION,
         select(func.max(BreakGlass.id)).scalar_subquery(),
@@ -202,8 +203,8 @@ def _decision(
 
 def _decide(access: Access, facts: tuple[Any, ...], door: Door, address: str, at: datetime) -> Decision:
     (token_id, kind, client_id, role, scope, context, label, account_id, name, account_role, institution,
-     department, fhir_user, patients, must_change, factors, client_name, client_institution,
-     certificate, session_certificate, *revision) = facts  # fmt: skip
+     department, fhir_user, patients, must_change, chosen_at, made_at, factors, client_name,
+     client_institution, certificate, session_certificate, *revision) = facts  # fmt: skip
     if any(access.revocations.has_revoked(each or "", at) for each in (certificate, session_certificate)):
         raise Unauthenticated
     told: dict[str, str] = json.loads(context)
@@ -233,7 +234,10 @@ def _decide(access: Access, facts: tuple[Any, ...], door: Door, address: str, at
         at=at,
         purpose=told.get("purpose") or ("PATRQT" if principal.role in PERSONAL else "TREAT"),
         grant=token_id,
-        unproven=_unproven(access.settings, kind, account_role, must_change, factors),
+        unproven=""  # an app's token was approved in a session that counted
+        if kind != SESSION
+        else why_password_is_due(access.settings, must_change, factors, chosen_at or made_at, at)
+        or _why_factor_is_due(access.settings, account_role, factors),
     )
 
 
@@ -242,12 +246,19 @@ def role_in_force(settings: AccessSettings, role: str) -> str:
     return "" if role == "operator" and settings.administrators == "three" else role
 
 
-def _unproven(settings: AccessSettings, kind: str, role: str, must_change: bool, factors: str) -> str:
-    """Why a browser session may do nothing yet but its own pages; empty: it counts."""
-    if kind != SESSION:
-        return ""  # an app's token was approved in a session that counted
+def why_password_is_due(
+    settings: AccessSettings, must_change: bool, factors: str, chosen_at: datetime, at: datetime
+) -> str:
+    """Why a browser session may do nothing but change the password; empty: the password is in force."""
     if must_change:
         return "Somebody else chose the password: it has to be changed first."
+    is_by_password = factors.partition(" ")[0] == "pwd"
+    if settings.password_days and is_by_password and chosen_at < at - timedelta(days=settings.password_days):
+        return "The password is older than the site allows: it has to be changed first."
+    return ""
+
+
+def _why_factor_is_due(settings: AccessSettings, role: str, factors: str) -> str:
     if role in settings.second_factor_roles and factors in ("pwd", "fed"):
         return "The role takes a second factor: set one up, and sign in with it."
     return ""

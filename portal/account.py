@@ -15,7 +15,7 @@ from access.accounts import (
     UnknownCertificate,
     WeakPassword,
     WrongCredentials,
-    must_change_password,
+    password_due,
     set_up,
     sign_in,
     sign_in_by_certificate,
@@ -286,7 +286,7 @@ def signed_in_to(secret: str, wanted: str) -> AnyResponse:
 def _target(secret: str, wanted: str) -> str:
     """Where who signed in goes: to what is due, else where it wanted to go, else where its role begins."""
     caller = caller_of(room(Access), secret, (SESSION,), Door.PORTAL, client_address())
-    if must_change_password(room(Access), caller):
+    if password_due(room(Access), caller):
         return "/my/password?must=1"
     if not caller.permissions.verbs:
         return "/my/factor?must=1"

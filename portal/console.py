@@ -23,6 +23,7 @@ from access.accounts import (
     change_password,
     create_account,
     list_accounts,
+    password_due,
     reset_password,
     revoke_own,
 )
@@ -674,7 +675,7 @@ def my_password(caller: Caller) -> Page:
         except CloudfilmError as refusal:
             message = say("console.wrong", reason=told(refusal))
     elif "must" in request.args:
-        message = say("console.must-change")
+        message = told(password_due(room(Access), caller))
     form = Form((Field("old", "password"), Field("new", "password")), "console.save")
     return Page("password", forms=(form,), message=message, hint=say("set-up.password-hint"))
 

@@ -19,6 +19,8 @@ from access.accounts import (
     check_password,
     create_account,
     first_run_codes,
+    open_session,
+    password_due,
     reset_password,
     set_certificate,
     set_up,
@@ -282,6 +284,30 @@ def test_a_role_that_takes_a_second_factor_may_do_nothing_without_one(
         whole = finish_sign_in(strict.access, half, totp.at(at), "")
         caller = caller_of(strict.access, whole, (SESSION,), Door.WEB, "")
         assert caller.permissions == ROLES["security_administrator"].permissions
+    finally:
+        strict.close()
+
+
+def test_an_old_password_opens_nothing_until_it_is_changed(
+    rooms: Rooms, make_account: MakeAccount, clock: FixedClock
+) -> None:
+    make_account("reader", "radiologist")
+    settings = replace(rooms.settings, access=replace(rooms.settings.access, password_days=90))
+    strict = build_rooms(settings, clock)
+    try:
+        clock.advance(timedelta(days=89))
+        assert enter(strict.access).permissions.verbs
+        clock.advance(timedelta(days=2))
+        due = enter(strict.access)
+        assert not due.permissions.verbs
+        assert password_due(strict.access, due)
+        with strict.database.transaction() as session:
+            by_card = open_session(strict.access, session, due.principal.id, "reader", "", "swk")
+        other = caller_of(strict.access, by_card, (SESSION,), Door.WEB, "")
+        assert other.permissions.verbs  # nobody was asked for a password
+        assert not password_due(strict.access, other)
+        change_password(strict.access, due, PASSWORD, "Another-Horse-8")
+        assert enter(strict.access, password="Another-Horse-8").permissions.verbs
     finally:
         strict.close()
 
