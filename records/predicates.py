@@ -36,6 +36,7 @@ from kernel.sealed_text import HiddenText
 from records.aliases import fresh
 from records.dates import EPOCH, interval
 from records.hashing import either, hash_of
+from records.implied_systems import implied_systems
 from records.indexing import (
     CANONICAL,
     canonical_number,
@@ -429,7 +430,8 @@ def _by_id(_asking: Asking, types: Sequence[str], criterion: Criterion) -> Predi
         missing = _flag(criterion)
         return Own(lambda _: false() if missing else true())
     values = tuple(unescaped(value) for value in criterion.values)
-    return Own(lambda columns: and_(columns.type.in_(types), columns.logical_id.in_(values)))
+    named = Own(lambda columns: and_(columns.type.in_(types), columns.logical_id.in_(values)))
+    return Not(named) if criterion.name.endswith(":not") else named
 
 
 def _by_update(_asking: Asking, types: Sequence[str], criterion: Criterion) -> Predicate:
@@ -527,13 +529,21 @@ def _match_token(value: str, modifier: str, parameter: Parameter, asking: Asking
     parts = [unescaped(part) for part in split_values(value, "|")]
     if len(parts) > 2:
         raise InvalidSearch(parameter.code, "write code, system|code, |code or system|")
+    implied = implied_systems(parameter.resource_type, parameter.expression)
     if modifier in ("below", "above"):
-        system, code = parts if len(parts) == 2 else ("", parts[0])
-        concepts = asking.records.concepts
+        code = parts[-1]
+        systems = parts[:-1] or [system for system, codes in implied.items() if code in codes]
+        if len(systems) != 1:
+            raise InvalidSearch(f"{parameter.code}:{modifier}", "write system|code")
+        system, concepts = systems[0], asking.records.concepts
         found = (concepts.below if modifier == "below" else concepts.above)(asking.session, system, code)
         return _one_of(parameter, found)
     if len(parts) == 1:
         return lambda columns: is_hash(columns.code, parts[0])
+    if parts[0] in implied:  # the index has the code alone
+        codes = {parts[1]} if parts[1] else implied[parts[0]]
+        values = [hash_of("", code) for code in sorted(codes & implied[parts[0]])]
+        return lambda columns: columns.value.in_(values)
     if not parts[1]:
         return lambda columns: _is_hash(columns.system, parts[0])
     return lambda columns: is_hash(columns.value, *parts)

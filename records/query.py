@@ -24,6 +24,8 @@ RESULT_PARAMETERS = frozenset(
 FROM_ELSEWHERE = frozenset({"_id", "_lastUpdated", "_text", "_content", "_list", "_filter"})
 """Parameters of every type that are not made from the document by a path."""
 
+ELSEWHERE_MODIFIERS = {"_id": ("", "missing", "not"), "_lastUpdated": ("", "missing")}
+
 MODIFIERS = {
     "token": frozenset({"not", "text", "in", "not-in", "above", "below", "of-type"}),
     "string": frozenset({"exact", "contains"}),
@@ -105,9 +107,10 @@ def parse_search(
             if base in RESULT_PARAMETERS:
                 search = _with_result_parameter(search, base, modifier, value)
                 continue
-            if value == "":
+            whole = base in ("_filter", "_text", "_content")
+            values = tuple(each for each in ([value] if whole else split_values(value)) if each)
+            if not values:
                 continue  # a parameter without a value asks for nothing (R4 3.1.1.4.19)
-            values = (value,) if base in ("_filter", "_text", "_content") else tuple(split_values(value))
             if len(values) > MOST_VALUES:
                 raise InvalidSearch(name, f"at most {MOST_VALUES} values are taken")
             for type_ in [resource_type] if resource_type else search.types or ("Resource",):
@@ -135,6 +138,8 @@ def _types(resource_type: str, arguments: Iterable[tuple[str, str]]) -> tuple[st
 
 
 def _with_result_parameter(search: Search, name: str, modifier: str, value: str) -> Search:
+    if modifier and name not in ("_include", "_revinclude"):
+        raise InvalidSearch(f"{name}:{modifier}", "it takes no modifier")
     if name == "_count":
         if not re.fullmatch(r"[0-9]{1,6}", value):
             raise InvalidSearch(name, "write a whole number")
@@ -225,7 +230,7 @@ def check_name(resource_type: str, name: str, depth: int = 0) -> None:
             return
         raise InvalidSearch(name, f"none of its targets has {rest!r}")
     if code in FROM_ELSEWHERE:
-        if modifier not in ("", "missing") or (modifier and code not in ("_id", "_lastUpdated")):
+        if modifier not in ELSEWHERE_MODIFIERS.get(code, ("",)):
             raise InvalidSearch(name, f"the modifier {modifier!r} does not go with it")
         return
     parameter = find_parameter(resource_type, code)

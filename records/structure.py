@@ -259,7 +259,8 @@ def _companion(walk: Walk, value: dict[str, Any], key: str, element: Element, at
 
 
 @lru_cache(maxsize=1)
-def _codes() -> dict[str, dict[str, frozenset[str]]]:
+def codes_of_value_sets() -> dict[str, dict[str, frozenset[str]]]:
+    """The codes of each required value set that can be listed, by their system."""
     return {
         url: {system: frozenset(codes) for system, codes in by_system.items()}
         for url, by_system in validation_tables()["codes"].items()
@@ -271,7 +272,7 @@ def _is_bound(value_set: str, system: str, code: Any) -> bool:
     pattern = PATTERN_BINDINGS.get(value_set)
     if pattern is not None:
         return pattern.fullmatch(str(code)) is not None
-    by_system = _codes().get(value_set)
+    by_system = codes_of_value_sets().get(value_set)
     if by_system is None:
         return True
     if system:

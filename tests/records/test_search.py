@@ -48,7 +48,7 @@ def ward(fhir: Fhir) -> Fhir:
     put(fhir, "Organization", "o", name="Clinic", partOf={"reference": "Organization/p"})
     put(fhir, "Organization", "p", name="Trust")
     for name, family, chinese in (("a", "Zhang", "张伟"), ("b", "Shan", "单雄信")):
-        put(fhir, "Patient", name, name=[{"family": family}, {"text": chinese}],
+        put(fhir, "Patient", name, name=[{"family": family}, {"text": chinese}], active=name == "a",
             generalPractitioner=[{"reference": "Practitioner/doc"}],
             managingOrganization={"reference": "Organization/o"})  # fmt: skip
     for name, patient, code, value in (
@@ -77,6 +77,17 @@ def ward(fhir: Fhir) -> Fhir:
         ("/Practitioner?_has:Patient:general-practitioner:_has:Observation:patient:code=8462-4", "doc"),
         ("/Observation?code:text=blut", "123"),
         ("/Observation?code:not=8462-4", "13"),
+        ("/Observation?status=http://hl7.org/fhir/observation-status|final", "123"),
+        ("/Observation?status=http://hl7.org/fhir/observation-status|", "123"),
+        ("/Observation?status=http://hl7.org/fhir/observation-status|amended", ""),
+        ("/Observation?status=http://hl7.org/fhir/encounter-status|finished", ""),
+        ("/Observation?status:not=http://hl7.org/fhir/observation-status|final", ""),
+        ("/Observation?status:below=final", "123"),
+        ("/Observation?status=final,&_id=1,,2", "12"),
+        ("/Patient?name=zhang,", "a"),
+        ("/Patient?active=http://hl7.org/fhir/special-values|true", "a"),
+        ("/Patient?telecom=phone|", ""),
+        ("/Patient?_id:not=a", "b"),
         ("/Observation?date=ge2024-02-03&date=lt2024-02-04", "123"),
         ("/Observation?_filter=code eq 8480-6 and not (value-quantity lt 100)", "1"),
         ("/Observation?_filter=(patient.name co \"han\" or code eq 8462-4) and date ge 2024-01-01", "123"),
@@ -114,6 +125,9 @@ def test_a_question_finds_its_answers(ward: Fhir, path: str, expected: str) -> N
         "/Observation?_filter=" + "not " * 100 + "code eq 1",
         "/Observation?patient:Group.name=x",
         "/Observation?patient.nosuch=1",
+        "/Observation?code:below=8480-6",
+        "/Observation?_sort:desc=date",
+        "/Observation?_count:exact=3",
         "/Observation?" + "patient." * 20 + "name=x",
         "/Location?near=1|x",
         "/Patient?_list=$current-allergies",
