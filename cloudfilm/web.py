@@ -56,6 +56,8 @@ from archive.room import Archive
 from cloudfilm import dicom_conformance, health
 from cloudfilm.rooms import Rooms
 from dicomweb.frame_door import FrameDoor
+from fhir_server.negotiate import ROOT as FHIR
+from fhir_server.outcomes import refuse, refuse_request
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import PREFIX, problem, room
 from kernel.throttle import Throttle
@@ -213,6 +215,8 @@ def _framework_refusal(refusal: HTTPException) -> Response:
     wrong = getattr(refusal, "data", None) or {}  # of flask-smorest: which field, and why
     body |= {"errors": wrong["messages"]} if "messages" in wrong else {}
     answer = Response(json.dumps(body), status, mimetype="application/problem+json")
+    if request.path.startswith(f"{FHIR}/"):
+        answer = refuse_request(status, str(refusal.description))
     answer.headers.extend(
         (name, value) for name, value in refusal.get_headers() if name in ("Allow", "Location")
     )
@@ -221,4 +225,5 @@ def _framework_refusal(refusal: HTTPException) -> Response:
 
 def _fault(failure: Exception) -> Response:
     log.error("%s %s failed", request.method, request.path, exc_info=failure)
-    return problem(CloudfilmError("Something went wrong on our side; it was logged."))
+    fault = CloudfilmError("Something went wrong on our side; it was logged.")
+    return refuse(fault) if request.path.startswith(f"{FHIR}/") else problem(fault)

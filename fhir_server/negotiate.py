@@ -20,6 +20,7 @@ from records.xml_form import from_xml
 ROOT = "/fhir"
 JSON_TYPES = frozenset({JSON, "application/json", "text/json", "json"})
 XML_TYPES = frozenset({XML, "application/xml", "text/xml", "xml"})
+OUR_VERSION = frozenset({"fhirversion=4.0", 'fhirversion="4.0"'})
 ANY_TYPES = frozenset({"*/*", "application/*", "text/*", "text/html", "application/xhtml+xml", "html"})
 
 
@@ -29,7 +30,7 @@ class FormatNotSupported(CloudfilmError):
     kind = Kind.NOT_ACCEPTABLE
 
     def __init__(self) -> None:
-        super().__init__(f"Resources are given as {JSON} or {XML}.")
+        super().__init__(f"Resources are given as {JSON} or {XML}, of FHIR 4.0.")
 
 
 class BodyNotSupported(CloudfilmError):
@@ -38,7 +39,7 @@ class BodyNotSupported(CloudfilmError):
     kind = Kind.UNSUPPORTED
 
     def __init__(self) -> None:
-        super().__init__(f"Send resources as {JSON} or {XML}.")
+        super().__init__(f"Send resources as {JSON} or {XML}, of FHIR 4.0.")
 
 
 class BodyTooLarge(CloudfilmError):
@@ -81,6 +82,8 @@ def answer_format() -> str:
     for part in asked.split(","):
         media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
         media_type = media_type.replace(" ", "+")
+        if any(each.startswith("fhirversion=") and each not in OUR_VERSION for each in parameters):
+            continue
         quality = next((_quality(each[2:]) for each in parameters if each.startswith("q=")), 1.0)
         if quality > best and (
             media_type in JSON_TYPES or media_type in XML_TYPES or media_type in ANY_TYPES
@@ -98,7 +101,8 @@ def _quality(text: str) -> float:
 def require_json_body() -> None:
     """Raise BodyNotSupported for a body that is neither of the formats."""
     media_type = (request.content_type or JSON).partition(";")[0].strip().lower()
-    if media_type not in JSON_TYPES and media_type not in XML_TYPES:
+    of_version = request.mimetype_params.get("fhirversion", "4.0")
+    if of_version != "4.0" or (media_type not in JSON_TYPES and media_type not in XML_TYPES):
         raise BodyNotSupported
 
 

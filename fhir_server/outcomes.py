@@ -61,11 +61,21 @@ def outcome_of(refusal: CloudfilmError) -> dict[str, object]:
 
 def refuse(refusal: CloudfilmError) -> Response:
     """A refusal in the words of FHIR, as XML for a client that names it first."""
-    text = json.dumps(outcome_of(refusal), ensure_ascii=False)
+    return with_challenge(_answer(outcome_of(refusal), STATUS[refusal.kind]), refusal)
+
+
+OF_STATUS = {400: "invalid", 404: "not-found", 405: "not-supported", 413: "too-long"}
+
+
+def refuse_request(status: int, reason: str) -> Response:
+    """What the framework refuses before any interaction is found: a path, a method, a size."""
+    return _answer(outcome("error", OF_STATUS.get(status, "processing"), reason), status)
+
+
+def _answer(document: dict[str, object], status: int) -> Response:
+    text = json.dumps(document, ensure_ascii=False)
     asked = request.args.get("_format") or request.headers.get("Accept", "")
     first = min((name for name in ("xml", "json", "*/*") if name in asked), key=asked.index, default="")
     if first == "xml" and "html" not in asked:  # a browser's pages name XML as well
-        answer = Response(to_xml(parse_document(text)), STATUS[refusal.kind], mimetype=XML)
-    else:
-        answer = Response(text, STATUS[refusal.kind], mimetype=JSON)
-    return with_challenge(answer, refusal)
+        return Response(to_xml(parse_document(text)), status, mimetype=XML)
+    return Response(text, status, mimetype=JSON)

@@ -63,6 +63,7 @@ INTERACTIONS = (  # R4 3.1.0
     ("POST", "/", process_bundle),
     ("GET", "/_history", history_of_everything),
     ("GET", TYPE, search_type),
+    ("GET", TYPE + "/_search", search_type),
     ("POST", TYPE + "/_search", search_type),
     ("POST", TYPE, create_resource),
     ("PUT", TYPE, update_matching),

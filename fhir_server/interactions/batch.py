@@ -21,6 +21,7 @@ HEADERS = {
     "ifNoneExist": "If-None-Exist",
     "ifModifiedSince": "If-Modified-Since",
 }
+NOT_MODIFIED = 304
 ALSO = ("Prefer",)  # headers of the whole request that hold for each of its entries
 
 
@@ -48,7 +49,7 @@ def run_entry(entry: BundleEntry, caller: Caller) -> Entry:
         base_url=request.host_url, environ_base={"REMOTE_ADDR": request.remote_addr or ""},
     ):  # fmt: skip
         g.caller = caller
-        return _entry(current_app.full_dispatch_request())
+        return _entry(current_app.full_dispatch_request(), entry.method)
 
 
 def _json_patch(entry: BundleEntry) -> bytes:
@@ -59,12 +60,12 @@ def _json_patch(entry: BundleEntry) -> bytes:
         return b""
 
 
-def _entry(answer: Response) -> Entry:
+def _entry(answer: Response, method: str) -> Entry:
     response: dict[str, object] = {"status": str(answer.status_code)}
     for header, name in (("Location", "location"), ("ETag", "etag")):
         if header in answer.headers:
             response[name] = answer.headers[header]
-    body = answer.get_data(as_text=True)
+    body = "" if method == "HEAD" or answer.status_code == NOT_MODIFIED else answer.get_data(as_text=True)
     if not body or not answer.is_json:
         return Entry("", response=response)
     if answer.status_code >= 400 or '"resourceType":"OperationOutcome"' in body[:60].replace(" ", ""):

@@ -20,6 +20,8 @@ from records.repository import Stored
 from records.room import Records
 from records.search import SearchResult, search
 
+FORM = "application/x-www-form-urlencoded"
+
 
 class NoCompartment(CloudfilmError):
     """A type that makes no compartment (R4 3.1.1.2)."""
@@ -28,6 +30,24 @@ class NoCompartment(CloudfilmError):
 
     def __init__(self, resource_type: str) -> None:
         super().__init__(f"{resource_type[:64]!r} makes no compartment.")
+
+
+class NoSuchOperation(CloudfilmError):
+    """An operation that there is not on a resource (R4 3.2.0)."""
+
+    kind = Kind.NOT_FOUND
+
+    def __init__(self, resource_type: str, operation: str) -> None:
+        super().__init__(f"{resource_type[:64]} has no operation {operation[:64]!r}.")
+
+
+class BodyIsNoSearch(CloudfilmError):
+    """A search by POST whose body is not the form that a search is written in (R4 3.1.1.1)."""
+
+    kind = Kind.UNSUPPORTED
+
+    def __init__(self) -> None:
+        super().__init__(f"Send what is searched for as {FORM}.")
 
 
 def search_type(resource_type: str) -> Response:
@@ -43,6 +63,8 @@ def search_everything() -> Response:
 def search_compartment(compartment: str, logical_id: str, resource_type: str) -> Response:
     """Find what belongs to a patient, an encounter, a practitioner, a device; of a type, or `*` for all."""
     current_caller(Door.FHIR)
+    if resource_type.startswith("$"):
+        raise NoSuchOperation(compartment, resource_type)
     if compartment not in forms()["compartments"]:
         raise NoCompartment(compartment)
     type_ = "" if resource_type == "*" else resource_type
@@ -52,6 +74,8 @@ def search_compartment(compartment: str, logical_id: str, resource_type: str) ->
 def _search(resource_type: str, path: str, compartment: tuple[str, str] = ("", "")) -> Response:
     """What is not known is refused, unless the client prefers `handling=lenient`."""
     require_json()
+    if request.method == "POST" and request.mimetype != FORM and request.stream.read(1):
+        raise BodyIsNoSearch
     arguments = [*request.args.items(multi=True), *request.form.items(multi=True)]
     wanted = parse_search(
         resource_type,

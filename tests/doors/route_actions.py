@@ -71,6 +71,7 @@ DECLARED = {
     "GET /fhir/<resource_type>/_history": Needs("{type}.s"),
     "GET /fhir/<resource_type>": Needs("{type}.s"),
     "POST /fhir/<resource_type>": Needs("{type}.c"),
+    "GET /fhir/<resource_type>/_search": Needs("{type}.s"),
     "POST /fhir/<resource_type>/_search": Needs("{type}.s"),
     "GET /fhir/<resource_type>/<logical_id>*": Needs("{type}.r"),
     "PUT /fhir/<resource_type>/<logical_id>": Needs("{type}.u"),

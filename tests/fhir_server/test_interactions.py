@@ -477,3 +477,57 @@ def test_a_search_in_several_types(fhir: Fhir) -> None:
     assert len(ids(fhir.get("/?_type=Organization,Patient&_sort=-_lastUpdated&_count=2"))) == 2
     fhir.send("GET", "/?_type=NoSuch", status=404)
     fhir.send("GET", "/?family=x", status=400)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/Patient/1/Observation/2/3", 404),
+        ("TRACE", "/Patient", 405),
+        ("GET", "/Patient/1/Observation/_search", 405),
+        ("GET", "/StructureDefinition/Patient/$snapshot", 404),
+    ],
+)
+def test_what_no_interaction_is_found_for_is_an_operation_outcome(
+    fhir: Fhir, method: str, path: str, status: int
+) -> None:
+    answer = fhir.send(method, path, status=status)
+
+    assert answer.mimetype == "application/fhir+json"
+    assert json.loads(answer.data)["resourceType"] == "OperationOutcome"
+
+
+def test_a_search_by_post_is_a_form_and_by_get_may_name_itself(fhir: Fhir) -> None:
+    fhir.make(PATIENT)
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+
+    refused = fhir.send("POST", "/Patient/_search", {"name": "nobody"}, status=415)
+
+    assert json.loads(refused.data)["resourceType"] == "OperationOutcome"
+    assert (
+        ids(json.loads(fhir.send("POST", "/Patient/_search", b"name=nobody", status=200, **form).data)) == []
+    )
+    assert len(ids(json.loads(fhir.send("POST", "/Patient/_search?name=li", status=200).data))) == 1
+    assert len(ids(fhir.get("/Patient/_search?name=li"))) == 1
+
+
+def test_another_version_of_fhir_is_neither_given_nor_taken(fhir: Fhir) -> None:
+    logical_id = fhir.make(PATIENT)
+
+    for version, read, written in (("3.0", 406, 415), ("4.0", 200, 201)):
+        media_type = f"application/fhir+json; fhirVersion={version}"
+        fhir.send("GET", f"/Patient/{logical_id}", status=read, Accept=media_type)
+        fhir.send("POST", "/Patient", PATIENT, status=written, Content_Type=media_type)
+
+
+def test_an_entry_that_has_not_changed_is_told_of_without_its_resource(fhir: Fhir) -> None:
+    logical_id = fhir.make(PATIENT)
+    url = f"Patient/{logical_id}"
+    requests = [{"method": "GET", "url": url, "ifNoneMatch": 'W/"1"'}, {"method": "HEAD", "url": url}]
+    entries = [{"request": request} for request in requests]
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": entries}
+
+    answered = json.loads(fhir.send("POST", "", bundle, status=200).data)["entry"]
+
+    assert [each["response"]["status"] for each in answered] == ["304", "200"]
+    assert not any("resource" in each for each in answered)
