@@ -300,6 +300,12 @@ def broken_glass(access: Access, account_id: str | None, at: datetime) -> frozen
         return frozenset(rows)
 
 
+def signed_in_at(access: Access, session_id: str) -> datetime:
+    """When a session began, and so when its holder proved who it is."""
+    with access.database.snapshot() as session:
+        return session.get_one(Token, session_id).created_at
+
+
 def label_token(access: Access, secret: str, label: str) -> None:
     """Say what a token is called in the list of its holder."""
     with access.database.transaction() as session:

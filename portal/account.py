@@ -22,7 +22,7 @@ from access.accounts import (
     sign_out,
 )
 from access.bearer import COOKIE, client_address, is_same_origin
-from access.caller import Door
+from access.caller import Caller, Door
 from access.federation import ProviderUnreachable, providers
 from access.patient_accounts import login_of
 from access.revocation_lists import CertificateRefused
@@ -286,11 +286,14 @@ def signed_in_to(secret: str, wanted: str) -> AnyResponse:
 def _target(secret: str, wanted: str) -> str:
     """Where who signed in goes: to what is due, else where it wanted to go, else where its role begins."""
     caller = caller_of(room(Access), secret, (SESSION,), Door.PORTAL, client_address())
+    return page_due(caller) or inside(wanted) or HOME.get(caller.principal.role, STUDY_LIST)
+
+
+def page_due(caller: Caller) -> str:
+    """Where a session that does not count yet has to go first; empty: it counts."""
     if password_due(room(Access), caller):
         return "/my/password?must=1"
-    if not caller.permissions.verbs:
-        return "/my/factor?must=1"
-    return inside(wanted) or HOME.get(caller.principal.role, STUDY_LIST)
+    return "" if caller.permissions.verbs else "/my/factor?must=1"
 
 
 def inside(path: str) -> str:

@@ -6,6 +6,7 @@ RFC 6749 section 3.1, SMART App Launch 2.2 section 2 (launch, standalone and fro
 
 import json
 import re
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -22,10 +23,10 @@ from access.oauth.endpoints import fhir_base, issuer, oauth_server
 from access.oauth.keys import claims_of_own
 from access.oauth.server import Person, begin_launch
 from access.scopes import Scope, launch_scope, parse_scopes, permitted
-from access.tokens import SESSION, Access, caller_of
+from access.tokens import SESSION, Access, caller_of, signed_in_at
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 from kernel.http import room
-from portal.account import HEADERS
+from portal.account import HEADERS, page_due
 from portal.catalogue import language, say, texts
 from portal.refusals import told
 from records.repository import read
@@ -38,6 +39,7 @@ PASSED_ON = (
     "response_type", "client_id", "redirect_uri", "scope", "state", "aud", "resource", "launch", "nonce",
     "code_challenge", "code_challenge_method", "prompt", "login_hint", "display", "max_age",
 )  # fmt: skip
+SIGN_IN_ANEW = frozenset({"login", "select_account"})  # of prompt
 INTENT = re.compile(r"[A-Za-z][\w.:/#-]{0,199}")
 SHOWN = 20
 
@@ -55,14 +57,16 @@ def authorize() -> AnyResponse:
         grant = _grant(None)
     except OAuth2Error as refusal:
         return _refused(refusal)
-    caller = _signed_in()
-    if caller is None:
-        if "none" in request.values.get("prompt", "").split():
+    caller, prompts = _signed_in(), set(request.values.get("prompt", "").split())
+    if caller is None or prompts & SIGN_IN_ANEW or _is_long_ago(caller):
+        if "none" in prompts:
             return _back(grant.redirect_uri, error="login_required")
-        here = f"/oauth/authorize?{urlencode(_passed_on())}"
-        return redirect(f"/sign-in?{urlencode({'next': here})}", 303)
-    if "none" in request.values.get("prompt", "").split():
-        return _back(grant.redirect_uri, error="consent_required")
+        return _to_sign_in(prompts)
+    due = page_due(caller)
+    if "none" in prompts:
+        return _back(grant.redirect_uri, error="interaction_required" if due else "consent_required")
+    if due:
+        return redirect(due, 303)
     try:
         grant = _grant(_person(caller))
     except OAuth2Error as refusal:
@@ -82,7 +86,7 @@ def approve() -> AnyResponse:
         grant = _grant(_person(caller))
     except OAuth2Error as refusal:
         return _refused(refusal)
-    if request.form.get("decision") != "approve":
+    if request.form.get("decision") != "approve" or page_due(caller):
         return _back(grant.redirect_uri, error="access_denied")
     context: dict[str, str] = dict(grant.request.launch or {})
     picks = _picks(grant)
@@ -205,9 +209,27 @@ def _signed_in() -> Caller | None:
         return None
 
 
+def _is_long_ago(caller: Caller) -> bool:
+    """Whether the person signed in longer ago than the app stands (OpenID Connect Core 3.1.2.1, max_age)."""
+    most_s = request.values.get("max_age", "")
+    if not (most_s.isascii() and most_s.isdecimal() and len(most_s) < 10):
+        return False
+    access = room(Access)
+    return access.clock.now() - signed_in_at(access, caller.grant) > timedelta(seconds=int(most_s))
+
+
+def _to_sign_in(prompts: set[str]) -> AnyResponse:
+    """Let the person sign in and come back; what asked for that is left out then, for it was done."""
+    asked = {name: value for name, value in _passed_on().items() if name not in ("prompt", "max_age")}
+    if prompts - SIGN_IN_ANEW:
+        asked["prompt"] = " ".join(sorted(prompts - SIGN_IN_ANEW))
+    here = f"/oauth/authorize?{urlencode(asked)}"
+    return redirect(f"/sign-in?{urlencode({'next': here})}", 303)
+
+
 def _person(caller: Caller) -> Person:
-    principal = caller.principal
-    return Person(principal.id, caller.grant, principal.role, principal.fhir_user, room(Access).clock.now())
+    principal, since = caller.principal, signed_in_at(room(Access), caller.grant)
+    return Person(principal.id, caller.grant, principal.role, principal.fhir_user, since)
 
 
 def _granted(grant: Any, caller: Caller) -> list[str]:

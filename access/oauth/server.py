@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from authlib.integrations.flask_oauth2 import AuthorizationServer
+from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import (
     InvalidClientError,
     InvalidRequestError,
@@ -26,6 +27,7 @@ from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, ClientCredenti
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
+from authlib.oauth2.rfc9101.errors import RequestNotSupportedError, RequestUriNotSupportedError
 from sqlalchemy import insert, select, update
 
 from access.audit import REFUSED, note
@@ -47,6 +49,7 @@ SERVICE_LIFE_S = 300
 REFRESH_LIFE_S = 90 * 86400
 ONLINE_LIFE_S = 43200
 IDENTITY_SCOPES = frozenset({"openid", "profile", "fhirUser", "offline_access", "online_access"})
+BY_OBJECT = {"request": RequestNotSupportedError, "request_uri": RequestUriNotSupportedError}
 CLIENT_AUTH = ["private_key_jwt", "client_secret_basic", "client_secret_post", "none"]
 
 
@@ -211,11 +214,14 @@ class CodeGrant(AuthorizationCodeGrant):  # type: ignore[misc]
         redirect_uri: str = super().validate_authorization_request()
         data = self.request.payload.data
         try:
+            for name, refusal_of in BY_OBJECT.items():
+                if data.get(name):
+                    raise refusal_of
             self._check_audience(data)
             self.request.launch = self._launch(data)
             if not data.get("state"):
                 raise InvalidRequestError("state is required.")
-        except (InvalidRequestError, InvalidScopeError) as refusal:
+        except OAuth2Error as refusal:
             refusal.redirect_uri = redirect_uri
             raise
         return redirect_uri

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask.testing import FlaskClient
@@ -692,6 +692,57 @@ def test_i1_the_id_token_is_signed_and_says_who_and_for_whom(app: App, patient: 
     ).get_json()
     assert userinfo["sub"] == claims["sub"]
     assert userinfo["fhirUser"] == claims["fhirUser"]
+
+
+def test_i1_the_id_token_says_when_the_person_signed_in(app: App, patient: str, clock: FixedClock) -> None:
+    since = int(clock.now().timestamp())
+    clock.advance(timedelta(minutes=20))
+
+    keys = KeySet.import_key_set(app.browser.get("/oauth/jwks.json").get_json())
+    said = jwt.decode(app.tokens(patient=patient)["id_token"], keys, algorithms=["RS256"])
+    assert said.claims["auth_time"] == since
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"prompt": "login"}, {"prompt": "login consent"}, {"prompt": "select_account"}, {"max_age": "600"}],
+)
+def test_i1_an_app_has_its_person_sign_in_anew(app: App, clock: FixedClock, asked: dict[str, str]) -> None:
+    clock.advance(timedelta(minutes=11))
+    answer = app.ask(**asked)
+
+    assert answer.status_code == 303
+    (back,) = parse_qs(urlsplit(answer.headers["Location"]).query)["next"]
+    assert app.ask(**asked, response_type="nonsense").status_code == 303  # a wrong request goes to the app
+    signed_in = app.browser.post(
+        "/sign-in", data={"login": "reader", "password": PASSWORD, "next": back}, headers=OWN_PAGE
+    )
+    assert signed_in.headers["Location"] == back
+    assert app.browser.get(back).status_code == 200
+
+
+def test_i1_who_signed_in_a_while_ago_is_asked_by_no_hidden_frame(app: App, clock: FixedClock) -> None:
+    assert app.ask(max_age="600").status_code == 200
+    clock.advance(timedelta(minutes=11))
+
+    assert query_of(app.ask(max_age="600", prompt="none"))["error"] == "login_required"
+
+
+@pytest.mark.parametrize("name", ["request", "request_uri"])
+def test_i1_an_object_in_place_of_parameters_is_refused_by_name(app: App, name: str) -> None:
+    assert query_of(app.ask(**{name: "x"}))["error"] == f"{name}_not_supported"
+
+
+def test_no_app_learns_who_somebody_is_before_the_sign_in_counts(
+    rooms: Rooms, app: App, patient: str
+) -> None:
+    app.scope = "openid fhirUser"
+    with rooms.database.transaction() as session:
+        session.execute(update(Account).values(must_change=True))
+
+    assert app.ask().headers["Location"] == "/my/password?must=1"
+    assert query_of(app.ask(prompt="none"))["error"] == "interaction_required"
+    assert app.approve(patient=patient)["error"] == "access_denied"
 
 
 def test_i1_openid_discovery_agrees_with_smart_discovery(browser: FlaskClient) -> None:
