@@ -32,6 +32,7 @@ import portal.account
 import portal.api
 import portal.apps
 import portal.asset_files
+import portal.audit_trail
 import portal.authorize
 import portal.console
 import portal.federation
@@ -90,6 +91,7 @@ BLUEPRINTS = (
     (portal.account.blp, ""),
     (portal.federation.blp, ""),
     (portal.console.blp, ""),
+    (portal.audit_trail.blp, ""),
     (portal.apps.blp, ""),
     (portal.review.blp, ""),
     (portal.home.blp, ""),

@@ -30,7 +30,6 @@ from access.accounts import (
 from access.bearer import current_caller
 from access.caller import SEARCH_IMAGES, Action, Caller, Door
 from access.explain import decision_for
-from access.mass_browsing import alarmed
 from access.model import Account, Token
 from access.node_register import NodeRow, list_nodes, put_node, remove_node
 from access.oauth.clients import AUTH_METHODS, disable_client, list_clients, register_client
@@ -63,11 +62,11 @@ from access.site_documents import (
     roll_back_document,
 )
 from access.tokens import ACCESS, REFRESH, SESSION, Access
-from access.trail import TrailQuery, search_trail, seen_by
+from access.trail import seen_by
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 from kernel.http import STATUS, room
 from portal.account import HEADERS, relying_party
-from portal.audit_words import acted, decided_by, detailed, ended
+from portal.audit_words import acted, decided_by, ended
 from portal.catalogue import language, say, texts
 from portal.film import local_time
 from portal.refusals import told
@@ -100,13 +99,6 @@ YEAR_S = 31536000
 
 
 GLASS_HOURS = ("1", "4", "12")
-
-COMMON_ACTIONS = (  # that an auditor looks for: an action is found by how its code begins
-    "read ImagingStudy", "read DiagnosticReport", "read Patient", "search ImagingStudy", "store ImagingStudy",
-    "delete ImagingStudy", "sign in", "sign out", "refuse request", "break glass", "alarm MassBrowsing",
-    "create Share", "open Share", "create Account", "update Account", "update Policy", "issue Token",
-    "revoke Token", "launch app", "export AuditTrail",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +149,8 @@ class Page:
     forms: tuple[Form, ...] = ()
     message: str = ""
     hint: str = ""
-    next_page: str = ""
+    next_page: str = ""  # the query of the page that follows
+    downloads: tuple[tuple[str, str], ...] = ()  # key of the text, and address
     script: str = ""  # of the assets
     status: int = 200
     leads_to: tuple[str, ...] = ()  # other sites that the answer of a form may lead to
@@ -569,48 +562,6 @@ def _number(name: str) -> int:
     """The number that was sent; -1, which no field allows, for what is none."""
     text = _sent(name)
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else -1 if text else 0
-
-
-@blp.get("/admin/audit")
-@page
-def audit(caller: Caller) -> Page:
-    """The audit trail, the newest first."""
-    asked = {name: request.args.get(name, "").strip() for name in ("who", "action", "subject", "patient")}
-    beyond = request.args.get("beyond", "")
-    query = TrailQuery(
-        principal=asked["who"],
-        action=asked["action"],
-        subject=asked["subject"],
-        patient=asked["patient"],
-        beyond=int(beyond) if beyond.isdecimal() else 0,
-    )
-    found = search_trail(room(Access), caller, query)
-    access = room(Access)
-    with access.database.snapshot() as session:
-        many = alarmed(session, access.clock.now())
-    rows = [
-        Row(
-            (
-                _when(each.at), each.principal_name or each.principal_id, acted(each.action), each.subject,
-                ended(each.outcome), each.address, detailed(each.detail),
-            )
-        )
-        for each in found
-    ]  # fmt: skip
-    fields = (
-        Field(
-            name,
-            value=value,
-            required=False,
-            suggestions=tuple((each, acted(each)) for each in COMMON_ACTIONS) if name == "action" else (),
-        )
-        for name, value in asked.items()
-    )
-    form = Form(tuple(fields), "console.find", "get")
-    following = str(found[-1].seq) if len(found) == 100 else ""
-    headings = ("at", "who", "action", "subject", "outcome", "address", "detail")
-    message = say("console.mass-browsing", count=str(many)) if many else ""
-    return Page("audit", headings, rows, (form,), message=message, next_page=following)
 
 
 @blp.route("/my/glass", methods=["GET", "POST"])

@@ -1,7 +1,11 @@
 """The console's pages: who sees which, what they do, and what they never let out."""
 
+import csv
+import json
 import re
+from dataclasses import replace
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
 
 import pyotp
@@ -17,9 +21,11 @@ from access.site import break_glass
 from access.tokens import ACCESS, issue
 from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
+from kernel.clock import FixedClock
 from messaging.model import Notice
 from portal.catalogue import LANGUAGES, texts
 from portal.console import MENU
+from portal.film import local_time
 from tests.settling import settle
 
 PASSWORD = "Correct-Horse-7"
@@ -368,3 +374,78 @@ def test_every_text_is_there_in_every_language_and_every_text_of_a_page_is_known
             r"""say\(\s*["']([a-z][a-z./*-]*[a-z*])["']\s*[,)]""", source.read_text("utf-8")
         ):
             assert key in known[0], f"{source.name}: {key}"
+
+
+def noted(rooms: Rooms, caller: Caller, action: str, subject: str = "") -> None:
+    with rooms.database.transaction() as session:
+        note(session, rooms.clock, caller, action, subject)
+
+
+def linked(page: str, words: str) -> str:
+    """Where a link of these words leads."""
+    found = re.search(rf'<a href="([^"]+)">{words}</a>', page)
+    assert found is not None, words
+    return unescape(found[1])
+
+
+def test_an_auditor_turns_the_pages_of_what_was_looked_for(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    for number in range(102):
+        noted(rooms, operator, "delete ImagingStudy", f"1.2.{number}")
+        noted(rooms, operator, "read ImagingStudy", f"1.3.{number}")
+    enter(rooms, browser, operator, "audit_administrator")
+
+    first = browser.get("/admin/audit?action=delete&lang=en").text
+    second = browser.get("/admin/audit" + linked(first, "Older entries")).text
+
+    assert re.findall(r">(1\.\d\.\d+)<", first) == [f"1.2.{number}" for number in range(101, 1, -1)]
+    assert re.findall(r">(1\.\d\.\d+)<", second) == ["1.2.1", "1.2.0"]
+    assert 'value="delete"' in second
+    assert "Older entries" not in second
+
+
+def test_an_auditor_looks_for_a_time_an_outcome_and_an_address(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    clock = rooms.clock
+    assert isinstance(clock, FixedClock)
+    noted(rooms, operator, "read ImagingStudy", "1.2.1")
+    clock.advance(timedelta(hours=2))
+    noted(rooms, replace(operator, address="10.9.8.7"), "read ImagingStudy", "1.2.2")
+    middle = local_time(clock.now() - timedelta(hours=1)).replace(" ", "T")
+    enter(rooms, browser, operator, "audit_administrator")
+
+    def found(query: str) -> list[str]:
+        return re.findall(r">(1\.2\.\d)<", browser.get(f"/admin/audit?lang=en&action=read&{query}").text)
+
+    assert found("outcome=any") == found("outcome=done") == ["1.2.2", "1.2.1"]
+    assert found("outcome=refused") == []
+    assert found("address=10.9.8.7") == ["1.2.2"]
+    assert (found(f"after={middle}"), found(f"before={middle}")) == (["1.2.2"], ["1.2.1"])
+    assert "Write a moment as" in browser.get("/admin/audit?lang=en&after=yesterday").text
+
+
+def test_an_auditor_saves_what_was_found(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
+    for subject in ("1.2.1", "1.2.2"):
+        noted(rooms, operator, "read ImagingStudy", subject)
+    enter(rooms, browser, operator, "audit_administrator")
+    page = browser.get("/admin/audit?action=read&subject=1.2.2&lang=en").text
+
+    as_csv = browser.get(linked(page, "Save as CSV"))
+    as_fhir = browser.get(linked(page, "Save as FHIR AuditEvents"))
+
+    assert as_csv.headers["Content-Disposition"] == "attachment; filename=audit.csv"
+    rows = list(csv.DictReader(as_csv.text.removeprefix("\ufeff").splitlines()))
+    assert [(row["action"], row["subject"]) for row in rows] == [("read ImagingStudy", "1.2.2")]
+    (event,) = (json.loads(line) for line in as_fhir.text.splitlines())
+    assert (event["resourceType"], event["action"]) == ("AuditEvent", "R")
+    trail = browser.get("/admin/audit?action=export&lang=en").text
+    assert trail.count('<td data-label="Action">export') == 2
+
+
+def test_nobody_else_saves_the_trail(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
+    assert browser.get("/admin/audit/export").headers["Location"].startswith("/sign-in")
+    enter(rooms, browser, operator, "security_administrator")
+
+    assert browser.get("/admin/audit/export").status_code == 403
