@@ -2,7 +2,7 @@
 
 Reading the trail is written into the trail. Nothing here changes or removes an entry.
 
-Standards: GB/T 22239 8.1.4.3 (audit), RFC 5424 and 5425 (syslog over TLS), DICOM PS3.15 A.5.
+Standards: GB/T 22239 8.1.4.3 (audit), RFC 5425 (syslog over TLS); `access.audit_message` has the messages.
 """
 
 import csv
@@ -18,6 +18,7 @@ from sqlalchemy import Select, insert, select, update
 from sqlalchemy.orm import Session
 
 from access.audit import COLUMNS, Verified, note, verify
+from access.audit_message import syslog_message
 from access.caller import Action, Caller
 from access.model import AuditEntry, AuditSeal
 from access.tokens import Access
@@ -207,23 +208,27 @@ class CollectorUnreachable(CloudfilmError):
 
 @job(queue="default", retries=1, every=timedelta(minutes=1))
 def send_audit(access: Access) -> None:
-    """Send new entries to the collector that `access.audit_collector` names, as tls://host:port."""
+    """Send all new entries to the collector that `access.audit_collector` names, as tls://host:port."""
     if not access.settings.audit_collector:
         return
+    while rows := _unsent(access):
+        _send(access.settings.audit_collector, access.settings.audit_collector_ca, rows)
+        with access.database.transaction() as session:
+            moved = session.execute(
+                update(CursorRow).where(CursorRow.subscriber == SENT).values(seq=rows[-1].seq)
+            )
+            if not moved.rowcount:  # type: ignore[attr-defined]
+                session.execute(insert(CursorRow).values(subscriber=SENT, txid=0, seq=rows[-1].seq))
+        if len(rows) < SENT_AT_ONCE:
+            return
+
+
+def _unsent(access: Access) -> Sequence[AuditEntry]:
     with access.database.snapshot() as session:
         sent = session.scalar(select(CursorRow.seq).where(CursorRow.subscriber == SENT)) or 0
-        rows = session.scalars(
+        return session.scalars(
             select(AuditEntry).where(AuditEntry.seq > sent).order_by(AuditEntry.seq).limit(SENT_AT_ONCE)
         ).all()
-    if not rows:
-        return
-    _send(access.settings.audit_collector, access.settings.audit_collector_ca, rows)
-    with access.database.transaction() as session:
-        moved = session.execute(
-            update(CursorRow).where(CursorRow.subscriber == SENT).values(seq=rows[-1].seq)
-        )
-        if not moved.rowcount:  # type: ignore[attr-defined]
-            session.execute(insert(CursorRow).values(subscriber=SENT, txid=0, seq=rows[-1].seq))
 
 
 def _send(url: str, authority: str, rows: Sequence[AuditEntry]) -> None:
@@ -241,21 +246,3 @@ def _send(url: str, authority: str, rows: Sequence[AuditEntry]) -> None:
             secured.unwrap()
     except OSError:
         raise CollectorUnreachable from None
-
-
-SEVERITIES = {"done": 5, "refused": 4, "failed": 3}
-AUDIT_FACILITY = 13  # log audit
-
-
-def syslog_message(entry: AuditEntry) -> str:
-    """One entry as an RFC 5424 message: its fields as structured data, in quotes that none can leave."""
-    priority = AUDIT_FACILITY * 8 + SEVERITIES.get(entry.outcome, 5)
-    at = entry.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    fields = " ".join(f'{name}="{_escaped(str(getattr(entry, name)))}"' for name in COLUMNS if name != "at")
-    return f"<{priority}>1 {at} {socket.gethostname()[:255]} cloudfilm - AUDIT [audit@32473 {fields}]"
-
-
-def _escaped(text: str) -> str:
-    """PARAM-VALUE of RFC 5424 6.3.3, without line ends."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return printable.replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")

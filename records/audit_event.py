@@ -6,6 +6,7 @@ delete and query with and without a patient, sign-in, and minimal token use (the
 
 from typing import Any
 
+from access.audit_message import ACTION_CODES, LOGIN, LOGOUT, OUTCOMES
 from access.model import AuditEntry
 from records.documents import instant
 
@@ -14,15 +15,15 @@ INTERACTION = "http://hl7.org/fhir/restful-interaction"
 DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 BALP = "https://profiles.ihe.net/ITI/BALP/StructureDefinition"
 
-VERBS = {  # first word of an action: AuditEvent.action, interaction, BALP's name for it
-    "create": ("C", "create", "Create"),
-    "store": ("C", "create", "Create"),
-    "read": ("R", "read", "Read"),
-    "retrieve": ("R", "read", "Read"),
-    "update": ("U", "update", "Update"),
-    "delete": ("D", "delete", "Delete"),
-    "search": ("E", "search", "Query"),
-    "find": ("E", "search", "Query"),
+VERBS = {  # first word of an action: interaction, BALP's name for it
+    "create": ("create", "Create"),
+    "store": ("create", "Create"),
+    "read": ("read", "Read"),
+    "retrieve": ("read", "Read"),
+    "update": ("update", "Update"),
+    "delete": ("delete", "Delete"),
+    "search": ("search", "Query"),
+    "find": ("search", "Query"),
 }
 PEOPLE = ("account", "visitor", "operator")
 PERSON = {
@@ -30,18 +31,18 @@ PERSON = {
     "code": "humanuser",
 }
 PROGRAM = {"system": DICOM, "code": "110153", "display": "Source Role ID"}
-SIGN_IN = {"sign in": ("110122", "Login"), "sign out": ("110123", "Logout")}
-OUTCOMES = {"done": "0", "refused": "4", "failed": "8"}  # R4 AuditEvent.outcome
+SIGN_IN = {"sign in": LOGIN, "sign out": LOGOUT}
 
 
 def audit_event(entry: AuditEntry) -> dict[str, Any]:
     """The AuditEvent of one entry."""
-    verb = VERBS.get(entry.action.partition(" ")[0])
+    first_word = entry.action.partition(" ")[0]
+    verb = VERBS.get(first_word)
     event: dict[str, Any] = {
         "resourceType": "AuditEvent",
         "id": f"audit-{entry.seq}",
         "type": {"system": RESTFUL, "code": "rest", "display": "RESTful Operation"},
-        "action": verb[0] if verb else "E",
+        "action": ACTION_CODES.get(first_word, "E"),
         "recorded": instant(entry.at),
         "outcome": OUTCOMES.get(entry.outcome, "8"),
         "agent": [_agent(entry)],
@@ -54,9 +55,9 @@ def audit_event(entry: AuditEntry) -> dict[str, Any]:
         event["type"] = {"system": DICOM, "code": "110114", "display": "User Authentication"}
         event["subtype"] = [{"system": DICOM, "code": code, "display": display}]
     elif verb:
-        event["subtype"] = [{"system": INTERACTION, "code": verb[1]}]
+        event["subtype"] = [{"system": INTERACTION, "code": verb[0]}]
         event["meta"] = {
-            "profile": [f"{BALP}/IHE.BasicAudit.{'Patient' if entry.patient_id else ''}{verb[2]}"]
+            "profile": [f"{BALP}/IHE.BasicAudit.{'Patient' if entry.patient_id else ''}{verb[1]}"]
         }
     else:
         event["subtype"] = [{"display": entry.action}]
@@ -76,16 +77,7 @@ def audit_event(entry: AuditEntry) -> dict[str, Any]:
 
 def _agent(entry: AuditEntry) -> dict[str, Any]:
     agent: dict[str, Any] = {
-        "type": {
-            "coding": [
-                {
-                    "system": "http://terminology.hl7.org/CodeSystem/extra-security-role-type",
-                    "code": "humanuser",
-                }
-                if entry.principal_kind in ("account", "visitor", "operator")
-                else {"system": DICOM, "code": "110153", "display": "Source Role ID"}
-            ]
-        },
+        "type": {"coding": [PERSON if entry.principal_kind in PEOPLE else PROGRAM]},
         "who": {"identifier": {"value": entry.principal_id or "unknown"}},
         "requestor": True,
     }
