@@ -63,6 +63,8 @@ from access.site_documents import (
 )
 from access.tokens import ACCESS, REFRESH, SESSION, Access
 from access.trail import seen_by
+from archive.explain import hiding_steps
+from archive.room import Archive
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
 from kernel.http import STATUS, room
 from portal.account import HEADERS, relying_party
@@ -413,7 +415,8 @@ def explain(caller: Caller) -> Page:
     """Why somebody may or may not do something."""
     caller.require(Action("Policy", "r"))
     asked = {
-        name: request.args.get(name, "").strip() for name in ("login", "action", "address", "scope", "at")
+        name: request.args.get(name, "").strip()
+        for name in ("login", "action", "address", "scope", "at", "study")
     }
     form = Form(
         (
@@ -422,6 +425,7 @@ def explain(caller: Caller) -> Page:
             Field("address", value=asked["address"], required=False),
             Field("scope", value=asked["scope"], required=False),
             Field("at", "datetime-local", asked["at"], required=False),
+            Field("study", value=asked["study"], required=False),
         ),
         "console.find",
         "get",
@@ -435,19 +439,21 @@ def explain(caller: Caller) -> Page:
             room(Access), account, Door.WEB, address=asked["address"], scope=asked["scope"] or None,
             at=datetime.fromisoformat(asked["at"]) if asked["at"] else None,
         )  # fmt: skip
+        hiding = hiding_steps(room(Archive), decision, wanted, asked["study"]) if asked["study"] else ()
     except (CloudfilmError, ValueError) as refusal:
         return Page("explain", forms=(form,), message=say("console.wrong", reason=told(refusal)))
     rows = [
         Row(
             (
-                say(f"console.{_said_by(step, wanted)}"),
+                say(f"console.{'hides' if step in hiding else _said_by(step, wanted)}"),
                 decided_by(step.name),
                 told(step.reason),
             )
         )
         for step in decision.steps
     ]
-    verdict = say("console.may-not" if decision.refusals(wanted) else "console.may", action=str(wanted))
+    refused = decision.refusals(wanted) or hiding
+    verdict = say("console.may-not" if refused else "console.may", action=str(wanted))
     return Page("explain", ("outcome", "step", "reason"), rows, (form,), verdict)
 
 

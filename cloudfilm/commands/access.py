@@ -15,6 +15,7 @@ from access.oauth.clients import disable_client, list_clients, register_client
 from access.rules import parse_actions
 from access.site import review_glass, unreviewed_glass
 from access.tokens import REGISTRATION, issue
+from archive.explain import hiding_steps
 
 
 @click.group()
@@ -29,6 +30,7 @@ def access() -> None:
 @click.option("--at", type=click.DateTime(), help="When; default: now.")
 @click.option("--scope", help="The scopes of the app's token; default: a browser session.")
 @click.option("--patient", default="", help="The patient in the token's context.")
+@click.option("--study", default="", help="A Study Instance UID; says which step hides it.")
 @click.option("--door", type=click.Choice([door.value for door in Door]), default=Door.WEB.value)
 @click.pass_obj
 def explain(
@@ -39,6 +41,7 @@ def explain(
     at: datetime | None,
     scope: str | None,
     patient: str,
+    study: str,
     door: str,
 ) -> None:
     """Say whether LOGIN may do ACTION (ImagingStudy.r), and what decides it. Exits 1 when it may not."""
@@ -50,12 +53,13 @@ def explain(
     decision = decision_for(
         room, account_of(room, login), Door(door), address=address, at=at, scope=scope, patient=patient
     )
+    hiding = hiding_steps(context.rooms.archive, decision, wanted, study) if study else ()
     for step in decision.steps:
-        verdict = "allows" if step.lets(wanted) else "REFUSES"
+        verdict = "REFUSES" if not step.lets(wanted) else "HIDES" if step in hiding else "allows"
         rows = "" if step.limit is None else f" Rows: {len(step.limit) or 'none'}."
         click.echo(f"{verdict:<8} {step.name:<20} {step.reason}{rows}")
-    refused = decision.refusals(wanted)
-    click.echo(f"{login} may {'not ' if refused else ''}do {wanted}.")
+    refused = decision.refusals(wanted) or hiding
+    click.echo(f"{login} may {'not ' if refused else ''}do {wanted}{' with this study' if study else ''}.")
     sys.exit(1 if refused else 0)
 
 

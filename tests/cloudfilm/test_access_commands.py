@@ -1,17 +1,22 @@
 """The commands for accounts, rules, apps and the audit trail, as an operator uses them."""
 
+import io
 import json
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from access.caller import operator
 from access.model import AuditEntry
+from archive.ingest import ingest
+from archive.model import Study
 from cloudfilm.cli import Context, cli
 from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
+from tests.builders import ct_slice
 
 PASSWORD = "Correct-Horse-7\nCorrect-Horse-7\n"
 
@@ -74,6 +79,35 @@ def test_a_refusal_is_explained_by_the_rule_that_makes_it(run, tmp_path: Path) -
     assert "Inside only." in outside.output
     assert json.loads(run("site", "show", "rules").output)["rules"][0]["id"] == "house"
     assert "house" in run("site", "history", "rules").output
+
+
+def test_a_study_that_looks_as_if_it_were_not_there_is_explained_by_the_step_that_hides_it(  # type: ignore[no-untyped-def]
+    run, rooms: Rooms, tmp_path: Path
+) -> None:
+    ingest(rooms.archive, operator(rooms.settings.access.institution), io.BytesIO(ct_slice(study=1)))
+    with rooms.database.snapshot() as session:
+        study = str(session.scalar(select(Study.study_instance_uid)))
+    for login, role in (("reader", "radiologist"), ("guest", "referrer")):
+        run("account", "add", login, "--role", role, text=PASSWORD)
+    asked = ("ImagingStudy.r", "--study", study)
+
+    assert run("access", "explain", "reader", *asked).output.endswith(
+        "reader may do ImagingStudy.r with this study.\n"
+    )
+    guest = run("access", "explain", "guest", *asked)
+    assert guest.exit_code == 1
+    assert guest.output.startswith("HIDES    role")
+    rules = tmp_path / "rules.json"
+    rule = {"id": "secret", "reason": "Not this one.", "only": [{"except_studies": [study]}]}
+    rules.write_text(json.dumps({"rules": [rule]}))
+    run("site", "set", "rules", str(rules), "--comment", "one")
+    reader = run("access", "explain", "reader", *asked)
+    assert reader.exit_code == 1
+    assert "allows   role" in reader.output
+    assert "HIDES    rule:secret" in reader.output
+    assert run("access", "explain", "reader", "ImagingStudy.r").exit_code == 0
+    nowhere = run("access", "explain", "reader", "ImagingStudy.r", "--study", "1.2")
+    assert str(nowhere.exception) == "Study 1.2 was not found."
 
 
 def test_site_documents_go_out_and_come_back_and_older_versions_too(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

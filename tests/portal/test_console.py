@@ -1,6 +1,7 @@
 """The console's pages: who sees which, what they do, and what they never let out."""
 
 import csv
+import io
 import json
 import re
 from dataclasses import replace
@@ -19,6 +20,8 @@ from access.caller import Caller
 from access.model import Account, SecondFactor
 from access.site import break_glass
 from access.tokens import ACCESS, issue
+from archive.ingest import ingest
+from archive.model import Study
 from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
 from kernel.clock import FixedClock
@@ -26,6 +29,7 @@ from messaging.model import Notice
 from portal.catalogue import LANGUAGES, texts
 from portal.console import MENU
 from portal.film import local_time
+from tests.builders import ct_slice
 from tests.settling import settle
 
 PASSWORD = "Correct-Horse-7"
@@ -204,6 +208,21 @@ def test_a_refusal_is_explained(rooms: Rooms, browser: FlaskClient, operator: Ca
 
     assert "Refused: ImagingStudy.r" in said
     assert "The role is security_administrator" in said
+
+
+def test_what_hides_a_study_is_shown(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
+    ingest(rooms.archive, operator, io.BytesIO(ct_slice(study=1)))
+    with rooms.database.snapshot() as session:
+        study = session.scalar(select(Study.study_instance_uid))
+    enter(rooms, browser, operator, "referrer", "guest")
+    enter(rooms, browser, operator, "security_administrator")
+    query = "lang=en&login=guest&action=ImagingStudy.r"
+
+    assert "Permitted: ImagingStudy.r" in browser.get(f"/admin/explain?{query}").text
+    said = browser.get(f"/admin/explain?{query}&study={study}").text
+    assert "Refused: ImagingStudy.r" in said
+    assert "hides this study" in said
+    assert "Study 1.2 was not found" in browser.get(f"/admin/explain?{query}&study=1.2").text
 
 
 def test_a_person_ends_its_apps_and_nobody_elses(
