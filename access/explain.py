@@ -42,4 +42,5 @@ def decision_for(
         address=address,
         at=moment,
         purpose="PATRQT" if account.role in PERSONAL else "TREAT",
+        login=account.login,
     )

@@ -74,12 +74,13 @@ def decide(
     grant: str = "",
     unproven: str = "",
     role: Role | None = None,
+    login: str = "",
 ) -> Decision:
     """Make the Caller.
 
     scopes: of the token; None for a browser session of the account itself, which has all that its role has.
     context: of the launch (`patient`). granted: clauses of what was shared with the principal or is its own.
-    role: in place of the one that the principal names; a node's own.
+    role: in place of the one that the principal names; a node's own. login: of an account, for rules by name.
     unproven: why the sign-in does not count yet (a second factor is due); nothing is permitted until then.
     glass: patients for whom it broke the glass. at: aware; without it rules about times do not apply.
     """
@@ -91,7 +92,7 @@ def decide(
     steps += [
         Step(f"rule:{rule.id}", rule.reason, denied=rule.deny, limit=rule.only)
         for rule in site.rules
-        if rule.applies(principal, door, address, purpose, at)
+        if rule.applies(principal, door, address, purpose, at, login)
     ]
     steps += _consent_steps(principal, site, purpose, at)
     if glass:

@@ -37,7 +37,7 @@ class Rule:
     id: str
     reason: str
     roles: frozenset[str] = frozenset()
-    principals: frozenset[str] = frozenset()
+    principals: frozenset[str] = frozenset()  # sign-in names, AE titles, ids of apps and accounts; casefolded
     institutions: frozenset[str] = frozenset()
     departments: frozenset[str] = frozenset()
     doors: frozenset[str] = frozenset()
@@ -51,12 +51,21 @@ class Rule:
     only: frozenset[Clause] | None = None
 
     def applies(
-        self, principal: Principal, door: Door, address: str, purpose: str, at: datetime | None
+        self,
+        principal: Principal,
+        door: Door,
+        address: str,
+        purpose: str,
+        at: datetime | None,
+        login: str = "",
     ) -> bool:
-        """Whether the rule speaks of this request. An address that cannot be read counts as outside."""
+        """Whether the rule speaks of this request. An address that cannot be read counts as outside.
+
+        login: the name by which an account signs in.
+        """
+        names = {principal.id.casefold(), login.casefold()}
         named = (
             (self.roles, principal.role),
-            (self.principals, principal.id),
             (self.institutions, principal.institution),
             (self.departments, principal.department),
             (self.doors, door.value),
@@ -64,6 +73,7 @@ class Rule:
         )
         return (
             all(not wanted or value in wanted for wanted, value in named)
+            and (not self.principals or bool(self.principals & names))
             and (not self.inside or _within(address, self.inside))
             and (not self.outside or not _within(address, self.outside))
             and self._is_time(at)
@@ -117,7 +127,7 @@ def _rule(fields: Any) -> Rule:
             id=name,
             reason=str(fields["reason"]),
             roles=_strings(when.pop("roles", ())),
-            principals=_strings(when.pop("principals", ())),
+            principals=frozenset(map(str.casefold, _strings(when.pop("principals", ())))),
             institutions=_strings(when.pop("institutions", ())),
             departments=_strings(when.pop("departments", ())),
             doors=_strings(when.pop("doors", ())),

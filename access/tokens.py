@@ -133,7 +133,7 @@ _TOKENS = (
         Token.id, Token.kind, Token.client_id, Token.role, Token.scope, Token.context, Token.label,
         Account.id, Account.name, Account.role, Account.institution, Account.department,
         Account.fhir_user, Account.patients, Account.must_change, Account.password_changed_at,
-        Account.created_at, Token.factors,
+        Account.created_at, Account.login, Token.factors,
         Client.name, Client.institution, Token.certificate, _SESSION.certificate,
         *SITE_REVISION,
         select(func.max(BreakGlass.id)).scalar_subquery(),
@@ -203,8 +203,8 @@ def _decision(
 
 def _decide(access: Access, facts: tuple[Any, ...], door: Door, address: str, at: datetime) -> Decision:
     (token_id, kind, client_id, role, scope, context, label, account_id, name, account_role, institution,
-     department, fhir_user, patients, must_change, chosen_at, made_at, factors, client_name,
-     client_institution, certificate, session_certificate, *revision) = facts  # fmt: skip
+     department, fhir_user, patients, must_change, chosen_at, made_at, login, factors,
+     client_name, client_institution, certificate, session_certificate, *revision) = facts  # fmt: skip
     if any(access.revocations.has_revoked(each or "", at) for each in (certificate, session_certificate)):
         raise Unauthenticated
     told: dict[str, str] = json.loads(context)
@@ -234,6 +234,7 @@ def _decide(access: Access, facts: tuple[Any, ...], door: Door, address: str, at
         at=at,
         purpose=told.get("purpose") or ("PATRQT" if principal.role in PERSONAL else "TREAT"),
         grant=token_id,
+        login=login or "",
         unproven=""  # an app's token was approved in a session that counted
         if kind != SESSION
         else why_password_is_due(access.settings, must_change, factors, chosen_at or made_at, at)

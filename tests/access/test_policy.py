@@ -1,7 +1,9 @@
 """The one decision: rules, consents and broken glass, each with its reason."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +57,8 @@ def rule(deny: list[str] | None = None, **when: Any) -> str:
         ({"roles": ["radiologist"]}, True),
         ({"roles": ["physician"]}, False),
         ({"principals": ["a1"]}, True),
+        ({"principals": ["Reader"]}, True),
+        ({"principals": ["somebody"]}, False),
         ({"institutions": ["OTHER"]}, False),
         ({"departments": ["CT"]}, True),
         ({"doors": ["dicomweb"]}, True),
@@ -74,7 +78,7 @@ def rule(deny: list[str] | None = None, **when: Any) -> str:
     ],
 )
 def test_a_rule_holds_when_all_of_its_conditions_do(when: dict[str, Any], refuses: bool) -> None:
-    refusals = decided(rule(**when)).refusals(READ)
+    refusals = decided(rule(**when), login="reader").refusals(READ)
 
     assert [step.name for step in refusals] == (["rule:r1"] if refuses else [])
     assert all(step.reason == "Because." for step in refusals)
@@ -397,6 +401,27 @@ def test_a_rule_and_a_consent_hold_for_living_sessions_from_the_next_request_on(
     with access.database.transaction() as session:
         keep_consent(access.clock.now(), session, "c1", None)
     assert NOT_P1 not in ask(access, secret).reach.limits
+
+
+def test_a_rule_names_people_as_they_sign_in(
+    access: Access, operator: Caller, make_account: MakeAccount
+) -> None:
+    make_account("reader", "radiologist")
+    make_account("other", "radiologist")
+    put_document(access, operator, RULES, rule(principals=["Reader"]), "one")
+
+    def caller(login: str) -> Caller:
+        return caller_of(access, sign_in(access, login, PASSWORD, "").secret, (SESSION,), Door.WEB, "")
+
+    assert not caller("reader").may(READ)
+    assert caller("other").may(READ)
+
+
+def test_the_rules_of_the_guide_are_rules() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "security.md").read_text("utf-8")
+    (written,) = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
+
+    assert [each.id for each in parse_rules(written)] == ["night", "trial"]
 
 
 def test_only_a_security_administrator_changes_rules(access: Access, make_account: MakeAccount) -> None:
