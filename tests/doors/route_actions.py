@@ -9,16 +9,20 @@ from fnmatch import fnmatchcase
 
 from archive.non_patient_keys import CATEGORY_BY_NAME
 
-PAGE = "a page: leads to the sign-in page"
+OWN = "a page: of who is signed in, about its own only"
 CREDENTIALS = "checks credentials of its own"
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """An action (`ImagingStudy.r`; `{type}` is the resource type of the path), or why there is none."""
+    """An action (`ImagingStudy.r`; `{type}` is the resource type of the path), or why there is none.
+
+    A page asks for a session of a browser; several actions, by spaces: any of them opens it.
+    """
 
     action: str = ""
     open_because: str = ""
+    is_page: bool = False
 
 
 DECLARED = {
@@ -116,21 +120,16 @@ DECLARED = {
     "POST /ws-ticket": Needs(open_because="a ticket for whoever is signed in, for itself"),
     "POST /set-up": Needs(open_because=CREDENTIALS),
     "POST /sign-out": Needs(open_because="ends what the cookie names, if anything"),
-    "* /admin/*": Needs(open_because=PAGE),
-    "* /my/*": Needs(open_because=PAGE),
-    "* /review*": Needs(open_because=PAGE),
-    "GET /": Needs(open_because=PAGE),
+    "GET /": Needs(open_because="leads to where the work of who is signed in begins"),
     # sharing
     "POST /share/begin": Needs(open_because=CREDENTIALS),
     "POST /share/code": Needs(open_because=CREDENTIALS),
     "POST /share/enter": Needs(open_because=CREDENTIALS),
     "GET /share": Needs(open_because="asks a visitor who it is"),
     "GET /share/expired": Needs(open_because="says that a link has expired"),
-    "* /share/<uuid:grant>*": Needs(
-        open_because="a page: a visit's cookie opens it, else the link has expired"
-    ),
-    "* /patient*": Needs(open_because=PAGE),
-    "* /staff/*": Needs(open_because=PAGE),
+    "GET /patient/sign-in": Needs(open_because=CREDENTIALS),
+    "POST /patient/sign-in/*": Needs(open_because=CREDENTIALS),
+    "POST /patient/sign-out": Needs(open_because="ends what the cookie names, if anything"),
     "GET /shares": Needs("Share.s"),
     "POST /shares": Needs("Share.c"),
     "DELETE /shares/<grant_id>": Needs("Share.d"),
@@ -163,6 +162,51 @@ DECLARED = {
     "GET /healthz": Needs(open_because="whether it is alive, no data"),
     "GET /readyz": Needs(open_because="whether it is ready, no data"),
     "GET /metrics": Needs(open_because="counts, kept inside by the proxy"),
+}
+
+
+PAGES = {  # each by its own name: a page that is not here fails the suite, as any other route
+    "GET /admin/accounts": "Account.s", "POST /admin/accounts": "Account.c",
+    "* /admin/accounts/<login>": "Account.s",
+    "GET /admin/audit": "AuditTrail.s", "GET /admin/audit/export": "AuditTrail.s",
+    "GET /admin/clients": "Client.s", "POST /admin/clients": "Client.c",
+    "GET /admin/documents": "Policy.r Setting.r",
+    "GET /admin/documents/<name>": "Policy.r Setting.r",
+    "POST /admin/documents/<name>": "Policy.u Setting.u",
+    "GET /admin/explain": "Policy.r",
+    "GET /admin/gateways": "Setting.r", "POST /admin/gateways": "Setting.u",
+    "GET /admin/glass": "Policy.r", "POST /admin/glass": "Policy.u",
+    "GET /admin/nodes": "Node.s", "POST /admin/nodes": "Node.c",
+    "GET /admin/sharing": "Policy.r", "POST /admin/sharing": "Policy.u",
+    "GET /my/apps": "ImagingStudy.s",
+    "* /my/glass": "Glass.c",
+    "* /review/persons": "Patient.u", "* /review/images": "ImagingStudy.u",
+    "GET /review": "",
+    "* /my/access": "", "* /my/factor": "", "POST /my/factor/key": "", "POST /my/factor/key/options": "",
+    "GET /my/log": "", "* /my/order": "", "* /my/password": "",
+    "* /staff/shares": "Share.s", "* /staff/labels": "Share.s",
+    "* /patient/account": "", "GET /patient/messages": "", "GET /patient/messages.json": "",
+    "POST /patient/push": "", "* /patient/records": "",
+    **{  # of a patient who is signed in, and of a visitor of a share
+        f"{method} {start}{rest}": ""
+        for start in ("/patient", "/share/<uuid:grant>")
+        for method, rest in (
+            ("GET", ""), ("*", "/family"), ("POST", "/health-link"), ("POST", "/leave"),
+            ("GET", "/ohif/<path:name>"),
+            ("GET", "/reports/<report_id>"), ("GET", "/reports/<report_id>.pdf"),
+            ("GET", "/reports/<report_id>/pictures/<int:number>"), ("GET", "/seen"), ("*", "/share"),
+            ("*", "/shares"), ("GET", "/studies/<study>"), ("GET", "/studies/<study>/images"),
+            ("GET", "/studies/<study>/overview/<series>/<int:sheet>"),
+            ("GET", "/studies/<study>/preview/<series>/<instance>/<int:frame>"),
+            ("GET", "/studies/<study>/thumbnail"), ("GET", "/watermark.svg"),
+        )
+    },
+}  # fmt: skip
+DECLARED |= {
+    f"{one} {rule}": Needs(action, "" if action else OWN, is_page=True)
+    for name, action in PAGES.items()
+    for method, rule in (name.split(" ", 1),)
+    for one in (("GET", "POST") if method == "*" else (method,))
 }
 
 

@@ -13,9 +13,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, event, select
 from werkzeug.test import TestResponse
 
+from access.accounts import open_session, sign_out
+from access.bearer import COOKIE
 from access.caller import Action, Door, operator
 from access.model import Account, Token
 from access.roles import ROLES, Span
+from access.rules import parse_actions
 from access.scopes import parse_scopes
 from access.tokens import ACCESS, caller_of, digest_of, issue, revoke
 from archive.ingest import ingest
@@ -79,6 +82,27 @@ class World:
                 self.rooms.access, session, ACCESS, life_s=life_s, account_id=account_id, scope=scope
             )
 
+    def session(self, role: str) -> str:
+        """A browser's session of an account of that role in institution A."""
+        self.token(role)
+        with self.rooms.database.transaction() as session:
+            return open_session(self.rooms.access, session, f"{role}-A", role, "", "pwd")
+
+    def browse(self, method: str, rule: str, ids: dict[str, str], secret: str = "") -> TestResponse:
+        """One page as a browser asks for it, its form sent from a page of ours."""
+        values = {
+            "grant": "00000000-0000-4000-8000-000000000000", "frame": "1", "number": "1", "sheet": "1",
+            "login": "operator-A", "name": "rules", **ids,
+        }  # fmt: skip
+        path = PLACE.sub(lambda place: values.get(place[1], "x"), rule)
+        self.client.delete_cookie(COOKIE)
+        if secret:
+            self.client.set_cookie(COOKIE, secret)
+        try:
+            return self.client.open(path, method=method, headers={"Sec-Fetch-Site": "same-origin"})
+        finally:
+            self.client.delete_cookie(COOKIE)
+
     def routes(self) -> Iterator[tuple[str, str]]:
         """Method and rule of every route."""
         for rule in self.app.url_map.iter_rules():
@@ -127,7 +151,16 @@ def guarded(world: World) -> list[tuple[str, str, str]]:
     return [
         (method, rule, needs.action)
         for method, rule in world.routes()
-        if (needs := needs_of(method, rule)) is not None and needs.action
+        if (needs := needs_of(method, rule)) is not None and needs.action and not needs.is_page
+    ]
+
+
+def pages(world: World) -> list[tuple[str, str, str]]:
+    """Method, rule, and the actions of which any opens it; none: everybody's own."""
+    return [
+        (method, rule, needs.action)
+        for method, rule in world.routes()
+        if (needs := needs_of(method, rule)) is not None and needs.is_page
     ]
 
 
@@ -284,6 +317,53 @@ def test_what_a_token_may_is_its_role_within_its_scopes(world: World) -> None:
             secret = world.token(role.code, " ".join(map(str, scopes)))
             caller = caller_of(world.rooms.access, secret, (ACCESS,), Door.WEB, "")
             assert caller.may(action) == (in_scope and role.permissions.allow(action))
+
+
+def test_the_right_to_a_page_opens_it(world: World) -> None:
+    secret = world.session("operator")
+    closed = {
+        rule: status
+        for method, rule, action in pages(world)
+        if method == "GET" and action and "<" not in rule
+        if (status := world.browse(method, rule, world.a, secret).status_code) != 200
+    }
+
+    assert closed == {}
+
+
+@pytest.mark.parametrize("kind", ["none", "wrong", "ended"])
+def test_no_page_opens_without_a_living_session(world: World, kind: str) -> None:
+    secret = {"none": "", "wrong": "x" * 43}.get(kind) or world.session("operator")
+    if kind == "none":
+        secret = ""
+    if kind == "ended":
+        sign_out(world.rooms.access, secret)
+    opened = {}
+    for method, rule, _ in pages(world):
+        answer = world.browse(method, rule, world.b, secret)
+        led = answer.status_code == 303 and "sign-in" in answer.headers["Location"]
+        if not (led or answer.status_code >= 400 or rule == "/review"):
+            opened[f"{method} {rule}"] = f"{answer.status} {answer.headers.get('Location', '')}"
+
+    assert opened == {}
+
+
+@pytest.mark.parametrize("role", sorted(set(ROLES) - {"operator"}))
+def test_no_role_opens_a_page_that_it_has_no_right_to_nor_learns_there_of_others(
+    world: World, role: str
+) -> None:
+    secret, may = world.session(role), ROLES[role].permissions
+    opened, leaks = [], []
+    for method, rule, action in pages(world):
+        answer = world.browse(method, rule, world.b, secret)
+        any_of = [parse_actions(each)[0] for each in action.split()]
+        is_led_away = answer.status_code == 303 and "sign-in" in answer.headers["Location"]
+        if any_of and not any(map(may.allow, any_of)) and answer.status_code < 400 and not is_led_away:
+            opened.append(f"{method} {rule} {answer.status_code}")
+        if any(mark in answer.data + str(answer.headers).encode() for mark in MARKS):
+            leaks.append(f"{method} {rule} {answer.status_code}")
+
+    assert (opened, leaks) == ([], [])
 
 
 def test_an_expired_token_does_not_come_back_when_the_clock_is_moved(world: World) -> None:
