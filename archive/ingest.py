@@ -125,7 +125,9 @@ class _Batch:
             arrival = incoming.arrival(place)
         except CloudfilmError as refusal:
             incoming.close()
-            self._waiting.append(Refused(refusal))
+            header = incoming.header
+            named = (header.sop_class_uid, header.sop_instance_uid) if header else ()
+            self._waiting.append(Refused(refusal, *named))
         except BaseException:
             incoming.close()
             raise
@@ -186,6 +188,7 @@ class Incoming(io.RawIOBase):
         self._caller = caller
         self._writer = archive.blobs.writer()
         self._kept = False
+        self.header: Header | None = None  # once it was read
 
     def writable(self) -> bool:
         """Whether it takes bytes: always."""
@@ -213,7 +216,7 @@ class Incoming(io.RawIOBase):
         """What was received, sealed and read, and not yet durable."""
         sealed = self._writer.finish()
         with self._writer.reader() as reader:
-            header = read_header(reader, sealed.size_bytes)
+            header = self.header = read_header(reader, sealed.size_bytes)
         place.require(header)
         return Arrival.of(self._archive, self._caller, header, sealed)
 

@@ -46,6 +46,15 @@ def parse_accept(header: str) -> tuple[MediaRange, ...]:
 
     Parameters may be quoted or not: `type="application/dicom"` and `type=application/dicom` are the same.
     """
+    return _best_first(_ranges_of(header))
+
+
+def _best_first(ranges: Iterable[MediaRange]) -> tuple[MediaRange, ...]:
+    """Those that are accepted at all, by their quality."""
+    return tuple(sorted((each for each in ranges if each.quality > 0), key=lambda each: -each.quality))
+
+
+def _ranges_of(header: str) -> list[MediaRange]:
     ranges: list[MediaRange] = []
     at = 0
     while at < len(header) and len(ranges) < MOST:
@@ -65,9 +74,7 @@ def parse_accept(header: str) -> tuple[MediaRange, ...]:
         )
         comma = header.find(",", at)
         at = len(header) if comma < 0 else comma + 1
-    return tuple(
-        sorted((range_ for range_ in ranges if range_.quality > 0), key=lambda range_: -range_.quality)
-    )
+    return ranges
 
 
 def _unquoted(text: str) -> str:
@@ -86,7 +93,12 @@ def _quality(text: str) -> float:
 def accepted(header: str | None, parameter: str | None) -> tuple[MediaRange, ...]:
     """What a request accepts: the `accept` query parameter first (PS3.18 8.3.3.1), else the header, else
     all."""
-    return parse_accept(parameter or "") or parse_accept(header or "") or (MediaRange("*/*"),)
+    as_meant = re.sub(r"(?<=\w) (?=\w)", "+", parameter or "")  # a + that a client did not escape
+    for text in (as_meant, header or ""):
+        ranges = _ranges_of(text)
+        if ranges:
+            return _best_first(ranges)
+    return (MediaRange("*/*"),)
 
 
 def negotiate(ranges: Iterable[MediaRange], offered: tuple[str, ...]) -> str:

@@ -67,6 +67,15 @@ class UnsupportedBody(CloudfilmError):
         )
 
 
+class EncodedBody(CloudfilmError):
+    """A body in a content coding; parts are streamed as they come (RFC 9110 8.4)."""
+
+    kind = Kind.UNSUPPORTED
+
+    def __init__(self) -> None:
+        super().__init__("Send the body as it is, without Content-Encoding.")
+
+
 @dataclass(slots=True)
 class _Answer:
     stored: list[Ingested] = field(default_factory=list)
@@ -96,6 +105,8 @@ def store_at(place: Place) -> Response:
 
 
 def _objects() -> Iterator[Readinto]:
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise EncodedBody
     ranges = parse_accept(request.headers.get("Content-Type", ""))
     media_type = ranges[0].type if ranges else ""
     if media_type == DICOM:

@@ -9,7 +9,15 @@ from typing_extensions import Buffer
 
 from archive.keys import Level
 from archive.query import Query, parse_date_range, parse_time_range
-from dicomweb.media_types import NotAcceptable, accepted, negotiate, parse_accept, representations
+from dicomweb.media_types import (
+    DICOM_JSON,
+    DICOM_XML,
+    NotAcceptable,
+    accepted,
+    negotiate,
+    parse_accept,
+    representations,
+)
 from dicomweb.multipart import InvalidMultipart, MultipartReader, write_parts
 from dicomweb.qido import parse_query
 from kernel.errors import CloudfilmError
@@ -115,6 +123,18 @@ def test_the_query_parameter_wins_over_the_header() -> None:
     assert negotiate(accepted("text/html", "image/png"), ("image/png",)) == "image/png"
     with pytest.raises(NotAcceptable):
         negotiate(accepted("text/html", None), ("image/png",))
+
+
+def test_a_plus_that_a_client_did_not_escape_is_one() -> None:
+    asked = accepted("text/html", 'multipart/related; type="application/dicom xml", application/dicom json')
+
+    assert [form.media_type for form in representations(asked)] == [DICOM_XML, DICOM_JSON]
+
+
+def test_what_is_refused_by_its_quality_is_not_taken_for_anything() -> None:
+    with pytest.raises(NotAcceptable):
+        negotiate(accepted("image/png;q=0", None), ("image/png",))
+    assert negotiate(accepted("", None), ("image/png",)) == "image/png"
 
 
 @given(st.text(max_size=200))

@@ -1,5 +1,6 @@
 """STOW-RS in every form of body, and removing and bringing back."""
 
+import gzip
 import io
 import json
 from datetime import timedelta
@@ -125,6 +126,7 @@ def test_each_object_is_told_of_with_its_reason(service: Service) -> None:
     told = answer.get_json()
     assert [each["00081155"]["Value"] for each in told["00081199"]["Value"]] == [[f"{ROOT}.44.1.1"]]
     assert [each["00081197"]["Value"] for each in told["00081198"]["Value"]] == [[0xA900], [0xC000]]
+    assert [each["00081155"].get("Value") for each in told["00081198"]["Value"]] == [[f"{ROOT}.45.1.1"], None]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +139,17 @@ def test_a_body_or_an_answer_that_is_not_had_stores_nothing(
 ) -> None:
     assert service.post("/studies", ct_slice(46), kind, accept).status_code == status
     assert service.get(f"/studies?StudyInstanceUID={ROOT}.46").status_code == 204
+
+
+def test_a_body_in_a_content_coding_is_refused_as_such(service: Service) -> None:
+    encoded = {"Content-Type": "application/dicom", "Content-Encoding": "gzip"}
+    answer = service.client.post(
+        "/dicomweb/studies",
+        data=gzip.compress(ct_slice(47)),
+        headers={"Authorization": f"Bearer {service.token}", **encoded},
+    )
+
+    assert answer.status_code == 415
 
 
 @given(
