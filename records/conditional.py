@@ -7,6 +7,7 @@ made: on SQLite there is one writer, on PostgreSQL they wait at a lock on the cr
 """
 
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import parse_qsl
 
 from sqlalchemy import func, select
@@ -16,6 +17,7 @@ from access.caller import Caller
 from kernel.errors import CloudfilmError, Kind
 from records.hashing import hash_of
 from records.query import InvalidSearch, parse_search
+from records.references import conditional_references, rewrite_references
 from records.room import Records
 from records.search import find_ids
 
@@ -48,6 +50,40 @@ class TooManyMatch(CloudfilmError):
 
     def __init__(self, resource_type: str, most: int) -> None:
         super().__init__(f"More than {most} {resource_type} meet the criteria; delete them in parts.")
+
+
+class NothingReferred(CloudfilmError):
+    """A reference by criteria that nothing meets."""
+
+    kind = Kind.INVALID
+
+    def __init__(self, resource_type: str) -> None:
+        super().__init__(f"No {resource_type} meets the criteria of a reference.")
+
+
+def resolve_references(
+    records: Records, session: Session, caller: Caller, document: dict[str, Any], known: dict[str, str]
+) -> None:
+    """Add to `known` what each reference by criteria refers to (R4 3.1.0.11.2), each asked once.
+
+    Raises NothingReferred, SeveralMatch or InvalidSearch.
+    """
+    for text in conditional_references(document):
+        if text not in known:
+            resource_type = text.partition("?")[0]
+            logical_id = find_one(records, session, caller, resource_type, criteria_of(text))
+            if logical_id is None:
+                raise NothingReferred(resource_type)
+            known[text] = f"{resource_type}/{logical_id}"
+
+
+def with_references(
+    records: Records, session: Session, caller: Caller, document: dict[str, Any]
+) -> dict[str, Any]:
+    """The document with each reference by criteria as what it refers to. Raises as resolve_references."""
+    known: dict[str, str] = {}
+    resolve_references(records, session, caller, document, known)
+    return rewrite_references(document, {}, known)
 
 
 def find_all(

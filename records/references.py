@@ -5,8 +5,10 @@ text. R4 3.1.0.11.2.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from records.parameters import resource_types
 
 URI_KEYS = frozenset({"url", "uri", "valueUri", "valueUrl", "valueCanonical", "valueUuid", "valueOid"})
 LINK = re.compile(r'\b(href|src)="([^"]*)"')
@@ -20,6 +22,22 @@ def rewrite_references(
         return document
     rewritten: dict[str, Any] = _rewritten(document, names, conditional)
     return rewritten
+
+
+def conditional_references(value: Any) -> Iterator[str]:
+    """References by criteria, such as `Patient?identifier=x`; those in a Bundle's entries are not its own."""
+    if isinstance(value, dict):
+        if value.get("resourceType") == "Bundle":
+            return
+        for key, each in value.items():
+            if key == "reference" and isinstance(each, str):
+                if each.partition("?")[0] in resource_types() and "?" in each:
+                    yield each
+            else:
+                yield from conditional_references(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from conditional_references(each)
 
 
 def _rewritten(value: Any, names: Mapping[str, str], conditional: Mapping[str, str]) -> Any:

@@ -8,7 +8,7 @@ from fhir_server.interactions.binary import binary_of_request, is_native_binary
 from fhir_server.interactions.bodies import document_of_type
 from fhir_server.negotiate import require_json, written_answer
 from kernel.http import room
-from records.conditional import criteria_of, find_one, lock_criteria
+from records.conditional import criteria_of, find_one, lock_criteria, with_references
 from records.repository import read_in, write
 from records.room import Records
 
@@ -29,5 +29,6 @@ def create_resource(resource_type: str) -> Response:
             known = find_one(records, session, caller, resource_type, criteria_of(condition))
             if known is not None:
                 return written_answer(read_in(records, session, caller, resource_type, known), 200)
+        document = with_references(records, session, caller, document)
         stored = write(records, session, caller, document, method="POST")
     return written_answer(stored)

@@ -23,7 +23,7 @@ from fhir_server.negotiate import fhir_base, prefers, version_of
 from kernel.clock import new_id
 from kernel.errors import CloudfilmError
 from kernel.http import room
-from records.conditional import criteria_of, find_one, lock_criteria
+from records.conditional import criteria_of, find_one, lock_criteria, resolve_references
 from records.documents import instant, parse_json
 from records.parameters import resource_types
 from records.references import rewrite_references
@@ -65,7 +65,11 @@ def _write(
                 known[entry.at] = found
             ids[entry.at] = found.logical_id if isinstance(found, Stored) else found
     names = _names(entries, ids)
-    resolved = _conditional_references(records, session, caller, entries)
+    resolved: dict[str, str] = {}
+    for entry in entries:
+        if entry.document is not None and entry.method in ("POST", "PUT"):
+            with _naming(entry):
+                resolve_references(records, session, caller, entry.document, resolved)
     writings: list[Writing] = []
     for entry in sorted(entries, key=lambda each: ORDER[each.method]):
         if entry.at not in known and (entry.method != "DELETE" or ids[entry.at]):
@@ -163,43 +167,6 @@ def _names(entries: Sequence[BundleEntry], ids: dict[int, str]) -> dict[str, str
                     names.setdefault(relative, reference)
             names.setdefault(f"{base}/{reference}", reference)
     return names
-
-
-def _conditional_references(
-    records: Records, session: Session, caller: Caller, entries: Sequence[BundleEntry]
-) -> dict[str, str]:
-    """References such as `Patient?identifier=x`, each asked once (R4 3.1.0.11.2)."""
-    found: dict[str, str] = {}
-    for entry in entries:
-        for text in _conditional(entry.document) if entry.method in ("POST", "PUT") else ():
-            if text not in found:
-                with _naming(entry):
-                    type_ = text.partition("?")[0]
-                    logical_id = find_one(records, session, caller, type_, criteria_of(text))
-                    if logical_id is None:
-                        raise NothingReferred(text)
-                    found[text] = f"{type_}/{logical_id}"
-    return found
-
-
-class NothingReferred(InvalidBundle):
-    """A conditional reference that nothing meets."""
-
-    def __init__(self, reference: str) -> None:
-        super().__init__(f"no {reference.partition('?')[0]} meets the criteria of a reference")
-
-
-def _conditional(value: Any) -> Iterable[str]:
-    if isinstance(value, dict):
-        for key, each in value.items():
-            if key == "reference" and isinstance(each, str) and "?" in each:
-                if each.partition("?")[0] in resource_types():
-                    yield each
-            else:
-                yield from _conditional(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _conditional(each)
 
 
 def _writing(

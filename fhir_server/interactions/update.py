@@ -8,7 +8,7 @@ from fhir_server.interactions.binary import binary_of_request, is_native_binary
 from fhir_server.interactions.bodies import BodyDisagrees, document_of_type, require_id
 from fhir_server.negotiate import if_match, must_be_new, require_json, written_answer
 from kernel.http import room
-from records.conditional import find_one, lock_criteria
+from records.conditional import find_one, lock_criteria, with_references
 from records.repository import write
 from records.room import Records
 
@@ -24,6 +24,7 @@ def update_resource(resource_type: str, logical_id: str) -> Response:
     require_id(document, logical_id)
     expected, is_new = if_match(), must_be_new()
     with records.database.transaction() as session:
+        document = with_references(records, session, caller, document)
         stored = write(
             records, session, caller, document,
             logical_id=logical_id, if_match=expected, must_be_new=is_new,
@@ -46,6 +47,7 @@ def update_matching(resource_type: str) -> Response:
             raise BodyDisagrees("id")
         if known is None and wanted is not None:
             require_id(document, str(wanted))
+        document = with_references(records, session, caller, document)
         stored = write(
             records, session, caller, document,
             logical_id=known or wanted or "", if_match=expected, method="PUT" if known or wanted else "POST",

@@ -531,3 +531,27 @@ def test_an_entry_that_has_not_changed_is_told_of_without_its_resource(fhir: Fhi
 
     assert [each["response"]["status"] for each in answered] == ["304", "200"]
     assert not any("resource" in each for each in answered)
+
+
+def test_a_reference_by_criteria_is_kept_as_what_it_refers_to_however_it_is_written(fhir: Fhir) -> None:
+    logical_id = fhir.make(PATIENT | {"identifier": [{"system": "urn:mrn", "value": "1"}]})
+
+    def about(value: str) -> dict[str, Any]:
+        subject = {"reference": f"Patient?identifier=urn:mrn|{value}"}
+        return {"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "subject": subject}
+
+    def in_batch(value: str) -> Any:
+        entry = {"request": {"method": "POST", "url": "Observation"}, "resource": about(value)}
+        bundle = {"resourceType": "Bundle", "type": "batch", "entry": [entry]}
+        return json.loads(fhir.send("POST", "", bundle, status=200).data)["entry"][0]
+
+    written = [
+        json.loads(fhir.send("POST", "/Observation", about("1"), status=201).data),
+        json.loads(fhir.send("PUT", "/Observation/o", about("1") | {"id": "o"}, status=201).data),
+        json.loads(fhir.send("PUT", "/Observation?code=none", about("1"), status=201).data),
+        in_batch("1")["resource"],
+    ]
+
+    assert [each["subject"]["reference"] for each in written] == [f"Patient/{logical_id}"] * 4
+    fhir.send("POST", "/Observation", about("2"), status=400)
+    assert in_batch("2")["response"]["status"] == "400"
