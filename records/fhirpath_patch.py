@@ -72,12 +72,13 @@ def apply_fhirpath_patch(document: dict[str, Any], parameters: dict[str, Any]) -
 
 
 def _parts(operation: dict[str, Any]) -> dict[str, Any]:
-    """The parts by name: each a value, or for `value` a data type put together from its own parts."""
+    """The parts by name: each a value with its type, or for `value` a data type of its own parts."""
     found: dict[str, Any] = {}
     for part in operation.get("part") or ():
         if not isinstance(part, dict) or not isinstance(part.get("name"), str):
             raise InvalidPatch("a part has a name")
         found[part["name"]] = _value_of(part)
+        found[f"type of {part['name']}"] = next((key[5:] for key in part if key.startswith("value")), "")
     return found
 
 
@@ -113,7 +114,8 @@ def _apply(whole: dict[str, Any], parts: dict[str, Any]) -> None:
     elif kind == "replace":
         _one(places, path).put(_shaped(_required(parts, "value"), _one(places, path).type))
     elif kind == "add":
-        _add(_one(places, path), str(parts.get("name", "")), _required(parts, "value"))
+        value = _required(parts, "value")
+        _add(_one(places, path), str(parts.get("name", "")), value, str(parts["type of value"]))
     elif kind == "insert":
         values = _list(places, path)
         at = _index(parts, "index", len(values))
@@ -170,17 +172,20 @@ def _shaped(value: Any, type_: str) -> Any:
     return shaped
 
 
-def _add(place: Place, name: str, value: Any) -> None:
-    """A new value of an element: at the end of its list, or where none is (R4: `add`)."""
+def _add(place: Place, name: str, value: Any, given_type: str) -> None:
+    """A new value of an element: at the end of its list, or where none is (R4: `add`).
+
+    given_type: of the value, as its part's name ends: `Boolean` of valueBoolean; empty for one of parts.
+    """
     target = place.value
     if not isinstance(target, dict) or not NAME.fullmatch(name):
         raise InvalidPatch("add needs the name of an element of an object")
     keys = children(place.type, name)
-    key, type_ = (keys[0][0], keys[0][1]) if keys else (name, "")
-    if len(keys) > 1:  # value[x]: the part says by its name which one
-        raise InvalidPatch(f"write the whole name of {name}, as valueString")
-    if not keys:
-        key, type_ = _choice(place.type, name)
+    if len(keys) > 1:  # a choice, by its name in FHIRPath: the value's own type says which
+        keys = tuple(each for each in keys if each[0] == name + given_type)
+        if not keys:
+            raise InvalidPatch(f"write the whole name of {name}, as valueString")
+    key, type_ = keys[0] if keys else _choice(place.type, name)
     value = _shaped(value, type_)
     if _repeats(place.type, name):
         target.setdefault(key, []).append(value)

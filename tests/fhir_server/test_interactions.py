@@ -132,6 +132,8 @@ def test_a_fhirpath_patch_adds_inserts_replaces_moves_and_deletes(fhir: Fhir) ->
             {"type": "add", "path": "Patient", "name": "contact",
              "value": {"part": [{"name": "name", "part": [{"name": "text", "valueString": "a name"}]}]}},
             {"type": "delete", "path": "Patient.deceased"},
+            {"type": "add", "path": "Patient", "name": "deceased", "value": {"valueBoolean": False}},
+            {"type": "add", "path": "Patient", "name": "multipleBirthInteger", "value": {"valueInteger": 2}},
         ),
         200,
     )  # fmt: skip
@@ -139,6 +141,7 @@ def test_a_fhirpath_patch_adds_inserts_replaces_moves_and_deletes(fhir: Fhir) ->
 
     assert changed["birthDate"] == "1981-02-02"
     assert changed["maritalStatus"] == {"text": "married"}
+    assert (changed["deceasedBoolean"], changed["multipleBirthInteger"]) == (False, 2)
     assert changed["name"][0]["given"] == ["Xiao", "Wei"]
     assert changed["telecom"] == [{"system": "email", "value": "2"}]
     assert changed["contact"][1] == {"name": {"text": "a name"}}
@@ -148,6 +151,7 @@ def test_a_fhirpath_patch_adds_inserts_replaces_moves_and_deletes(fhir: Fhir) ->
         {"type": "insert", "path": "Patient.name", "index": 9, "value": {"valueString": "x"}},
         {"type": "replace", "path": "Patient.where(", "value": {"valueString": "x"}},
         {"type": "add", "path": "Patient", "name": "no-such", "value": {"valueString": "x"}},
+        {"type": "add", "path": "Patient", "name": "deceased", "value": {"valueString": "x"}},
     ):
         fhir.send("PATCH", f"/Patient/{logical_id}", fhirpath_patch(wrong), 400)
     assert fhir.get(f"/Patient/{logical_id}")["meta"]["versionId"] == "2"
