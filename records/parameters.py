@@ -102,6 +102,16 @@ def _standard(resource_type: str) -> dict[str, Parameter]:
     return found
 
 
+PARENT_CODES = ("partof", "part-of", "parent")
+
+
+def parent_parameter(resource_type: str) -> Parameter | None:
+    """The parameter by which documents of a type refer to another of their type that they are part of."""
+    found = parameters_of(resource_type)
+    parents = (found[code] for code in PARENT_CODES if code in found)
+    return next((each for each in parents if resource_type in each.targets), None)
+
+
 def is_standard(resource_type: str, code: str) -> bool:
     """Whether R4 itself defines a parameter."""
     return code in _standard(resource_type)

@@ -60,7 +60,13 @@ from records.model import (
     IndexWord,
     Resource,
 )
-from records.parameters import Component, Parameter, parameter_number, resource_types
+from records.parameters import (
+    Component,
+    Parameter,
+    parameter_number,
+    parent_parameter,
+    resource_types,
+)
 from records.query import (
     Criterion,
     InvalidSearch,
@@ -697,13 +703,17 @@ def _compared_number(
     return conditions[prefix]()
 
 
-def _match_reference(value: str, modifier: str, parameter: Parameter, _asking: Asking) -> Match:
+def _match_reference(value: str, modifier: str, parameter: Parameter, asking: Asking) -> Match:
     if modifier == "identifier":
         parts = [unescaped(part) for part in split_values(value, "|")]
         system, code = parts if len(parts) == 2 else ("", parts[0])
         identifiers = either(system, code)
         return lambda columns: columns.identifier.in_(identifiers)
     text = unescaped(value)
+    if modifier in ("above", "below"):
+        types = [text.split("/")[-2]] if "/" in text else parameter.targets
+        family = _family(asking, types, text.rpartition("/")[2], modifier)
+        return lambda columns: columns.target.in_(family)
     if "/" in text or "://" in text or text.startswith("urn:"):
         target = reference_hash(text.partition("/_history/")[0])
         return lambda columns: columns.target == target
@@ -713,6 +723,34 @@ def _match_reference(value: str, modifier: str, parameter: Parameter, _asking: A
         return lambda columns: columns.target == hashes[0]
     hashes.append(reference_hash(text))  # a reference that is written without its type
     return lambda columns: columns.target.in_(hashes)
+
+
+MOST_RELATIVES = 10000
+
+
+def _family(asking: Asking, types: Iterable[str], logical_id: str, modifier: str) -> list[int]:
+    """The hashes of a document and of those that are part of it, or that it is part of, to any depth
+    (R4 3.1.1.4.13, hierarchies)."""
+    found: set[int] = set()
+    for type_ in types:
+        level = {reference_hash(f"{type_}/{logical_id}")}
+        parent = parent_parameter(type_)
+        while level:
+            found |= level
+            if parent is None:
+                break
+            if len(found) > MOST_RELATIVES:
+                raise InvalidSearch(modifier, f"more than {MOST_RELATIVES} belong together")
+            rows, own = fresh(IndexReference), fresh(RESOURCE)
+            near, far = (own.c.self_hash, rows.c.target)
+            if modifier == "below":
+                near, far = far, near
+            joined = select(far).join_from(rows, own, own.c.id == rows.c.resource_id)
+            step = joined.where(
+                rows.c.parameter == parent.number, near.in_(level), asking.lives(type_)(own.c)
+            )
+            level = set(asking.session.scalars(step)) - found
+    return sorted(found)
 
 
 def _match_uri(value: str, modifier: str, _parameter: Parameter, _asking: Asking) -> Match:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from kernel.errors import CloudfilmError, Kind
-from records.parameters import Parameter, parameters_of, resource_types
+from records.parameters import Parameter, parameters_of, parent_parameter, resource_types
 from records.repository import require_type
 
 MOST_ROWS, DEFAULT_ROWS, MOST_DEPTH, MOST_CRITERIA, MOST_VALUES = 1000, 20, 8, 64, 2000
@@ -237,9 +237,15 @@ def check_name(resource_type: str, name: str, depth: int = 0) -> None:
     if parameter.path is None:
         raise InvalidSearch(name, "it is not supported")
     goes_with = MODIFIERS[parameter.type] | {"missing", ""}
-    names_a_target = parameter.type == "reference" and modifier in resource_types()
-    if modifier not in goes_with and not names_a_target:
+    if modifier not in goes_with and not (parameter.type == "reference" and _leads_on(parameter, modifier)):
         raise InvalidSearch(name, f"the modifier {modifier!r} does not go with it")
+
+
+def _leads_on(parameter: Parameter, modifier: str) -> bool:
+    """Whether a modifier is a type, or leads up or down in a hierarchy that one of the targets makes."""
+    if modifier in ("above", "below"):
+        return any(parent_parameter(target) is not None for target in parameter.targets)
+    return modifier in resource_types()
 
 
 def find_parameter(resource_type: str, code: str, type_: str = "") -> Parameter:

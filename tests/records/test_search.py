@@ -160,6 +160,24 @@ def test_identifiers_by_their_type(fhir: Fhir) -> None:
     assert found(fhir, "/Patient?link:identifier=urn:h|9") == {"b"}
 
 
+def test_references_up_and_down_a_hierarchy(fhir: Fhir) -> None:
+    parents = {"site": None, "house": "site", "ward": "house", "other": None}
+    for name, parent in parents.items():
+        part_of = {"partOf": {"reference": f"Location/{parent}"}} if parent else {}
+        put(fhir, "Location", name, **part_of)
+        put(fhir, "Procedure", f"in-{name}", status="completed", subject={"reference": "Patient/a"},
+            location={"reference": f"Location/{name}"})  # fmt: skip
+    put(fhir, "Location", "a", partOf={"reference": "Location/b"})
+    put(fhir, "Location", "b", partOf={"reference": "Location/a"})  # nonsense, and it ends
+
+    assert found(fhir, "/Procedure?location:below=house") == {"in-house", "in-ward"}
+    assert found(fhir, "/Procedure?location:below=Location/site") == {"in-site", "in-house", "in-ward"}
+    assert found(fhir, "/Procedure?location:above=Location/house") == {"in-site", "in-house"}
+    assert found(fhir, "/Location?partof:below=site") == {"house", "ward"}
+    assert found(fhir, "/Location?partof:above=a") == {"a", "b"}
+    fhir.send("GET", "/Observation?patient:below=a", status=400)
+
+
 def test_uris_above_and_below(fhir: Fhir) -> None:
     for name, url in (
         ("a", "http://x.example/a"),
