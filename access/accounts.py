@@ -245,9 +245,21 @@ def sign_in_by_certificate(access: Access, pem: bytes, address: str) -> str:
         return open_session(access, session, account.id, account.name, address, "swk", issued_by(certificate))
 
 
+class InvalidCertificate(CloudfilmError):
+    """What was given as an account's certificate is none, or has ended."""
+
+    kind = Kind.UNPROCESSABLE
+
+    def __init__(self) -> None:
+        super().__init__("This is no certificate in PEM that is in force.")
+
+
 def set_certificate(access: Access, caller: Caller, login: str, pem: bytes) -> None:
-    """Let an account sign in with a certificate; none takes it away. Raises Forbidden, UnknownCertificate."""
-    fingerprint = fingerprint_of(pem, access.clock.now()) if pem else ""
+    """Let an account sign in with a certificate; none takes it away. Raises Forbidden, InvalidCertificate."""
+    try:
+        fingerprint = fingerprint_of(pem, access.clock.now()) if pem else ""
+    except UnknownCertificate:
+        raise InvalidCertificate from None
     account_id = managed_account(access, caller, login).id
     with access.database.transaction() as session:
         session.execute(update(Account).where(Account.id == account_id).values(certificate=fingerprint))

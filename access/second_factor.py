@@ -29,6 +29,7 @@ from access.accounts import (
 from access.audit import REFUSED, note
 from access.caller import Action, Caller, Door
 from access.model import Account, SecondFactor, Token
+from access.phones import normal_phone
 from access.tokens import HALF, Access, caller_of, digest_of, issue, revoke, revoke_where
 from kernel.clock import new_id
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
@@ -224,8 +225,12 @@ def _spend(access: Access, row: SecondFactor, code: str) -> bool:
 
 
 def set_phone(access: Access, caller: Caller, account_id: str, phone: str) -> None:
-    """Where an account's codes go; kept sealed. For security administrators. phone: E.164."""
+    """Where an account's codes go; kept sealed. For security administrators.
+
+    phone: as people write it; empty: nowhere. Raises Forbidden or InvalidPhone.
+    """
     caller.require(Action("Account", "u"))
+    phone = normal_phone(phone) if phone else ""
     with access.database.snapshot() as session:
         require_may_manage(caller, session.get_one(Account, account_id).role)
     sealed = access.keys.seal_bytes(phone.encode(), f"phone {account_id}") if phone else b""

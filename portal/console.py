@@ -22,17 +22,25 @@ from access.accounts import (
     change_account,
     change_password,
     create_account,
+    factors_of,
     list_accounts,
     password_due,
     reset_password,
     revoke_own,
+    set_certificate,
 )
 from access.bearer import current_caller
 from access.caller import SEARCH_IMAGES, Action, Caller, Door
 from access.explain import decision_for
 from access.model import Account, Token
 from access.node_register import NodeRow, list_nodes, put_node, remove_node
-from access.oauth.clients import AUTH_METHODS, disable_client, list_clients, register_client
+from access.oauth.clients import (
+    AUTH_METHODS,
+    InvalidClientMetadata,
+    disable_client,
+    list_clients,
+    register_client,
+)
 from access.policy import Step
 from access.roles import BEYOND_SECURITY, ROLES, Span
 from access.rules import parse_actions
@@ -42,6 +50,7 @@ from access.second_factor import (
     offer_totp,
     remove_own_factor,
     remove_second_factors,
+    set_phone,
 )
 from access.security_keys import keep_key, offer_key
 from access.site import (
@@ -285,6 +294,10 @@ def _act_on(access: Access, caller: Caller, login: str, act: str) -> None:
         change_account(access, caller, login, **{name: _sent(name) for name in CHANGED})
     elif act == "give-password":
         reset_password(access, caller, login, request.form.get("password", ""))
+    elif act == "give-phone":
+        set_phone(access, caller, account_of(access, login).id, _sent("phone"))
+    elif act == "give-certificate":
+        set_certificate(access, caller, login, _sent("certificate").encode())
     elif act == "forget-factors":
         remove_second_factors(access, caller, account_of(access, login).id)
     elif act in ("disable", "enable"):
@@ -317,10 +330,18 @@ def one_account(caller: Caller, login: str) -> Page:
         Form(
             (Field("act", "hidden", "give-password"), Field("password", "password")), "console.give-password"
         ),
+        Form((_act("give-phone"), Field("phone", required=False)), "console.give-phone"),
+        Form(
+            (_act("give-certificate"), Field("certificate", "area", label="certificate_pem")),
+            "console.give-certificate",
+        ),
         Form((Field("act", "hidden", "forget-factors"),), "console.forget-factors"),
         Form((_act(switch),), f"console.{switch}"),
     )
-    hint = f"{account.login} · {say(f'role.{account.role}')}"
+    with access.database.snapshot() as session:
+        proves = [say(f"factor.{kind}") for kind in factors_of(session, account)]
+    proves += [say("factor.certificate")] if account.certificate else []
+    hint = " · ".join((account.login, say(f"role.{account.role}"), *proves))
     return Page("accounts", forms=forms, message=message, hint=hint)
 
 
@@ -472,16 +493,8 @@ def clients(caller: Caller) -> Page:
     if request.method == "POST" and _sent("key"):
         message = _done(lambda: disable_client(access, caller, _sent("key")))
     elif request.method == "POST":
-        metadata: dict[str, Any] = {
-            "client_name": _sent("name"),
-            "redirect_uris": _sent("redirect_uris").split(),
-            "launch_url": _sent("launch_url"),
-            "scope": _sent("scope"),
-            "token_endpoint_auth_method": _sent("method"),
-            "grant_types": ["authorization_code", "refresh_token"],
-        }
         registered: dict[str, Any] = {}
-        message = _done(lambda: registered.update(register_client(access, caller, metadata)))
+        message = _done(lambda: registered.update(register_client(access, caller, _client_metadata())))
         if registered.get("client_secret"):
             message = f"{message} {say('field.secret')}: {registered['client_secret']}"
     rows = [
@@ -494,19 +507,41 @@ def clients(caller: Caller) -> Page:
     ]
     fields = (
         Field("name", label="app_name"),
-        Field("redirect_uris", "area"),
-        Field("launch_url", required=False),
+        Field("client_kind", "select", choices=tuple(CLIENT_GRANTS), prefix="client."),
+        Field("method", "select", prefix="method.", choices=AUTH_METHODS),
         Field("scope", required=False),
-        Field(
-            "method",
-            "select",
-            prefix="method.",
-            choices=tuple(each for each in AUTH_METHODS if each != "private_key_jwt"),
-        ),
+        Field("launch_url", required=False),
+        Field("jwks_uri", required=False),
+        Field("redirect_uris", "area"),
+        Field("jwks", "area"),
     )
     return Page(
         "clients", ("app_name", "id", "method", "scope"), rows, (Form(fields, "console.add"),), message
     )
+
+
+CLIENT_GRANTS = {  # what a client may ask for
+    "app": ["authorization_code", "refresh_token"],
+    "service": ["client_credentials"],
+}
+
+
+def _client_metadata() -> dict[str, Any]:
+    """What the form says of a client, as RFC 7591 has it. Raises InvalidClientMetadata."""
+    try:
+        jwks = json.loads(_sent("jwks") or "null")
+    except ValueError:
+        raise InvalidClientMetadata("jwks", "a JWK set") from None
+    return {
+        "client_name": _sent("name"),
+        "redirect_uris": _sent("redirect_uris").split(),
+        "launch_url": _sent("launch_url"),
+        "scope": _sent("scope"),
+        "token_endpoint_auth_method": _sent("method"),
+        "grant_types": CLIENT_GRANTS.get(_sent("client_kind"), CLIENT_GRANTS["app"]),
+        "jwks_uri": _sent("jwks_uri"),
+        "jwks": jwks,
+    }
 
 
 @blp.route("/admin/nodes", methods=["GET", "POST"])

@@ -12,12 +12,14 @@ from pathlib import Path
 import pyotp
 import pytest
 from flask.testing import FlaskClient
+from joserfc.jwk import ECKey
 from sqlalchemy import select, update
 
 from access.accounts import create_account
 from access.audit import note
 from access.caller import Caller
 from access.model import Account, SecondFactor
+from access.oauth.clients import list_clients
 from access.site import break_glass
 from access.tokens import ACCESS, issue
 from archive.ingest import ingest
@@ -110,6 +112,30 @@ def test_an_account_is_changed_on_its_page(rooms: Rooms, browser: FlaskClient, o
         refused = browser.post("/admin/accounts/auditor", data={"act": act}, headers=OWN_PAGE)
         assert refused.status_code == 403
     assert browser.get("/admin/accounts/nobody").status_code == 404
+
+
+def test_a_service_with_its_own_key_is_registered_on_the_page(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    enter(rooms, browser, operator, "security_administrator")
+    key = ECKey.generate_key("P-384", {"kid": "k1", "use": "sig", "alg": "ES384"})
+    sent = {
+        "name": "Robot", "client_kind": "service", "method": "private_key_jwt",
+        "scope": "system/ImagingStudy.rs",
+    }  # fmt: skip
+
+    def send(jwks: str) -> str:
+        form = {**sent, "jwks": jwks}
+        return browser.post("/admin/clients?lang=en", data=form, headers=OWN_PAGE).text
+
+    assert "Not accepted" in send("{")
+    assert "Robot" in send(json.dumps({"keys": [key.as_dict(private=False)]}))
+    (robot,) = list_clients(rooms.access, operator)
+    assert (robot.grant_types, robot.redirect_uris, robot.role) == (
+        ("client_credentials",),
+        (),
+        "integration",
+    )
 
 
 @pytest.mark.parametrize(

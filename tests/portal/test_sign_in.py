@@ -63,6 +63,32 @@ def test_a_certificate_that_the_proxy_verified_signs_its_account_in(browser: Fla
     assert browser.get("/my/access").status_code == 200
 
 
+def test_an_account_gets_a_phone_and_a_certificate_on_its_page(
+    rooms: Rooms, browser: FlaskClient, operator: Caller, tmp_path: Path
+) -> None:
+    password = "Correct-Horse-7"
+    with rooms.database.transaction() as session:
+        for login, role in (("guard", "security_administrator"), ("reader", "radiologist")):
+            create_account(rooms.access, session, operator, login, password, role)
+    browser.post("/sign-in", data={"login": "guard", "password": password}, headers=OWN_PAGE)
+    shown = ensure_certificate(tmp_path / "reader").certificate.read_bytes()
+
+    def said(**form: str) -> str:
+        page = browser.post("/admin/accounts/reader?lang=en", data=form, headers=OWN_PAGE).text
+        return page.partition("<h1>")[2].partition("<form")[0]
+
+    assert "Not accepted" in said(act="give-phone", phone="12")
+    assert "Code by text message" in said(act="give-phone", phone="138 0013 8000")
+    assert "Not accepted" in said(act="give-certificate", certificate="none")
+    assert "Radiologist · Code by text message · Certificate" in said(
+        act="give-certificate", certificate=shown.decode()
+    )
+    assert show(create_app(rooms).test_client(), shown, "10.9.9.9") == 303
+    said(act="give-phone", phone="")
+    assert said(act="give-certificate", certificate="").rstrip().endswith("reader · Radiologist</p>")
+    assert show(create_app(rooms).test_client(), shown, "10.9.9.9") == 401
+
+
 @pytest.mark.parametrize(
     ("address", "verified"), [("10.1.1.1", "SUCCESS"), ("10.9.9.9", "FAILED:expired"), ("10.9.9.9", "NONE")]
 )
