@@ -1,13 +1,13 @@
 """The CapabilityStatement, made from the tables that the code runs on (R4 CapabilityStatement)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from conformance.library import shipped_document
 from kernel.errors import CloudfilmError
 from records.documents import instant
-from records.parameters import parameters_of, resource_types
+from records.parameters import Parameter, parameters_of, resource_types
 from records.query import check_name
 from records.repository import DRAWN_ONLY
 from records.subscriptions import TOPICS
@@ -221,25 +221,43 @@ def operation_definition(base: str, offered: Operations, logical_id: str) -> dic
     }
 
 
+def _row(resource_type: str, parameter: Parameter) -> dict[str, str]:
+    return {
+        "id": f"{resource_type}-{parameter.code.removeprefix('_')}",
+        "url": parameter_url(resource_type, parameter.code),
+        "version": "4.0.1",
+        "name": parameter.code,
+        "status": "active",
+        "code": parameter.code,
+        "base": resource_type,
+        "type": parameter.type,
+    }
+
+
+def searched_by() -> Iterator[dict[str, str]]:
+    """What each SearchParameter is found by."""
+    for name in ("Resource", *sorted(resource_types())):
+        for parameter in parameters_of(name).values():
+            is_common = parameter.code.startswith("_")
+            if is_common == (name == "Resource") and _is_searched(name, parameter.code):
+                yield _row(name, parameter)
+
+
 def search_parameter(logical_id: str) -> dict[str, Any] | None:
     """The SearchParameter that search goes by, by its id (`Type-code`)."""
     resource_type, _, code = logical_id.partition("-")
-    if resource_type not in resource_types():
+    of_every_type = resource_type == "Resource"
+    if resource_type not in resource_types() and not of_every_type:
         return None
+    code = f"_{code}" if of_every_type else code
     parameter = parameters_of(resource_type).get(code)
-    if parameter is None or not _is_searched(resource_type, code):
+    if parameter is None or not _is_searched(resource_type, code) or (code[0] == "_" and not of_every_type):
         return None
     drawn: dict[str, Any] = {
         "resourceType": "SearchParameter",
-        "id": logical_id,
-        "url": parameter_url(resource_type, code),
-        "version": "4.0.1",
-        "name": code,
-        "status": "active",
+        **_row(resource_type, parameter),
         "description": f"{resource_type} by {code}",
-        "code": code,
         "base": [resource_type],
-        "type": parameter.type,
     }
     if parameter.expression:
         drawn["expression"] = parameter.expression

@@ -1,25 +1,24 @@
-"""Definitions that come with the program, as if they were stored: read by id, found by url, name or id.
+"""Definitions that come with the program, as if they were stored: read by id, found by what their index has.
 
 A document of the site's own under the same id, or URL, comes first.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import current_app
 
 from conformance import library
-from conformance.capability import operation_definition, search_parameter
+from conformance.capability import operation_definition, search_parameter, searched_by
 from fhir_server.negotiate import fhir_base
 from records.repository import Stored
-from terminology import shipped
+from terminology import dicom, shipped
 
 CONFORMANCE = ("StructureDefinition", "OperationDefinition", "CompartmentDefinition")
 TERMINOLOGY = ("CodeSystem", "ValueSet", "ConceptMap")
 TYPES = frozenset({*CONFORMANCE, *TERMINOLOGY, "SearchParameter"})
-FOUND_BY = frozenset({"url", "name", "_id", "version", "status", "title"})
 MADE_AT = datetime(2019, 11, 1, tzinfo=UTC)  # R4 4.0.1
 MOST = 200
 
@@ -46,6 +45,8 @@ def shipped_resource(resource_type: str, logical_id: str) -> Stored | None:
     document: dict[str, Any] | None = None
     if resource_type in TERMINOLOGY:
         document = shipped.document_by_id(resource_type, logical_id)
+        if document is None and resource_type == "ValueSet":
+            document = dicom.context_group(logical_id)
     elif resource_type == "SearchParameter":
         document = search_parameter(logical_id)
     elif resource_type in CONFORMANCE and not logical_id.startswith("http"):
@@ -59,39 +60,57 @@ def shipped_resource(resource_type: str, logical_id: str) -> Stored | None:
 
 def shipped_matches(resource_type: str, arguments: Iterable[tuple[str, str]]) -> list[Stored]:
     """The definitions that a search by url, name, id and the like finds."""
-    criteria = [(name, value) for name, value in arguments if not _is_of_the_result(name)]
-    if resource_type not in TYPES or not criteria or any(name not in FOUND_BY for name, _ in criteria):
+    criteria = [(name, value) for name, value in arguments if value and not _is_of_the_result(name)]
+    if resource_type not in TYPES or not criteria:
         return []
-    if resource_type == "SearchParameter":
-        ids = [value.rpartition("/")[2] for name, value in criteria if name in ("url", "_id")]
-        found = [shipped_resource(resource_type, each) for each in ids[:1]]
-        return [each for each in found if each is not None and len(criteria) == 1]
-    ids = [row["id"] for row in _rows(resource_type) if all(_fits(row, *each) for each in criteria)]
+    tests = [_test(name, value) for name, value in criteria]
+    ids = [row["id"] for row in _rows(resource_type) if all(test and test(row) for test in tests)]
     loaded = (shipped_resource(resource_type, each) for each in ids[:MOST])
     return [each for each in loaded if each is not None]
 
 
 def _rows(resource_type: str) -> Iterator[dict[str, Any]]:
-    if resource_type in TERMINOLOGY:
+    if resource_type == "SearchParameter":
+        yield from searched_by()
+    elif resource_type in TERMINOLOGY:
         for entry in shipped.index():
             if entry.type == resource_type:
                 names = ("id", "url", "version", "name", "title", "status")
                 yield {name: getattr(entry, name) for name in names}
+        if resource_type == "ValueSet":
+            yield from dicom.index()
     else:
-        yield from (row for row in library.index() if row["resourceType"] == resource_type)
+        for row in library.index():
+            if row["resourceType"] == resource_type:
+                yield {"base": row.get("baseDefinition", ""), **row}
 
 
 def _is_of_the_result(name: str) -> bool:
     return name.startswith("_") and name != "_id"
 
 
-def _fits(row: dict[str, Any], name: str, value: str) -> bool:
-    wanted = value.split(",")
-    if name == "_id":
-        return row["id"] in wanted
-    if name == "url":
-        return any(each in (row["url"], f"{row['url']}|{row.get('version', '')}") for each in wanted)
-    text = str(row.get(name, "")).lower()
-    if name in ("name", "title"):
-        return any(text.startswith(each.lower()) for each in wanted)
-    return text in (each.lower() for each in wanted)
+def _test(name: str, value: str) -> Callable[[dict[str, Any]], bool] | None:
+    """Whether a row meets a criterion; None for one that rows are not found by."""
+    code, _, modifier = name.partition(":")
+    comparison = COMPARISONS.get((KINDS.get(code, ""), modifier))
+    if comparison is None:
+        return None
+    key, wanted = code.removeprefix("_"), [each for each in value.split(",") if each]
+    return lambda row: any(comparison(row, str(row.get(key, "")), each) for each in wanted)
+
+
+KINDS = {
+    "url": "uri", "base": "uri", "name": "string", "title": "string", "_id": "token", "version": "token",
+    "status": "token", "code": "token", "type": "token", "kind": "token", "derivation": "token",
+}  # fmt: skip
+
+Comparison = Callable[[dict[str, Any], str, str], bool]
+
+COMPARISONS: dict[tuple[str, str], Comparison] = {
+    ("uri", ""): lambda row, text, wanted: wanted in (text, f"{text}|{row.get('version', '')}"),
+    ("uri", "below"): lambda _, text, wanted: text.startswith(wanted),
+    ("string", ""): lambda _, text, wanted: text.lower().startswith(wanted.lower()),
+    ("string", "contains"): lambda _, text, wanted: wanted.lower() in text.lower(),
+    ("string", "exact"): lambda _, text, wanted: text == wanted,
+    ("token", ""): lambda _, text, wanted: text.lower() == wanted.rpartition("|")[2].lower(),
+}

@@ -2,11 +2,13 @@
 version stands for that of the tables.
 
 A context group becomes the value set `http://dicom.nema.org/medical/dicom/current/output/chtml/part16/sect_CID_29.html`,
-its FHIR name being `https://dicom.nema.org/.../CID_29`; both URLs and `urn:dicom:cid:29` find it.
+its FHIR name being `https://dicom.nema.org/.../CID_29`; both URLs, `urn:dicom:cid:29` and its id
+`dicom-cid-29` find it.
 Standards: PS3.16 annex A (FHIR value sets of context groups), annex D (DCM).
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -33,7 +35,7 @@ SYSTEMS = {  # coding scheme designator (PS3.16 8-1): the URI that FHIR uses
 VALUE_SET = "http://dicom.nema.org/medical/dicom/current/output/chtml/part16/sect_CID_{}.html"
 dictionary: dict[str, dict[str, dict[str, tuple[str, list[int]]]]] = concepts  # type: ignore[assignment]
 CID = re.compile(
-    r"(?:https?://dicom\.nema\.org/\S{0,80}(?:sect_CID_|[Cc][Ii][Dd][-_]?)|urn:dicom:cid:)(\d{1,5})(?:\.html)?"
+    r"(?:dicom-cid-|https?://dicom\.nema\.org/\S{0,80}(?:sect_CID_|[Cc][Ii][Dd][-_]?)|urn:dicom:cid:)(\d{1,5})(?:\.html)?"
 )
 
 
@@ -90,16 +92,23 @@ def _context_group(number: int) -> dict[str, Any] | None:
                     "concept": list(concepts.values()),
                 }
             )
+    return {"resourceType": "ValueSet", **_row(number), "compose": {"include": includes}}
+
+
+def _row(number: int) -> dict[str, str]:
     return {
-        "resourceType": "ValueSet",
         "id": f"dicom-cid-{number}",
         "url": VALUE_SET.format(number),
         "version": VERSION,
         "name": f"CID{number}_{name_for_cid.get(number, '')}",
         "title": f"CID {number} {_spaced(name_for_cid.get(number, ''))}",
         "status": "active",
-        "compose": {"include": includes},
     }
+
+
+def index() -> Iterator[dict[str, str]]:
+    """What each context group's value set is found by."""
+    return map(_row, context_groups())
 
 
 def _spaced(name: str) -> str:

@@ -559,3 +559,32 @@ def test_a_reference_by_criteria_is_kept_as_what_it_refers_to_however_it_is_writ
     assert [each["subject"]["reference"] for each in written] == [f"Patient/{logical_id}"] * 4
     fhir.send("POST", "/Observation", about("2"), status=400)
     assert in_batch("2")["response"]["status"] == "400"
+
+
+@pytest.mark.parametrize(
+    ("path", "some", "none"),
+    [
+        ("/SearchParameter?base=Patient&code=gender", "Patient-gender", "Person-gender"),
+        ("/SearchParameter?base=Resource", "Resource-id", "Patient-gender"),
+        ("/SearchParameter?url=http://hl7.org/fhir/SearchParameter/Resource-tag", "Resource-tag", ""),
+        ("/OperationDefinition?code=everything", "Patient-everything", "Resource-meta"),
+        (
+            "/StructureDefinition?base=http://hl7.org/fhir/StructureDefinition/Observation",
+            "cholesterol",
+            "Observation",
+        ),
+        ("/StructureDefinition?type=Patient&derivation=specialization", "Patient", "cholesterol"),
+        ("/ValueSet?name:contains=gender&status=active", "administrative-gender", "languages"),
+        ("/ValueSet?url:below=http://hl7.org/fhir/ValueSet/lang", "languages", "administrative-gender"),
+        ("/ValueSet?title=CID 29 ", "dicom-cid-29", "dicom-cid-290"),
+        ("/CompartmentDefinition?code=Patient", "patient", "device"),
+    ],
+)
+def test_what_the_program_ships_is_found_by_what_describes_it(
+    fhir: Fhir, path: str, some: str, none: str
+) -> None:
+    found = ids(fhir.get(path.replace(" ", "%20")))
+
+    assert some in found
+    assert none not in found
+    assert fhir.get(f"{path.partition('?')[0]}/{some}")["id"] == some
