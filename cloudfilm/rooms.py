@@ -123,6 +123,7 @@ def build_rooms(settings: Settings, clock: Clock | None = None) -> Rooms:
         CatalogueConcepts(definitions),
         Validation(StoredDefinitions(definitions)),
         keep_subscription,
+        settings.fhir.references_must_exist,
     )
     terminology = Terminology(database, clock, records, definitions)
     mpi = Mpi(database, clock, keys, records, Scorer(weights_of(settings.mpi)))

@@ -66,12 +66,14 @@ def capability_statement(
     projected: frozenset[str],
     oauth: Mapping[str, str] | None = None,
     operations: Operations | None = None,
+    *,
+    enforced: bool = False,
 ) -> dict[str, Any]:
     """What this server can do.
 
     base: the URL of the FHIR endpoint. projected: types of which documents are drawn from elsewhere too.
     oauth: endpoints for clients that know only the old extension (`authorize`, `token`, ...).
-    operations: by the types on which routes offer them.
+    operations: by the types on which routes offer them. enforced: references have to lead somewhere.
     """
     offered = operations or {}
     return {
@@ -94,7 +96,7 @@ def capability_statement(
             {
                 "mode": "server",
                 "security": _security(oauth or {}),
-                "resource": [_resource(base, name, offered) for name in sorted(resource_types())],
+                "resource": [_resource(base, name, offered, enforced) for name in sorted(resource_types())],
                 "interaction": [{"code": code} for code in SYSTEM],
                 "searchParam": [
                     {"name": name, "type": kind, "definition": f"{BASE_PARAMETER}{name.removeprefix('_')}"}
@@ -125,7 +127,7 @@ def _security(oauth: Mapping[str, str]) -> dict[str, Any]:
     return security
 
 
-def _resource(base: str, name: str, offered: Operations) -> dict[str, Any]:
+def _resource(base: str, name: str, offered: Operations, enforced: bool) -> dict[str, Any]:
     """One type: what may be done with it, and by which parameters it is found."""
     is_drawn = name in DRAWN_ONLY
     found = [each for each in parameters_of(name).values() if _is_searched(name, each.code)]
@@ -141,7 +143,7 @@ def _resource(base: str, name: str, offered: Operations) -> dict[str, Any]:
         "conditionalRead": "full-support",
         "conditionalUpdate": not is_drawn,
         "conditionalDelete": "not-supported" if is_drawn else "multiple",
-        "referencePolicy": ["literal", "logical", "local"],
+        "referencePolicy": ["literal", "logical", "local", *(["enforced"] if enforced else [])],
     }
     if name in PROFILES:
         described["supportedProfile"] = PROFILES[name]

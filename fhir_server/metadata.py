@@ -28,8 +28,11 @@ def metadata() -> Response:
             json.dumps(terminology_capabilities(fhir_base(), VERSION, SystemClock().now()))
         )
     operations = tuple(sorted((name, tuple(sorted(each))) for name, each in offered_operations().items()))
+    records = room(Records)
     return document_answer(
-        _statement(fhir_base(), frozenset(room(Records).projections), issuer(), operations)
+        _statement(
+            fhir_base(), frozenset(records.projections), issuer(), operations, records.references_must_exist
+        )
     )
 
 
@@ -39,8 +42,11 @@ def _statement(
     projected: frozenset[str],
     authorization_server: str,
     operations: tuple[tuple[str, tuple[str, ...]], ...],
+    enforced: bool,
 ) -> str:
     """Drawn once for a base URL: its date is that of the process's start."""
     now, oauth = SystemClock().now(), oauth_uris(authorization_server)
-    statement = capability_statement(base, VERSION, now, projected, oauth, dict(operations))
+    statement = capability_statement(
+        base, VERSION, now, projected, oauth, dict(operations), enforced=enforced
+    )
     return json.dumps(statement, ensure_ascii=False)

@@ -85,6 +85,7 @@ class FhirSettings:
     max_body_bytes: int = 67108864  # the largest resource or bundle
     max_entries: int = 5000  # entries of a batch or transaction
     trusted_hosts: tuple[str, ...] = ()  # host:port of own servers that may be notified, also by http
+    references_must_exist: bool = False  # refuse references to what is not there, deletions of what is named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any
 from records.parameters import resource_types
 
 URI_KEYS = frozenset({"url", "uri", "valueUri", "valueUrl", "valueCanonical", "valueUuid", "valueOid"})
+LITERAL = re.compile(r"([A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]{1,64})?")
 LINK = re.compile(r'\b(href|src)="([^"]*)"')
 
 
@@ -24,20 +25,34 @@ def rewrite_references(
     return rewritten
 
 
-def conditional_references(value: Any) -> Iterator[str]:
-    """References by criteria, such as `Patient?identifier=x`; those in a Bundle's entries are not its own."""
+def conditional_references(document: dict[str, Any]) -> Iterator[str]:
+    """References by criteria, such as `Patient?identifier=x`."""
+    for each in _references(document):
+        if "?" in each and each.partition("?")[0] in resource_types():
+            yield each
+
+
+def named_references(document: dict[str, Any]) -> Iterator[str]:
+    """References to documents of this server, as `Type/id`."""
+    for each in _references(document):
+        place = LITERAL.fullmatch(each)
+        if place is not None and place[1].partition("/")[0] in resource_types():
+            yield place[1]
+
+
+def _references(value: Any) -> Iterator[str]:
+    """Every reference of a document; those in a Bundle's entries are not its own."""
     if isinstance(value, dict):
         if value.get("resourceType") == "Bundle":
             return
         for key, each in value.items():
             if key == "reference" and isinstance(each, str):
-                if each.partition("?")[0] in resource_types() and "?" in each:
-                    yield each
+                yield each
             else:
-                yield from conditional_references(each)
+                yield from _references(each)
     elif isinstance(value, list):
         for each in value:
-            yield from conditional_references(each)
+            yield from _references(each)
 
 
 def _rewritten(value: Any, names: Mapping[str, str], conditional: Mapping[str, str]) -> Any:

@@ -26,9 +26,11 @@ from records.custom_parameters import follow_definition, know_custom_parameters
 from records.documents import document_text, plain, with_meta
 from records.hashing import hash_of
 from records.indexing import IndexRows, index_rows, store_index
+from records.integrity import require_targets, require_unnamed
 from records.model import DOCUMENT, IndexCompartment, Resource, ResourceVersion
 from records.parameters import resource_types
 from records.reach import reach_of_types, within
+from records.references import named_references
 from records.room import Records
 
 
@@ -330,6 +332,10 @@ def write_all(
         records.validation.require_valid(session, [each for each in written if each is not None])
     if changing:
         _store(records, session, caller, changing)
+    if records.references_must_exist and caller.door is Door.FHIR:
+        documents = (each.plain for each in changing if each.plain is not None)
+        require_targets(session, caller, (name for each in documents for name in named_references(each)))
+        require_unnamed(session, (each.name for each in changing if each.verb == "delete"))
     return [each.stored for each in planned]
 
 

@@ -60,4 +60,5 @@ class Records:
     concepts: Concepts = field(default_factory=NoConcepts)  # what :in, :above and :below are answered by
     validation: Validation = field(default_factory=Validation)  # what is asked of resources that come in
     keep_subscription: KeepSubscription | None = None  # follows writes of Subscription documents
+    references_must_exist: bool = False  # what a document names is there, and what others name stays
     recently: Recently = field(default_factory=Recently)
