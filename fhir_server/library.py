@@ -13,6 +13,7 @@ from flask import current_app
 from conformance import library
 from conformance.capability import operation_definition, search_parameter, searched_by
 from fhir_server.negotiate import fhir_base
+from fhir_server.operations.everything import TYPES as EVERYTHING
 from records.repository import Stored
 from terminology import dicom, shipped
 
@@ -34,7 +35,7 @@ def offered_operations() -> dict[str, set[str]]:
         if owner.startswith("$"):
             continue  # where answers wait, no operation
         found.setdefault("Resource" if owner.startswith("<") else owner, set()).add(parts[-1][1:])
-    for type_ in ("Patient", "Encounter"):
+    for type_ in EVERYTHING:
         found.setdefault(type_, set()).add("everything")
     found.get("Resource", set()).discard("everything")
     return found

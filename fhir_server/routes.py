@@ -24,7 +24,7 @@ from fhir_server.operations.bulk import (
 )
 from fhir_server.operations.docref import find_documents
 from fhir_server.operations.document import compose_document
-from fhir_server.operations.everything import everything_of
+from fhir_server.operations.everything import everything_of, everything_of_patients
 from fhir_server.operations.graphql import query_resource, query_server
 from fhir_server.operations.ihe_pix import cross_reference_patient
 from fhir_server.operations.lastn import last_observations
@@ -90,6 +90,8 @@ OPERATIONS = (  # R4 3.2.0: on the system, on a type (TYPE for every one), or on
     ("POST", TYPE + "/$validate", validate_resource),
     ("GET", INSTANCE + "/$validate", validate_resource),
     ("POST", INSTANCE + "/$validate", validate_resource),
+    ("GET", "/Patient/$everything", everything_of_patients),
+    ("POST", "/Patient/$everything", everything_of_patients),
     ("GET", INSTANCE + "/$everything", everything_of),
     ("POST", INSTANCE + "/$everything", everything_of),
     ("GET", "/$meta", meta_in_use),

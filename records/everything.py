@@ -1,5 +1,5 @@
-"""$everything: all that belongs to a patient or an encounter, page by page, with what it refers to outside
-(R4 Patient-everything, Encounter-everything).
+"""$everything: all that belongs to a patient, an encounter, the members of a group or all patients, page by
+page, with what it refers to outside (R4 Patient-everything, Encounter-everything, Group-everything).
 """
 
 import json
@@ -27,8 +27,8 @@ CARE_DATES = (  # the parameter that says when care took place, the first that a
 class Everything:
     """What is asked for."""
 
-    compartment: str  # Patient or Encounter
-    logical_id: str
+    resource_type: str  # Patient, Encounter or Group
+    logical_id: str = ""  # empty: of every patient
     start: str = ""  # care dates, as FHIR dates
     end: str = ""
     since: str = ""
@@ -39,10 +39,18 @@ class Everything:
 
 def everything(records: Records, caller: Caller, wanted: Everything) -> SearchResult:
     """A page of all that belongs. Raises ResourceNotFound, InvalidSearch or Forbidden."""
-    read(records, caller, wanted.compartment, wanted.logical_id)
+    caller.require(Action(wanted.resource_type, "r"))
+    compartment: tuple[str, ...] = (wanted.resource_type,)
+    if wanted.logical_id:
+        asked_of = read(records, caller, wanted.resource_type, wanted.logical_id)
+        compartment += (wanted.logical_id,)
+        if wanted.resource_type == "Group":
+            compartment = ("Patient", *members(asked_of))
+            if len(compartment) == 1:
+                return SearchResult(())
     for each in wanted.types:
         require_type(each)
-    belonging = [wanted.compartment, *forms()["compartments"][wanted.compartment]]
+    belonging = [compartment[0], *forms()["compartments"][compartment[0]]]
     types = tuple(
         type_
         for type_ in sorted(set(belonging))
@@ -58,7 +66,7 @@ def everything(records: Records, caller: Caller, wanted: Everything) -> SearchRe
         includes=() if wanted.types else ("*:*",),
         cursor=wanted.cursor,
         types=types,
-        compartment=(wanted.compartment, wanted.logical_id),
+        compartment=compartment,
     )
     found = search(records, caller, asked)
     outside = tuple(each for each in found.included if not is_in_patient_compartment(each.resource_type))
@@ -66,6 +74,16 @@ def everything(records: Records, caller: Caller, wanted: Everything) -> SearchRe
         return replace(found, included=outside)
     span = (_bound(wanted.start, 0), _bound(wanted.end, 1))
     return replace(found, matches=tuple(_within(found.matches, span)), included=outside)
+
+
+def members(group: Stored) -> list[str]:
+    """The logical ids of the patients who are in a Group now."""
+    found = []
+    for member in json.loads(group.body).get("member") or ():
+        kind, _, logical_id = str((member.get("entity") or {}).get("reference", "")).partition("/")
+        if kind == "Patient" and not member.get("inactive"):
+            found.append(logical_id)
+    return found
 
 
 def _bound(text: str, end: int) -> int | None:

@@ -416,18 +416,18 @@ def _referred(asking: Asking, criterion: Criterion, depth: int) -> Predicate:
 
 
 def in_compartment(
-    types: Sequence[str], compartment: tuple[str, str], codes: Callable[[str, str], Iterable[str]]
+    types: Sequence[str], compartment: tuple[str, ...], codes: Callable[[str, str], Iterable[str]]
 ) -> Predicate:
-    """Documents of some types that belong to a compartment (R4 3.1.1.2)."""
-    of_type, logical_id = compartment
+    """Documents of some types that belong to a compartment, or to one of several (R4 3.1.1.2)."""
+    of_type, *ids = compartment
     if of_type == "Patient":
-        return Rows(IndexCompartment, (), lambda columns: columns.patient == logical_id)
+        return Rows(IndexCompartment, (), lambda columns: columns.patient.in_(ids) if ids else true())
     numbers = tuple(parameter_number(type_, code) for type_ in types for code in codes(of_type, type_))
-    target = hash_of(f"{of_type}/{logical_id}")
-    itself = Own(lambda columns: and_(columns.type == of_type, columns.logical_id == logical_id))
+    targets = [hash_of(f"{of_type}/{each}") for each in ids]
+    itself = Own(lambda columns: and_(columns.type == of_type, columns.logical_id.in_(ids)))
     if not numbers:
         return itself
-    members = Rows(IndexReference, numbers, lambda columns: columns.target == target)
+    members = Rows(IndexReference, numbers, lambda columns: columns.target.in_(targets))
     return Some((members, itself)) if of_type in types else members
 
 

@@ -80,7 +80,7 @@ class Search:
     cursor: str = ""
     ignored: tuple[str, ...] = ()  # parameters left out, when the client is lenient
     types: tuple[str, ...] = ()  # of a search in several types; empty: every type
-    compartment: tuple[str, str] = ("", "")  # type and id: only what belongs to it
+    compartment: tuple[str, ...] = ()  # its type and ids: only what belongs to one of them; no id: to any
 
 
 def parse_search(
@@ -88,7 +88,7 @@ def parse_search(
     arguments: Iterable[tuple[str, str]],
     *,
     lenient: bool = False,
-    compartment: tuple[str, str] = ("", ""),
+    compartment: tuple[str, ...] = (),
 ) -> Search:
     """Read the parameters of a search. resource_type: empty for one in several types.
 

@@ -196,7 +196,7 @@ def _looking(records: Records, session: Session, caller: Caller, wanted: Search)
     asking = Asking(records, session, caller)
     predicates = [(each, predicate_of(asking, types, each)) for each in wanted.criteria]
     merged = _merged(types, predicates)
-    if wanted.compartment[0]:
+    if wanted.compartment:
         belongs = in_compartment(types, wanted.compartment, compartment_parameters)
         merged.append((f"in {'/'.join(wanted.compartment)} {types}", belongs))
     keys = tuple(_sort_key(wanted.resource_type, part) for part in wanted.sort)

@@ -71,7 +71,7 @@ def search_compartment(compartment: str, logical_id: str, resource_type: str) ->
     return _search(type_, f"/{compartment}/{logical_id}/{resource_type}", (compartment, logical_id))
 
 
-def _search(resource_type: str, path: str, compartment: tuple[str, str] = ("", "")) -> Response:
+def _search(resource_type: str, path: str, compartment: tuple[str, ...] = ()) -> Response:
     """What is not known is refused, unless the client prefers `handling=lenient`."""
     require_json()
     if request.method == "POST" and request.mimetype != FORM and request.stream.read(1):

@@ -24,6 +24,7 @@ from kernel.errors import CloudfilmError, Kind
 from kernel.http import room
 from records.bulk_model import BulkFile, BulkJob
 from records.documents import instant
+from records.everything import members
 from records.parameters import resource_types
 from records.query import parse_search
 from records.repository import read, require_type
@@ -64,13 +65,8 @@ def export_patients() -> Response:
 def export_group(logical_id: str) -> Response:
     """Of a group's members."""
     caller = current_caller(Door.FHIR)
-    group = json.loads(read(room(Fhir).records, caller, "Group", logical_id).body)
-    patients = []
-    for member in group.get("member") or ():
-        name = str((member.get("entity") or {}).get("reference", ""))
-        if name.startswith("Patient/") and not member.get("inactive"):
-            patients.append(name.removeprefix("Patient/"))
-    return _kick_off("group", patients)
+    group = read(room(Fhir).records, caller, "Group", logical_id)
+    return _kick_off("group", members(group))
 
 
 def _kick_off(level: str, patients: list[str] | None) -> Response:

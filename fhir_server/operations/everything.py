@@ -1,4 +1,4 @@
-"""Patient/$everything and Encounter/$everything (R4 Patient-everything, Encounter-everything)."""
+"""$everything of patients, encounters and groups (R4 Patient-, Encounter- and Group-everything)."""
 
 from urllib.parse import urlencode
 
@@ -16,7 +16,7 @@ from records.room import Records
 from records.search import SearchResult
 
 MOST = 1000
-COMPARTMENTS = ("Patient", "Encounter")
+TYPES = ("Patient", "Encounter", "Group")
 
 
 class NoEverything(CloudfilmError):
@@ -25,17 +25,22 @@ class NoEverything(CloudfilmError):
     kind = Kind.NOT_ALLOWED
 
     def __init__(self, resource_type: str) -> None:
-        super().__init__(f"{resource_type[:64]} has no $everything; Patient and Encounter have.")
+        super().__init__(f"{resource_type[:64]} has no $everything; {', '.join(TYPES)} have.")
+
+
+def everything_of_patients() -> Response:
+    """A page of all that belongs to any patient, and what it refers to outside."""
+    return everything_of("Patient", "")
 
 
 def everything_of(resource_type: str, logical_id: str) -> Response:
-    """A page of all that belongs to one patient or encounter, and what it refers to outside."""
+    """A page of all that belongs to one patient, encounter or group, and what it refers to outside."""
     caller = current_caller(Door.FHIR)
-    if resource_type not in COMPARTMENTS:
+    if resource_type not in TYPES:
         raise NoEverything(resource_type)
     said = given()
     wanted = Everything(
-        compartment=resource_type,
+        resource_type=resource_type,
         logical_id=logical_id,
         start=said.text("start"),
         end=said.text("end"),

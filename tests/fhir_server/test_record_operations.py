@@ -89,6 +89,24 @@ def test_everything_of_a_patient_is_what_belongs_and_what_it_refers_to(client: C
     client.get("Observation/o0/$everything", 405)
 
 
+def test_everything_of_a_group_is_that_of_its_members_and_of_patients_that_of_all(client: Client) -> None:
+    left = {"entity": ref("Patient/p1"), "inactive": True}
+    client.put("Group", "g", type="person", actual=True, member=[left, {"entity": ref("Patient/p2")}])
+    client.put("Group", "empty", type="person", actual=True)
+    of_p2 = {"Patient/p2", "Observation/o2", "Practitioner/d1"}
+
+    assert names(client.get("Group/g/$everything")) - {"Group/g"} == of_p2
+    assert names(client.get("Group/empty/$everything")) == set()
+    assert names(client.get("Patient/$everything?_type=Patient,Observation")) == {
+        "Patient/p1", "Patient/p2", "Observation/o0", "Observation/o1", "Observation/o2",
+    }  # fmt: skip
+    client.get("Group/none/$everything", 404)
+    first = client.get("Patient/$everything?_type=Observation&_count=2")
+    (following,) = (each["url"] for each in first["link"] if each["relation"] == "next")
+    second = client.get(following.partition("/fhir/")[2])
+    assert names(first) | names(second) == {"Observation/o0", "Observation/o1", "Observation/o2"}
+
+
 def test_everything_comes_in_pages(client: Client) -> None:
     url, seen = "Patient/p1/$everything?_count=2&_type=Observation,Encounter,Patient", set[str]()
     while url:
