@@ -24,6 +24,7 @@ from archive.room import Archive
 from archive.scrub import DamagedObject
 from archive.space import room_left
 from cloudfilm.backup_model import BackupRun
+from cloudfilm.certificates import ends_at, shown_certificates
 from cloudfilm.migrate import expected_revision, is_usable, schema_revision
 from cloudfilm.rooms import Rooms
 from cloudfilm.subscribers import subscribers
@@ -136,7 +137,20 @@ class _ArchiveFigures(Collector):
         left = GaugeMetricFamily("cloudfilm_storage_free_bytes", "Room left in a store", labels=["store"])
         for store, free in room_left(self._rooms.archive).items():
             left.add_metric([store], free)
-        return [up, left, *figures, *self._revocation_lists()]
+        return [up, left, *figures, self._certificates(), *self._revocation_lists()]
+
+    def _certificates(self) -> Metric:
+        ends = GaugeMetricFamily(
+            "cloudfilm_certificate_ends_timestamp_seconds",
+            "When a certificate that this host shows ends; 0: it cannot be read",
+            labels=["setting"],
+        )
+        for setting, path in shown_certificates(self._rooms.settings).items():
+            try:
+                ends.add_metric([setting], ends_at(path).timestamp())
+            except (OSError, ValueError):
+                ends.add_metric([setting], 0)
+        return ends
 
     def _revocation_lists(self) -> Iterator[Metric]:
         revocations, now = self._rooms.access.revocations, self._rooms.clock.now()

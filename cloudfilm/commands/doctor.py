@@ -5,11 +5,9 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import click
-from cryptography import x509
 from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import func, select
@@ -17,6 +15,7 @@ from sqlalchemy import func, select
 from archive.blobs.store import BlobNotFound
 from archive.blobs.stores import copy_stores
 from archive.model import Hold, Instance
+from cloudfilm.certificates import certificate_complaints
 from cloudfilm.migrate import expected_revision, is_usable, schema_revision
 from cloudfilm.rooms import Rooms
 from kernel.database import DatabaseUnavailable, said_by_database
@@ -24,8 +23,6 @@ from kernel.errors import CloudfilmError, InvalidSetting
 from kernel.jobs import JobRow
 from kernel.tls import server_context
 from portal.ohif_dist import FOLDER, STAMP
-
-EXPIRES_SOON = timedelta(days=30)
 
 
 @click.command()
@@ -152,18 +149,15 @@ def _dicom_tls(rooms: Rooms) -> Iterator[str]:
         return
     try:
         server_context("dimse.tls_certificate", settings.tls_certificate, settings.tls_key, settings.tls_ca)
-        certificate = x509.load_pem_x509_certificate(Path(settings.tls_certificate).read_bytes())
-    except (InvalidSetting, OSError, ValueError) as failure:
+    except InvalidSetting as failure:
         yield f"DICOM under TLS cannot begin: {failure}"
         return
-    left = certificate.not_valid_after_utc - rooms.clock.now()
-    if left < EXPIRES_SOON:
-        yield (
-            f"The certificate of DICOM under TLS ends on {certificate.not_valid_after_utc:%Y-%m-%d}: put a "
-            "new one in its place and start the server again."
-        )
     if settings.tls_port and not settings.tls_ca:
         yield "dimse.tls_ca is not set: no certificate is demanded of nodes that call."
+
+
+def _certificates(rooms: Rooms) -> Iterator[str]:
+    yield from certificate_complaints(rooms.settings, rooms.clock.now())
 
 
 def _revocation_lists(rooms: Rooms) -> Iterator[str]:
@@ -194,6 +188,7 @@ CHECKS = (
     Check("held objects", _holds, reads_database=True),
     Check("address", _address),
     Check("DICOM under TLS", _dicom_tls),
+    Check("certificates", _certificates),
     Check("revocation lists", _revocation_lists),
     Check("viewer", _viewer),
 )

@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography import x509
 from sqlalchemy import delete, insert, select, text
 
 from access.accounts import create_account, list_accounts
 from access.caller import Caller, Door
+from access.certificate import ensure_certificate
 from access.nodes import UnknownNode, find_node, identify_node
 from access.revocation_lists import RevocationLists
 from access.tokens import ACCESS, caller_of
 from cloudfilm.cli import Context, cli, main
 from cloudfilm.rooms import Rooms, build_rooms
+from kernel.clock import FixedClock
 from kernel.database import Database
 from kernel.jobs import JobRow
 from kernel.settings import Settings
@@ -265,6 +268,25 @@ def test_the_doctor_looks_at_dicom_under_tls(  # type: ignore[no-untyped-def]
     assert "cannot begin" in said(**right | {"tls_key": str(authority.certificate)})
     assert "no certificate is demanded" in said(**right)
     assert "no certificate is demanded" not in said(**right, tls_ca=str(authority.certificate))
+
+
+def test_the_doctor_looks_at_the_certificates_that_are_shown(  # type: ignore[no-untyped-def]
+    run, rooms: Rooms, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours = ensure_certificate(tmp_path).certificate  # for a year
+    end = x509.load_pem_x509_certificate(ours.read_bytes()).not_valid_after_utc
+
+    def said(days_before: int, **mllp: Any) -> str:
+        settings = replace(rooms.settings, mllp=replace(rooms.settings.mllp, **mllp))
+        at = FixedClock(end - timedelta(days=days_before))
+        monkeypatch.setattr(Context, "rooms", replace(rooms, settings=settings, clock=at))
+        return str(run("doctor").output)
+
+    named = {"tls_certificate": str(ours), "tls_key": str(ours)}
+    assert "ok    certificates" in said(1)
+    assert "ok    certificates" in said(31, **named)
+    assert f"The certificate of mllp.tls_certificate ends on {end:%Y-%m-%d}" in said(29, **named)
+    assert "mllp.tls_certificate cannot be read" in said(99, tls_certificate=str(tmp_path / "none"))
 
 
 def test_the_doctor_looks_at_lists_of_revoked_certificates(  # type: ignore[no-untyped-def]
