@@ -23,6 +23,7 @@ from archive.placing import place_again
 from archive.reach import within
 from archive.removal_model import Removal, RemovedInstance
 from archive.rest import rest_study
+from archive.retention import kept_until
 from archive.retrieve import NotFound
 from archive.room import Archive
 from kernel.changes import record_change
@@ -37,6 +38,7 @@ REASONS = {  # PS3.16 CID 7011
     "113038": "Incorrect Modality Worklist Entry",
     "113039": "Data Retention Policy Expired",
 }
+EXPIRED = "113039"
 MOST_COMMENT = 1000
 BATCH = 500
 
@@ -49,6 +51,15 @@ class InvalidReason(CloudfilmError):
     def __init__(self) -> None:
         known = ", ".join(f"{code} ({meaning})" for code, meaning in REASONS.items())
         super().__init__(f"Say why, by one of these codes: {known}.")
+
+
+class RetentionNotOver(CloudfilmError):
+    """A study is to be removed as expired, and has to be kept still."""
+
+    kind = Kind.CONFLICT
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(f"The study has to be kept until {until:%Y-%m-%d}: give another reason, or wait.")
 
 
 class NotRestorable(CloudfilmError):
@@ -88,7 +99,9 @@ def remove(
 ) -> Removed:
     """Take a study, a series or an instance out of the archive.
 
-    reason: a code of CID 7011, with or without `^DCM`. Raises InvalidReason, Forbidden or NotFound.
+    reason: a code of CID 7011, with or without `^DCM`. What has to be kept (`archive.retention`) leaves every
+    view too, and its bytes stay until its time is over. Raises InvalidReason, Forbidden, NotFound or
+    RetentionNotOver.
     """
     caller.require(DELETE_IMAGES)
     code = reason.removesuffix("^DCM")
@@ -103,13 +116,16 @@ def remove(
         rows = [] if study is None else _chosen(session, study.id, series_instance_uid, sop_instance_uid)
         if study is None or not rows:
             raise NotFound("The study, series or instance")
-        now = archive.clock.now()
+        now, kept = archive.clock.now(), kept_until(session, study)
+        if code == EXPIRED and kept and kept > now:
+            raise RetentionNotOver(kept)
+        purge_at = now + timedelta(days=archive.settings.removed_days)
         removal = Removal(
             id=new_id(), study_instance_uid=study_instance_uid, series_instance_uid=series_instance_uid,
             sop_instance_uid=sop_instance_uid, patient_logical_id=study.patient_logical_id,
             institution=study.institution, reason=code, comment=comment[:MOST_COMMENT], instances=len(rows),
             size_bytes=sum(row.size_bytes for row in rows), removed_by=caller.principal.id, removed_at=now,
-            purge_at=now + timedelta(days=archive.settings.removed_days),
+            purge_at=max(purge_at, kept) if kept else purge_at,
         )  # fmt: skip
         session.add(removal)
         session.flush()

@@ -6,6 +6,7 @@ import access.mass_browsing
 import access.rules
 import access.share_policy
 import archive.renditions
+import archive.retention
 import archive.scheduling
 import archive.storage_policy
 import dimse.availability
@@ -22,6 +23,7 @@ DOCUMENTS: tuple[DocumentKind, ...] = (
     archive.scheduling.SCHEDULING,
     dimse.availability.AVAILABILITY,
     archive.storage_policy.STORAGE_POLICY,
+    archive.retention.RETENTION,
     records.accession_numbers.ACCESSION_NUMBERS,
     hl7_listener.mapping.MAPPING,
     records.validate.VALIDATION,
