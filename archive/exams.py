@@ -19,6 +19,7 @@ from archive.model import Instance, Series, Study
 from archive.reach import within
 from archive.retrieve import NotFound
 from archive.room import Archive
+from archive.search import begins
 
 MOST_EXAMS = 200
 NOT_SHOWN_FIRST = frozenset({"SR", "PR", "KO", "DOC", "REG", "SEG", "RTSTRUCT"})
@@ -138,14 +139,15 @@ def list_exams(archive: Archive, caller: Caller, find: str = "", most: int = MOS
     statement = within(select(Study), caller.reach_for("s"))
     wanted = find.strip().casefold()
     if wanted:
-        text = (
-            Study.name_ideographic, Study.name_alphabetic, Study.name_pinyin, Study.patient_id,
-            Study.accession_number,
-        )  # fmt: skip
-        statement = statement.where(
-            or_(*(column.startswith(wanted, autoescape=True) for column in text[:3]),
-                *(column.startswith(find.strip(), autoescape=True) for column in text[3:]))
-        )  # fmt: skip
+        names_begin = (
+            begins(column, wanted)
+            for column in (Study.name_ideographic, Study.name_alphabetic, Study.name_pinyin)
+        )
+        numbers_begin = (
+            column.startswith(find.strip(), autoescape=True)
+            for column in (Study.patient_id, Study.accession_number)
+        )
+        statement = statement.where(or_(*names_begin, *numbers_begin))
     statement = statement.order_by(
         Study.study_date.desc().nulls_last(), Study.study_time.desc(), Study.id.desc()
     )

@@ -23,3 +23,15 @@ def pinyin(ideographic: str) -> str:
     if not syllables:
         return ""
     return " ".join((*syllables, "".join(syllables), "".join(word[0] for word in syllables)))
+
+
+def name_columns(patient_name: str, referring_physician_name: str) -> dict[str, str]:
+    """The columns of a study by which people are searched for, of names in their PS3.5 form."""
+    groups = [fold_name(group) for group in [*patient_name.split("="), "", ""][:3]]
+    return {
+        "name_alphabetic": groups[0],
+        "name_ideographic": groups[1],
+        "name_phonetic": groups[2],
+        "name_pinyin": pinyin(groups[1] or groups[0]),
+        "referring_physician_name": fold_name(referring_physician_name),
+    }

@@ -10,8 +10,10 @@ from sqlalchemy import Connection, ForeignKey, Index, String, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
 from archive.folding import fold, fold_name
-from archive.model import BigKey, text_key
+from archive.keys import NAME_PATHS
+from archive.model import BigKey
 from kernel.database import Base, table_of
+from kernel.veiled_text import Name, TextOrName
 from kernel.writes import write_all
 
 MOST_VALUES = 50  # of one path that are kept
@@ -37,7 +39,7 @@ class IndexedValue(Base):
         BigKey, ForeignKey("instance.id", ondelete="CASCADE"), default=None
     )
     path: Mapped[str] = mapped_column(String(64))
-    value: Mapped[str] = mapped_column(text_key(200))  # folded
+    value: Mapped[str] = mapped_column(TextOrName(200))  # folded
 
 
 _ADD = insert(table_of(IndexedValue))
@@ -70,7 +72,7 @@ def rows_of(
             "series_id": series_id,
             "instance_id": instance_id,
             "path": path,
-            "value": value,
+            "value": Name(value) if path in NAME_PATHS else value,
         }
         for path in paths
         if path[:8] in attributes

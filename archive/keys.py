@@ -197,5 +197,8 @@ STUDY_PATHS = indexed_paths(Level.PATIENT, Level.STUDY)
 SERIES_PATHS = indexed_paths(Level.SERIES)
 INSTANCE_PATHS = indexed_paths(Level.INSTANCE)
 
+NAME_PATHS = frozenset(key.tag for key in SEARCH_KEYS if key.matching is Matching.INDEXED and key.vr == "PN")
+"""Those of them that are names of people."""
+
 INDEX_VERSION = crc32("\n".join((*STUDY_PATHS, "", *SERIES_PATHS, "", *INSTANCE_PATHS)).encode()) & 0x7FFFFFFF
 """Stands for this set of paths: studies of another one are indexed anew (`archive.reindex`)."""

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Mapped, Session, deferred, mapped_column
 
 from kernel.database import Base, UtcDateTime
 from kernel.sealed_values import SealedBytes
+from kernel.veiled_text import VeiledText
 
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -61,11 +62,13 @@ class Study(Base):
     department: Mapped[str] = mapped_column(String(64), default="")
     patient_id: Mapped[str] = mapped_column(text_key(64), index=True)
     issuer_of_patient_id: Mapped[str] = mapped_column(text_key(64), default="")
-    name_alphabetic: Mapped[str] = mapped_column(text_key(200), index=True, default="")  # folded
-    name_ideographic: Mapped[str] = mapped_column(text_key(200), index=True, default="")  # folded
-    name_phonetic: Mapped[str] = mapped_column(text_key(200), index=True, default="")  # folded
+    name_alphabetic: Mapped[str] = mapped_column(
+        VeiledText(200, inner=True), index=True, default=""
+    )  # folded, as those that follow
+    name_ideographic: Mapped[str] = mapped_column(VeiledText(200, inner=True), index=True, default="")
+    name_phonetic: Mapped[str] = mapped_column(VeiledText(200, inner=True), index=True, default="")
     name_pinyin: Mapped[str] = mapped_column(
-        text_key(400), index=True, default=""
+        VeiledText(400), index=True, default=""
     )  # of the ideographic group
     patient_birth_date: Mapped[date | None] = mapped_column(index=True, default=None)
     patient_sex: Mapped[str] = mapped_column(String(16), default="")
@@ -74,7 +77,9 @@ class Study(Base):
     accession_number: Mapped[str] = mapped_column(text_key(64), index=True, default="")
     study_id: Mapped[str] = mapped_column(text_key(64), default="")
     study_description: Mapped[str] = mapped_column(text_key(200), default="")  # folded
-    referring_physician_name: Mapped[str] = mapped_column(text_key(200), default="")  # folded, all groups
+    referring_physician_name: Mapped[str] = mapped_column(
+        VeiledText(200, inner=True), default=""
+    )  # folded, all groups
     number_of_series: Mapped[int] = mapped_column(default=0)
     number_of_instances: Mapped[int] = mapped_column(default=0)
     size_bytes: Mapped[int] = mapped_column(BigInteger, default=0)

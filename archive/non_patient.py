@@ -28,12 +28,13 @@ from archive.non_patient_model import NonPatientInstance, NonPatientValue
 from archive.query import InvalidMatch, Match, Query
 from archive.retrieve import NotFound, StoredInstance
 from archive.room import Archive
-from archive.search import AFTER_ALL, MATCHERS, Found, wildcard
+from archive.search import MATCHERS, Found, wildcard
 from kernel.changes import record_change
 from kernel.crypto import Seal
 from kernel.database import table_of
 from kernel.errors import CloudfilmError, Forbidden, Kind
 from kernel.jobs import job
+from kernel.veil import AFTER_ALL
 
 STORED_CHANGE = "non-patient-stored"
 RANGED = frozenset({"DA", "TM", "DT"})

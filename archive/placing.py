@@ -24,7 +24,7 @@ from access.caller import Caller
 from access.site import patient_id_issuer
 from archive.blobs.sealed import Sealed
 from archive.documents import close_document, dump_marked, parse_marked
-from archive.folding import fold, fold_name, pinyin
+from archive.folding import fold, name_columns
 from archive.header import Header, read_header
 from archive.indexed_values import rows_of, write_rows
 from archive.keys import (
@@ -429,7 +429,6 @@ class _Placing:
         arrival = study.moved_series()[0].arrivals[0]
         header, caller = arrival.header, arrival.caller
         institution = said.institution
-        groups = [fold_name(group) for group in [*header.text("00100010").split("="), "", ""][:3]]
         answer = {tag: value for tag, value in header.attributes.items() if tag in STUDY_TAGS}
         answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
         answer["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
@@ -449,10 +448,7 @@ class _Placing:
                 "department": caller.principal.department,
                 "patient_id": study.patient[0],
                 "issuer_of_patient_id": study.patient[1],
-                "name_alphabetic": groups[0],
-                "name_ideographic": groups[1],
-                "name_phonetic": groups[2],
-                "name_pinyin": pinyin(groups[1] or groups[0]),
+                **name_columns(header.text("00100010"), header.text("00080090")),
                 "patient_birth_date": header.date("00100030"),
                 "patient_sex": header.text("00100040"),
                 "study_date": header.date("00080020"),
@@ -460,7 +456,6 @@ class _Placing:
                 "accession_number": header.text("00080050"),
                 "study_id": header.text("00200010"),
                 "study_description": fold(header.text("00081030")),
-                "referring_physician_name": fold_name(header.text("00080090")),
                 "created_at": self._now,
                 "changed_at": self._now,
                 "revision": 1,

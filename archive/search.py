@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select, true, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from access.audit import note_once
@@ -34,9 +34,10 @@ from archive.query import (
 )
 from archive.reach import within
 from archive.room import Archive
+from kernel.veil import Beginning, Beyond, Wildcard
+from kernel.veiled_text import NAME
 
 COUNTED = frozenset(PATIENT_COUNTS)
-AFTER_ALL = "\U0010ffff"  # after every text with the same beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +147,10 @@ def _indexed(key: SearchKey, match: Match, level: Level) -> ColumnElement[bool]:
     found = exists().where(_column(owner[0]) == _column(owner[1]), IndexedValue.path == key.tag)
     if match.is_empty:
         return ~found
-    fold_value = fold_name if key.vr == "PN" else fold
-    return found.where(_any(wildcard(IndexedValue.value, fold_value(value)) for value in match.values))
+    if key.vr == "PN":
+        name = type_coerce(IndexedValue.value, NAME)
+        return found.where(_any(wildcard(name, fold_name(value)) for value in match.values))
+    return found.where(_any(wildcard(IndexedValue.value, fold(value)) for value in match.values))
 
 
 def _match_text(key: SearchKey, values: tuple[str, ...], _fuzzy: bool) -> ColumnElement[bool]:
@@ -185,9 +188,9 @@ def _sounds_like(column: object, text: str) -> ColumnElement[bool]:
         true() if words else false(),
         *(
             or_(
-                folded.like(_like(word) + "%", escape="\\"),
-                folded.like("%^" + _like(word) + "%", escape="\\"),
-                folded.like("% " + _like(word) + "%", escape="\\"),
+                folded.like(Wildcard(f"{word}*"), escape="\\"),
+                folded.like(Wildcard(f"*^{word}*"), escape="\\"),
+                folded.like(Wildcard(f"* {word}*"), escape="\\"),
             )
             for word in words
         ),
@@ -274,12 +277,14 @@ def wildcard(column: object, text: str) -> ColumnElement[bool]:
         return true()
     prefix = text[:-1]
     if text.endswith("*") and not has_wildcard(prefix):
-        return and_(at >= prefix, at < prefix + AFTER_ALL)
-    return at.like(_like(text).replace("*", "%").replace("?", "_"), escape="\\")
+        return begins(at, prefix)
+    return at.like(Wildcard(text), escape="\\")
 
 
-def _like(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+def begins(column: object, text: str) -> ColumnElement[bool]:
+    """What begins so, as a range of an index."""
+    at = _column(column)
+    return and_(at >= Beginning(text), at < Beyond(text))
 
 
 def _column(column: object) -> InstrumentedAttribute[object]:

@@ -29,7 +29,7 @@ from cloudfilm.migrate import expected_revision, is_usable, schema_revision
 from cloudfilm.rooms import Rooms
 from cloudfilm.subscribers import subscribers
 from kernel.changes import unread_changes
-from kernel.database import DatabaseUnavailable
+from kernel.database import DatabaseUnavailable, NamesUnderWay
 from kernel.http import room
 from kernel.jobs import JobRow, declared
 from kernel.metrics import HTTP_REQUESTS, HTTP_SECONDS, exposition
@@ -81,6 +81,11 @@ def _database(archive: Archive) -> Iterator[str]:
     found = schema_revision(archive.database)
     if not is_usable(found):
         yield f"the schema is at {found} and this code wants {expected_revision()}"
+        return
+    try:
+        archive.database.veils_names()
+    except NamesUnderWay as reason:
+        yield str(reason)
 
 
 def _storage(archive: Archive) -> Iterator[str]:

@@ -18,6 +18,7 @@ import hl7_listener.model
 import hl7_listener.sequence
 import kernel.changes
 import kernel.jobs
+import kernel.name_veil
 import kernel.resealing
 import messaging.model
 import mpi.model
@@ -46,6 +47,7 @@ MODULES = (
     hl7_listener.sequence,
     kernel.changes,
     kernel.jobs,
+    kernel.name_veil,
     kernel.resealing,
     messaging.model,
     mpi.model,

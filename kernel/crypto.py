@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 from kernel.errors import CloudfilmError, InvalidSetting, Kind
 from kernel.packing import pack, unpack
 from kernel.suites import INSTALLATION_SUITES, INTERNATIONAL, TAG_BYTES, Aead, Sm4Gcm, Suite
+from kernel.veil import Veil
 
 MAGIC = b"CFS1"
 RUN_BYTES = 1048576  # the most that is read of a sealed blob at once
@@ -120,6 +121,7 @@ class KeyRing:
         self.signing_key = suite.digest(b"cloudfilm signatures" + keys[min(keys)])
         self._unwrap = lru_cache(maxsize=4096)(self._unwrap_now)
         self._blind_number = lru_cache(maxsize=REMEMBERED)(self._blind_number_now)
+        self.veil = Veil(lambda data: suite.mac(self._index_key, data))
         self._text_ciphers: dict[str, Aead] = {}
 
     @classmethod

@@ -11,9 +11,11 @@ own, so that a reader there has no transaction, and is spared the messages that 
 import fcntl
 import os
 import select
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -32,7 +34,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPICursor, ExceptionContext
-from sqlalchemy.exc import ArgumentError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DontWrapMixin,
+    InterfaceError,
+    InvalidatePoolError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.pool import PoolProxiedConnection
@@ -75,7 +83,7 @@ SILENT_CLIENT = (
 )
 
 
-class DatabaseUnavailable(CloudfilmError):
+class DatabaseUnavailable(CloudfilmError, DontWrapMixin):
     """The database does not answer. What was asked was not done; ask again later."""
 
     kind = Kind.UNAVAILABLE
@@ -102,7 +110,7 @@ class UnstorableText(CloudfilmError):
         super().__init__("A text holds a NUL or half of a character; leave it out.")
 
 
-class NoSchema(CloudfilmError):
+class NoSchema(CloudfilmError, DontWrapMixin):
     """The database lacks a table or a column of this release: nobody migrated it yet."""
 
     kind = Kind.UNAVAILABLE
@@ -111,10 +119,28 @@ class NoSchema(CloudfilmError):
         super().__init__("The database has not the tables of this release; make them by: cloudfilm migrate")
 
 
+class NamesUnderWay(CloudfilmError, DontWrapMixin):
+    """Names stand partly veiled and partly in clear, so that no search would find them all."""
+
+    kind = Kind.UNAVAILABLE
+
+    def __init__(self, is_veiled: bool) -> None:
+        command = "veil" if is_veiled else "unveil"
+        super().__init__(
+            f"Names in the database are half way to another form; run: cloudfilm names {command}"
+        )
+
+
 class OutcomeUnknown(DatabaseUnavailable):
     """The database was lost while it committed: what was asked may be done, or not. Nothing that it may
     name by now may be taken back."""
 
+
+OTHERS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    " AND coalesce(backend_type, 'client backend') = 'client backend'"
+)
+FAREWELLS, FAREWELL_S = 20, 0.1
 
 OVERTAKEN = frozenset({"40P01", "40001"})  # deadlock_detected, serialization_failure (PostgreSQL, appendix A)
 
@@ -215,9 +241,10 @@ class Database:
             self._writer_queue = None
         event.listen(self.engine, "handle_error", _refuse)
         self.seals = seals
+        self._veils_names: bool | None = None  # not looked at yet
         if keys is not None:
             for engine in (self.engine, self._readers):
-                seal_with(engine.dialect, Sealing(keys, seals))
+                seal_with(engine.dialect, Sealing(keys, seals, self.veils_names))
         self._here = threading.local()  # the transaction that this thread is in
         self._prepared: dict[Executable, Prepared] = {}
         driver = self.engine.dialect.loaded_dbapi
@@ -337,6 +364,58 @@ class Database:
             raise
         finally:
             session.close()
+
+    def veils_names(self) -> bool:
+        """Whether names in columns that are searched are veiled (see `kernel.name_veil`): read once, for it
+        changes only while nothing else runs. Raises NamesUnderWay while it does."""
+        if self._veils_names is None:
+            try:
+                with self._readers.connect() as connection:  # a statement of another one is being made ready
+                    row = connection.execute(text("SELECT is_veiled, is_under_way FROM name_veil")).first()
+            except OperationalError as failure:
+                raise DatabaseUnavailable("The database does not answer; try again.") from failure
+            if row is not None and row.is_under_way:
+                raise NamesUnderWay(bool(row.is_veiled))
+            self._veils_names = row is not None and bool(row.is_veiled)
+        return self._veils_names
+
+    def veil_names(self, is_veiled: bool) -> None:
+        """Write and compare names so from now on: for who brings them into this form."""
+        self._veils_names = is_veiled
+
+    def is_shared(self) -> bool:
+        """Whether anything beside this object is connected to the database now."""
+        self.close()
+        if self.is_sqlite:
+            with closing(sqlite3.connect(str(self.url.database), timeout=0)) as alone:
+                try:
+                    alone.execute("PRAGMA locking_mode=EXCLUSIVE")
+                    alone.execute("BEGIN EXCLUSIVE")
+                except sqlite3.OperationalError:
+                    return True
+            return False
+        with self.snapshot() as session:
+            for _ in range(FAREWELLS):  # what we closed just now may not have left yet
+                if not session.scalar(text(OTHERS)):
+                    return False
+                time.sleep(FAREWELL_S)
+        return True
+
+    def give_back_room(self, tables: Sequence[str]) -> None:
+        """Let go of what these tables held before: the rows as they were are in their files until then.
+        Nobody else may be connected."""
+        connection = self.engine.raw_connection()
+        try:
+            if self.is_sqlite:
+                statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
+            else:
+                connection.dbapi_connection.autocommit = True  # type: ignore[union-attr]
+                statements = [f"VACUUM FULL {name}" for name in tables]
+            cursor = connection.cursor()
+            for statement in statements:
+                cursor.execute(statement)
+        finally:
+            connection.invalidate()
 
     def is_alive(self) -> bool:
         """Whether a query is answered now."""

@@ -13,6 +13,7 @@ An empty text stays empty. Equal documents do not look equal.
 import binascii
 import os
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -36,6 +37,7 @@ class Sealing:
 
     keys: KeyRing
     seals: bool  # whether what is written from now on is
+    veils: Callable[[], bool] = lambda: False  # whether its names are veiled
 
     def hidden(self, value: Any) -> Any:
         """A value as an index holds it: what is to be hidden is hidden, if anything is sealed."""

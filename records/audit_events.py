@@ -15,12 +15,12 @@ from access.model import AuditEntry
 from kernel.changes import CursorRow
 from kernel.jobs import job
 from kernel.sealed_text import HIDDEN, HiddenText
+from kernel.veil import AFTER_ALL
 from kernel.writes import write_all
 from records.audit_event import audit_event
 from records.documents import instant
 from records.model import IndexString
 from records.parameters import parameter_number
-from records.predicates import AFTER_ALL
 from records.repository import Projected, index_all_projected
 from records.room import Drawn, Records
 

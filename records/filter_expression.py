@@ -11,6 +11,7 @@ from typing import Protocol
 
 from sqlalchemy import and_
 
+from kernel.veil import Ending
 from records.indexing import fold
 from records.model import IndexDate, IndexString
 from records.parameters import Parameter
@@ -127,7 +128,7 @@ def _by_rows(comparison: Comparison, resource_type: str) -> Predicate:
     """Operators that no search parameter has: a text's end, and periods that overlap."""
     if comparison.operator == "ew":
         parameter = find_parameter(resource_type, comparison.path, "string")
-        return Rows(IndexString, (parameter.number,), like("value", fold(comparison.value), after=""))
+        return Rows(IndexString, (parameter.number,), like(parameter, Ending(fold(comparison.value))))
     parameter = find_parameter(resource_type, comparison.path, "date")
     low, high = date_interval(parameter.code, comparison.value)
     return Rows(

@@ -18,6 +18,7 @@ from sqlalchemy import Table, delete, insert
 from sqlalchemy.orm import Session
 
 from kernel.sealed_text import Hidden, HiddenText
+from kernel.veiled_text import Name
 from kernel.writes import Write, write_all
 from records.dates import FIRST, LAST, interval
 from records.definitions import definitions
@@ -209,14 +210,15 @@ def _tokens(value: Any, type_: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _string(found: IndexRows, parameter: Parameter, value: Any, type_: str) -> None:
+    kept = Name if parameter.is_veiled else str
     for text, part in _texts(value, type_):
-        folded, exact = fold(text)[:200], text[:200]
+        folded, exact = kept(fold(text)[:200]), kept(text[:200])
         if parameter.is_hidden and part not in AREAS:
             folded, exact = HiddenText(folded), HiddenText(exact)
         found.add(IndexString, parameter, folded, exact)
         if type_ == "HumanName" or parameter.code in NAME_CODES:
             for sound in _ways_to_ask(fold(text)[:32]):
-                found.add(IndexString, parameter, sound[:200], "")
+                found.add(IndexString, parameter, kept(sound[:200]), "")
 
 
 NAME_CODES = frozenset({"name", "family", "given", "phonetic"})

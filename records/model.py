@@ -27,6 +27,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.database import Base, UtcDateTime
 from kernel.sealed_text import HiddenWord, IndexHash, IndexText, SealedDocument
+from kernel.veiled_text import TextOrName
 from records.document_words import WORDS
 
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
@@ -123,8 +124,8 @@ IndexString = Table(
     "index_string",
     Base.metadata,
     _parameter(),
-    Column("value", IndexText(200), nullable=False),  # folded
-    Column("exact", IndexText(200), nullable=False),
+    Column("value", TextOrName(200), nullable=False),  # folded
+    Column("exact", TextOrName(200), nullable=False),
     _of_resource(),
     Index("ix_index_string_value", "parameter", "value", "resource_id"),
     Index("ix_index_string_resource", "resource_id", "parameter"),

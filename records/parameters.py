@@ -30,6 +30,8 @@ HIDDEN_PARAMETERS = {
 addresses, texts, who did something, and what somebody wants to be told of. It is found by equality; what such
 a value begins with leads to nothing."""
 
+PEOPLE = frozenset({"Patient", "Person", "RelatedPerson", "Practitioner"})
+
 
 @dataclass(frozen=True, slots=True)
 class Component:
@@ -59,6 +61,12 @@ class Parameter:
     def is_hidden(self) -> bool:
         """Whether its values stand in the index as keyed hashes."""
         return self.code in HIDDEN_PARAMETERS.get(self.resource_type, ())
+
+    @property
+    def is_veiled(self) -> bool:
+        """Whether its values are names of people, which a site may have veiled (`kernel.veil`)."""
+        is_name = self.type == "string" and not self.code.startswith("address")
+        return is_name and self.resource_type in PEOPLE
 
 
 def parameter_number(resource_type: str, code: str) -> int:

@@ -26,6 +26,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    type_coerce,
     union_all,
 )
 from sqlalchemy.orm import Session
@@ -33,6 +34,8 @@ from sqlalchemy.orm import Session
 from access.caller import Action, Caller
 from kernel.database import table_of
 from kernel.sealed_text import HiddenText
+from kernel.veil import Beginning, Beyond, Containing, Ending
+from kernel.veiled_text import NAME
 from records.aliases import fresh
 from records.dates import EPOCH, interval
 from records.hashing import either, hash_of
@@ -82,7 +85,6 @@ from records.room import Records
 from records.units import UCUM, canonical_unit
 from records.words import words_of
 
-AFTER_ALL = "\U0010ffff"
 RESOURCE = table_of(Resource)
 MOST_CODES = 30000
 
@@ -358,6 +360,10 @@ def predicate_of(asking: Asking, types: Sequence[str], criterion: Criterion, dep
     numbers = tuple(each.number for each in parameters)
     if modifier == "missing":
         return Rows(TABLES[parameter.type], numbers, lambda _: true(), negated=_flag(criterion))
+    veiled = tuple(each.resource_type for each in parameters if each.is_veiled)
+    if 0 < len(veiled) < len(types):  # names of people and of what is none
+        others = tuple(type_ for type_ in types if type_ not in veiled)
+        return Some(tuple(predicate_of(asking, some, criterion, depth) for some in (veiled, others)))
     if modifier == "of-type":
         numbers = tuple(of_type_number(each) for each in parameters)
     if parameter.type == "quantity":
@@ -587,26 +593,35 @@ def starts_with(column: str, text: str) -> Match:
     """A text column that begins with a text, as a range of its index."""
 
     def match(columns: Any) -> ColumnElement[bool]:
-        return and_(getattr(columns, column) >= text, getattr(columns, column) < text + AFTER_ALL)
+        at = getattr(columns, column)
+        return and_(at >= Beginning(text), at < Beyond(text))
 
     return match
 
 
-def like(column: str, text: str, before: str = "%", after: str = "%") -> Match:
-    """A text column that holds a text."""
-    escaped = before + re.sub(r"([\\%_])", r"\\\1", text) + after
-    return lambda columns: getattr(columns, column).like(escaped, escape="\\")
+def like(parameter: Parameter, text: Containing | Ending) -> Match:
+    """A string that holds a text, or ends with it."""
+    return _in_form(parameter, lambda columns: columns.value.like(text, escape="\\"))
+
+
+def _in_form(parameter: Parameter, match: Match) -> Match:
+    """The same of a parameter's strings as they stand: names may be veiled."""
+    if not parameter.is_veiled:
+        return match
+    return lambda columns: match(
+        SimpleNamespace(**{name: type_coerce(columns[name], NAME) for name in ("value", "exact")})
+    )
 
 
 def _match_string(value: str, modifier: str, parameter: Parameter, _asking: Asking) -> Match:
     text = unescaped(value)
+    if modifier == "contains":
+        return like(parameter, Containing(fold(text)))
     begins = _begins_or_is_hidden("value", fold(text), parameter)
     if modifier == "exact":  # the index; then the text itself
         exact = (text[:200], HiddenText(text[:200])) if parameter.is_hidden else (text[:200],)
-        return lambda columns: and_(begins(columns), columns.exact.in_(exact))
-    if modifier == "contains":
-        return like("value", fold(text))
-    return begins
+        return _in_form(parameter, lambda columns: and_(begins(columns), columns.exact.in_(exact)))
+    return _in_form(parameter, begins)
 
 
 PREFIX = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[\d.+-])")

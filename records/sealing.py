@@ -28,13 +28,13 @@ from kernel.crypto import DamagedBlob, KeyRing
 from kernel.database import table_of
 from kernel.jobs import job
 from kernel.sealed_text import CLEAR, HIDDEN
+from kernel.veil import AFTER_ALL
 from kernel.writes import write_all
 from records.custom_parameters import know_custom_parameters
 from records.documents import parse_document, plain
 from records.indexing import OF_TYPE, index_rows, store_index
 from records.model import DOCUMENT, IndexString, IndexToken, IndexWord, Resource, ResourceVersion, SealingPass
 from records.parameters import HIDDEN_PARAMETERS, parameter_number
-from records.predicates import AFTER_ALL
 from records.report_documents import SOURCE, report_documents
 from records.repository import index_all_projected
 from records.room import Records

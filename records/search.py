@@ -199,6 +199,10 @@ def _looking(records: Records, session: Session, caller: Caller, wanted: Search)
     if wanted.compartment:
         belongs = in_compartment(types, wanted.compartment, compartment_parameters)
         merged.append((f"in {'/'.join(wanted.compartment)} {types}", belongs))
+    for code in (part.removeprefix("-") for part in wanted.sort):
+        is_name = code not in OWN_KEYS and find_parameter(wanted.resource_type, code).is_veiled
+        if is_name and records.database.veils_names():
+            raise InvalidSearch(f"_sort={code}", "names are veiled in this database and have no order")
     keys = tuple(_sort_key(wanted.resource_type, part) for part in wanted.sort)
     return _Looking(session, caller, types, merged, keys, str(records.database.url))
 

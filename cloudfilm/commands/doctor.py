@@ -62,6 +62,8 @@ def _database(rooms: Rooms) -> Iterator[str]:
         return
     if not is_usable(found):
         yield f"The schema is at {found} and this code wants {expected}; run: cloudfilm migrate."
+        return
+    rooms.database.veils_names()  # raises while names are half way to another form
 
 
 def _keys(rooms: Rooms) -> Iterator[str]:

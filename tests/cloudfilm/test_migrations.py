@@ -21,6 +21,8 @@ from cloudfilm.migrate import downgrade, expected_revision, migrate
 from kernel.clock import FixedClock
 from kernel.crypto import DamagedBlob, KeyRing
 from kernel.database import Base, Database
+from kernel.errors import CloudfilmError
+from kernel.name_veil import NameVeil
 from kernel.resealing import reseal_table, sealed_tables
 from mpi.model import PatientRecord
 from records.bulk_model import BulkJob
@@ -260,3 +262,17 @@ def test_the_rules_keep_their_history_on_the_way_to_site_documents_and_back(empt
     assert rows(told.format("version", "site_document")) == kept
     downgrade(empty_url, "0001")
     assert rows(told.format("id", "policy_version")) == kept
+
+
+def test_there_is_no_way_back_while_names_are_veiled(empty_url: str) -> None:
+    migrate(empty_url)
+    database = Database(empty_url, keys=KeyRing({"k1": bytes(32)}, "k1"))
+    with database.transaction() as session:
+        session.add(NameVeil(id=1, is_veiled=True, is_under_way=False, rows_of="", done_to=0))
+    with pytest.raises(CloudfilmError, match="cloudfilm names unveil"):
+        downgrade(empty_url, "0030_sealed_requests")
+    with database.transaction() as session:
+        session.get_one(NameVeil, 1).is_veiled = False
+    downgrade(empty_url, "0030_sealed_requests")
+    assert "name_veil" not in tables(empty_url)
+    database.close()
