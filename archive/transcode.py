@@ -442,10 +442,10 @@ CODECS: dict[str, Codec] = {
     JPEG_LS: Codec(_decode_jpeg_ls, _encode_jpeg_ls),
     JPEG_LS_NEAR: Codec(_decode_jpeg_ls),
     JPEG_2000_LOSSLESS: Codec(_decode_jpeg_2000, _encode_jpeg_2000),
-    JPEG_2000: Codec(_decode_jpeg_2000),
+    JPEG_2000: Codec(_decode_jpeg_2000, _encode_jpeg_2000),  # may lose something, and need not (PS3.5 A.4.4)
     HTJ2K_LOSSLESS: Codec(_decode_htj2k, _encode_htj2k),
     HTJ2K_LOSSLESS_RPCL: Codec(_decode_htj2k),
-    HTJ2K: Codec(_decode_htj2k),
+    HTJ2K: Codec(_decode_htj2k, _encode_htj2k),
     JPEG_XL_LOSSLESS: Codec(_decode_jpeg_xl),
     JPEG_XL_JPEG: Codec(_decode_jpeg_xl),
     JPEG_XL: Codec(_decode_jpeg_xl),

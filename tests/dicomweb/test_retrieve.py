@@ -7,6 +7,7 @@ import json
 import zipfile
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -445,6 +446,25 @@ def test_a_frame_of_eight_bits_comes_as_jpeg_baseline_when_that_is_asked_for(
     assert np.abs(drawn - samples).mean() < 3
     whole = service.get(path_of(stored), f"application/dicom; {accept.partition('; ')[2]}")
     assert whole.status_code == 406  # an object would need another UID
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        "image/jp2; transfer-syntax=1.2.840.10008.1.2.4.91",
+        "image/jphc; transfer-syntax=1.2.840.10008.1.2.4.203",
+    ],
+)
+def test_a_syntax_that_may_lose_something_is_given_without_loss(service: Service, syntax: str) -> None:
+    samples = np.arange(64 * 64, dtype="<u2").reshape(64, 64)
+    stored = service.store(ct_slice(75, Rows=64, Columns=64, PixelData=samples.tobytes()))
+
+    frame = service.get(f"{path_of(stored)}/frames/1", syntax)
+    whole = service.get(path_of(stored), f"application/dicom; {syntax.partition('; ')[2]}")
+
+    assert frame.headers["Content-Type"] == syntax
+    assert np.array_equal(imagecodecs.jpeg2k_decode(frame.data), samples)
+    assert dcmread(io.BytesIO(whole.data)).file_meta.TransferSyntaxUID == syntax.rpartition("=")[2]
 
 
 def test_the_service_says_what_it_can(service: Service) -> None:
