@@ -2,12 +2,41 @@
 
 from datetime import datetime
 
+from access.accounts import NoSuchAccount, account_of
 from access.caller import Clause, Door, Principal, PrincipalKind
 from access.model import Account
+from access.nodes import find_node, node_decision
 from access.policy import Decision, decide
 from access.roles import PERSONAL
 from access.scopes import parse_scopes
 from access.tokens import Access, broken_glass, role_in_force, site_of
+
+
+def decision_about(
+    access: Access,
+    who: str,
+    door: Door | None = None,
+    *,
+    address: str = "",
+    at: datetime | None = None,
+    scope: str | None = None,
+    patient: str = "",
+) -> Decision:
+    """The decision that who signs in by this name would meet, or the node of this AE title.
+
+    door: None: where such a caller usually comes in. scope, patient: of an account's app; a node has none.
+    Raises NoSuchAccount, InvalidScope, or UnknownNode for a node that calls from elsewhere.
+    """
+    try:
+        account = account_of(access, who)
+    except NoSuchAccount:
+        if find_node(access, who) is None:
+            raise
+        moment = at.astimezone() if at else access.clock.now()
+        return node_decision(access, who, door or Door.DIMSE, address, moment)
+    return decision_for(
+        access, account, door or Door.WEB, address=address, at=at, scope=scope, patient=patient
+    )
 
 
 def decision_for(

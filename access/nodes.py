@@ -5,13 +5,14 @@ Nobody else may associate. In the embedded default this machine itself (loopback
 
 import ipaddress
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 
 from sqlalchemy import bindparam, literal, select
 
 from access.caller import Caller, Door, Permissions, Principal, PrincipalKind
 from access.model import Node
-from access.policy import decide
+from access.policy import Decision, Site, decide
 from access.roles import Role, Span
 from access.tokens import SITE_REVISION, Access, site_of, site_revision
 from kernel.errors import Unauthenticated
@@ -91,16 +92,33 @@ def identify_node(
         raise UnknownNode(ae_title, address)
     if certificate:
         access.revocations.require_good(certificate, access.clock.now(), is_pinned=bool(peer.certificate))
+    span = Span.ALL if row is None else Span.INSTITUTION
+    site = site_of(access, revision)
+    return _decide(access, peer, span, site, door, address, access.clock.now()).caller, peer
+
+
+def node_decision(access: Access, ae_title: str, door: Door, address: str, at: datetime) -> Decision:
+    """The decision that a registered node would meet, for who looks up a refusal.
+
+    address: empty: from where it is known to call. Raises UnknownNode.
+    """
+    with access.database.snapshot() as session:
+        row = session.scalar(select(Node).where(Node.ae_title == ae_title))
+    if row is None or (address and not _calls_from(row, address)):
+        raise UnknownNode(ae_title, address)
+    return _decide(access, peer_of(row), Span.INSTITUTION, site_of(access), door, address, at)
+
+
+def _decide(
+    access: Access, peer: NodePeer, span: Span, site: Site, door: Door, address: str, at: datetime
+) -> Decision:
     permissions = Permissions()
     for word in peer.permissions:
         permissions = permissions.union(NODE_PERMISSIONS[word])
     institution = peer.institution or access.settings.institution  # as of what it stores
     principal = Principal(PrincipalKind.NODE, peer.ae_title, peer.ae_title, institution, peer.department)
-    role = Role("node", permissions, Span.ALL if row is None else Span.INSTITUTION)
-    decision = decide(
-        principal, door, role=role, site=site_of(access, revision), address=address, at=access.clock.now()
-    )
-    return decision.caller, peer
+    role = Role("node", permissions, span)
+    return decide(principal, door, role=role, site=site, address=address, at=at)
 
 
 def node_state(access: Access, ae_title: str) -> tuple[object, ...]:

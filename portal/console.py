@@ -31,7 +31,7 @@ from access.accounts import (
 )
 from access.bearer import current_caller
 from access.caller import SEARCH_IMAGES, Action, Caller, Door
-from access.explain import decision_for
+from access.explain import decision_about
 from access.model import Account, Token
 from access.node_register import NodeRow, list_nodes, put_node, remove_node
 from access.oauth.clients import (
@@ -441,7 +441,7 @@ def explain(caller: Caller) -> Page:
     }
     form = Form(
         (
-            Field("login", value=asked["login"]),
+            Field("login", value=asked["login"], label="login_or_node"),
             Field("action", value=asked["action"] or "ImagingStudy.r"),
             Field("address", value=asked["address"], required=False),
             Field("scope", value=asked["scope"], required=False),
@@ -455,9 +455,8 @@ def explain(caller: Caller) -> Page:
         return Page("explain", forms=(form,))
     try:
         wanted = parse_actions(asked["action"])[0]
-        account = account_of(room(Access), asked["login"])
-        decision = decision_for(
-            room(Access), account, Door.WEB, address=asked["address"], scope=asked["scope"] or None,
+        decision = decision_about(
+            room(Access), asked["login"], address=asked["address"], scope=asked["scope"] or None,
             at=datetime.fromisoformat(asked["at"]) if asked["at"] else None,
         )  # fmt: skip
         hiding = hiding_steps(room(Archive), decision, wanted, asked["study"]) if asked["study"] else ()

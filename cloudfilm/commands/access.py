@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from access.accounts import account_of
 from access.caller import Action, Door, operator
-from access.explain import decision_for
+from access.explain import decision_about
 from access.oauth.clients import disable_client, list_clients, register_client
 from access.rules import parse_actions
 from access.site import review_glass, unreviewed_glass
@@ -31,7 +30,11 @@ def access() -> None:
 @click.option("--scope", help="The scopes of the app's token; default: a browser session.")
 @click.option("--patient", default="", help="The patient in the token's context.")
 @click.option("--study", default="", help="A Study Instance UID; says which step hides it.")
-@click.option("--door", type=click.Choice([door.value for door in Door]), default=Door.WEB.value)
+@click.option(
+    "--door",
+    type=click.Choice([door.value for door in Door]),
+    help="Where it comes in; default: web, or dimse for a node.",
+)
 @click.pass_obj
 def explain(
     context: Any,
@@ -42,16 +45,19 @@ def explain(
     scope: str | None,
     patient: str,
     study: str,
-    door: str,
+    door: str | None,
 ) -> None:
-    """Say whether LOGIN may do ACTION (ImagingStudy.r), and what decides it. Exits 1 when it may not."""
+    """Say whether LOGIN may do ACTION (ImagingStudy.r), and what decides it. Exits 1 when it may not.
+
+    LOGIN is a sign-in name, or the AE title of a node.
+    """
     room = context.rooms.access
     try:
         wanted: Action = parse_actions(action)[0]
     except ValueError as wrong:
         raise click.BadParameter(str(wrong)) from None
-    decision = decision_for(
-        room, account_of(room, login), Door(door), address=address, at=at, scope=scope, patient=patient
+    decision = decision_about(
+        room, login, Door(door) if door else None, address=address, at=at, scope=scope, patient=patient
     )
     hiding = hiding_steps(context.rooms.archive, decision, wanted, study) if study else ()
     for step in decision.steps:

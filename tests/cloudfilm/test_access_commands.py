@@ -110,6 +110,29 @@ def test_a_study_that_looks_as_if_it_were_not_there_is_explained_by_the_step_tha
     assert str(nowhere.exception) == "Study 1.2 was not found."
 
 
+def test_what_a_node_is_refused_is_explained_too(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    run("node", "add", "CT1", "--host", "10.1.2.3", "--may", "store")
+    rules = tmp_path / "rules.json"
+    rule = {
+        "id": "ct",
+        "reason": "It is broken.",
+        "when": {"principals": ["CT1"]},
+        "deny": ["ImagingStudy.c"],
+    }
+    rules.write_text(json.dumps({"rules": [rule]}))
+    assert run("access", "explain", "CT1", "ImagingStudy.c").exit_code == 0
+    assert run("access", "explain", "CT1", "ImagingStudy.s").output.startswith("REFUSES  role")
+
+    run("site", "set", "rules", str(rules), "--comment", "ct")
+
+    assert (
+        "REFUSES  rule:ct" in run("access", "explain", "CT1", "ImagingStudy.c", "--from", "10.1.2.3").output
+    )
+    elsewhere = run("access", "explain", "CT1", "ImagingStudy.c", "--from", "10.9.9.9")
+    assert "is not a known node" in str(elsewhere.exception)
+    assert str(run("access", "explain", "CT2", "ImagingStudy.c").exception) == "No account has this name."
+
+
 def test_site_documents_go_out_and_come_back_and_older_versions_too(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     kept = tmp_path / "site.json"
     assert run("site", "export", str(kept)).exit_code == 0
