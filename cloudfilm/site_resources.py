@@ -27,6 +27,10 @@ CONNECTION = "http://terminology.hl7.org/CodeSystem/endpoint-connection-type"
 PAYLOAD = [{"text": "DICOM"}]
 CODE, AE_TITLE = "urn:cloudfilm:institution", "urn:cloudfilm:ae-title"
 TAG = {"system": "urn:cloudfilm:origin", "code": "site-data"}
+TAKES_TOKEN = {  # SMART Imaging Access: the token of the search is the one of the retrieval
+    "url": "http://fhir.org/argonaut/smart-imaging/StructureDefinition/requires-access-token",
+    "valueBoolean": True,
+}
 PUBLISHER = system("site data")
 OWN_TYPES = ("Organization", "Endpoint", "Device", "Location")
 
@@ -50,7 +54,8 @@ def site_resources(session: Session, settings: Settings) -> Iterator[Document]:
         ("fhir-rest", "hl7-fhir-rest", "FHIR R4", "/fhir"),
     ):
         connection = {"system": CONNECTION, "code": kind}
-        yield _endpoint(id_, connection, name, f"{base.rstrip('/')}{path}", main)
+        endpoint = _endpoint(id_, connection, name, f"{base.rstrip('/')}{path}", main)
+        yield endpoint | ({"extension": [TAKES_TOKEN]} if id_ == WADO_ENDPOINT else {})
     for node in nodes:
         yield from _of_node(node, main)
 

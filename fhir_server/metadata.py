@@ -7,7 +7,7 @@ from flask import Response, request
 
 from access.bearer import open_to_all
 from access.oauth.discovery import oauth_uris
-from access.oauth.endpoints import issuer
+from access.oauth.endpoints import OPEN_TO_ALL, issuer
 from conformance.capability import capability_statement
 from conformance.terminology_capability import terminology_capabilities
 from fhir_server.library import offered_operations
@@ -23,16 +23,18 @@ VERSION = "0.1.0"
 def metadata() -> Response:
     """The CapabilityStatement; with `mode=terminology`, what the terminology service can do."""
     require_json()
+    answer = document_answer(_asked_for())
+    answer.headers.update(OPEN_TO_ALL)
+    return answer
+
+
+def _asked_for() -> str:
     if request.args.get("mode") == "terminology":
-        return document_answer(
-            json.dumps(terminology_capabilities(fhir_base(), VERSION, SystemClock().now()))
-        )
+        return json.dumps(terminology_capabilities(fhir_base(), VERSION, SystemClock().now()))
     operations = tuple(sorted((name, tuple(sorted(each))) for name, each in offered_operations().items()))
     records = room(Records)
-    return document_answer(
-        _statement(
-            fhir_base(), frozenset(records.projections), issuer(), operations, records.references_must_exist
-        )
+    return _statement(
+        fhir_base(), frozenset(records.projections), issuer(), operations, records.references_must_exist
     )
 
 

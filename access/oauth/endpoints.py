@@ -188,6 +188,7 @@ def register() -> Response:
 
 
 CORS_PATHS = ("/fhir", "/dicomweb", "/oauth/token", "/oauth/userinfo", "/oauth/revoke", "/oauth/introspect")
+DISCOVERY_PATHS = ("/fhir/metadata", "/fhir/.well-known/")  # what apps read before they are known
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
     "Access-Control-Allow-Headers": (
@@ -206,7 +207,8 @@ def preflight() -> Response | None:
     """Answer a browser that asks whether another site's page may call."""
     is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
     if is_preflight and request.path.startswith(CORS_PATHS):
-        return make_response("", 204, PREFLIGHT)
+        is_discovery = request.path.startswith(DISCOVERY_PATHS)
+        return make_response("", 204, {**PREFLIGHT, **(OPEN_TO_ALL if is_discovery else {})})
     return None
 
 

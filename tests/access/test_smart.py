@@ -986,6 +986,16 @@ def test_x1_pages_of_registered_apps_may_call_and_others_may_not(
     assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
+@pytest.mark.parametrize("path", ["/fhir/metadata", "/fhir/.well-known/smart-configuration"])
+def test_x1_discovery_is_read_by_any_page(browser: FlaskClient, path: str) -> None:
+    origin = {"Origin": "https://unknown.example"}
+    asked = browser.options(path, headers={**origin, "Access-Control-Request-Method": "GET"})
+
+    for answer in (asked, browser.get(path, headers=origin)):
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
 def test_secrets_are_not_kept_as_they_are(rooms: Rooms, app: App, patient: str) -> None:
     app.scope += " offline_access"
     tokens = app.tokens(patient=patient)

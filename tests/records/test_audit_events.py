@@ -116,7 +116,11 @@ def test_site_data_is_there_as_organizations_devices_and_endpoints(rooms: Rooms,
         "entry"
     ][:1]
     assert device["resource"]["meta"]["versionId"] == "1"
-    assert fhir.get("/Endpoint/wado-rs")["address"].endswith("/dicomweb")
+    wado = fhir.get("/Endpoint/wado-rs")
+    assert wado["address"].endswith("/dicomweb")
+    assert [(each["url"].rpartition("/")[2], each["valueBoolean"]) for each in wado["extension"]] == [
+        ("requires-access-token", True)
+    ]
     assert len(ids(fhir.get("/Endpoint?connection-type=dicom-wado-rs"))) == 1
     assert ids(fhir.get("/Organization?identifier=EAST")) == ["site-EAST"]
     assert ids(fhir.get("/Location?name=radiology")) == ["site-EAST.Radiology"]
