@@ -1,13 +1,14 @@
 """The CapabilityStatement, made from the tables that the code runs on (R4 CapabilityStatement)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from conformance.library import shipped_document
+from conformance.search_parameters import parameter_url
 from kernel.errors import CloudfilmError
 from records.documents import instant
-from records.parameters import Parameter, parameters_of, resource_types
+from records.parameters import is_standard, parameters_of, resource_types
 from records.query import check_name
 from records.repository import DRAWN_ONLY
 from records.subscriptions import TOPICS
@@ -150,10 +151,7 @@ def _resource(base: str, name: str, offered: Operations, enforced: bool) -> dict
     if references:
         described["searchInclude"] = ["*", *references]
     described["searchParam"] = sorted(
-        (
-            {"name": each.code, "type": each.type, "definition": parameter_url(name, each.code)}
-            for each in found
-        ),
+        ({"name": each.code, "type": each.type} | _defined(name, each.code) for each in found),
         key=lambda parameter: str(parameter["name"]),
     )
     operations = _operations(base, name, [*offered.get(name, ()), *offered.get("Resource", ())])
@@ -162,6 +160,11 @@ def _resource(base: str, name: str, offered: Operations, enforced: bool) -> dict
     if name == "Subscription":
         described["extension"] = [{"url": TOPICS_EXTENSION, "valueCanonical": url} for url in TOPICS]
     return described
+
+
+def _defined(name: str, code: str) -> dict[str, str]:
+    """Where the standard defines a parameter; one of the site's own has its definition in a document."""
+    return {"definition": parameter_url(name, code)} if is_standard(name, code) else {}
 
 
 def _is_searched(name: str, code: str) -> bool:
@@ -173,12 +176,6 @@ def _is_searched(name: str, code: str) -> bool:
     except CloudfilmError:
         return False
     return True
-
-
-def parameter_url(resource_type: str, code: str) -> str:
-    """The canonical URL of a search parameter of the standard."""
-    base = "Resource" if code.startswith("_") else resource_type
-    return f"http://hl7.org/fhir/SearchParameter/{base}-{code.removeprefix('_')}"
 
 
 def _operations(base: str, resource_type: str, names: Iterable[str]) -> list[dict[str, str]]:
@@ -221,48 +218,3 @@ def operation_definition(base: str, offered: Operations, logical_id: str) -> dic
         "type": bool(resource_type),
         "instance": False,
     }
-
-
-def _row(resource_type: str, parameter: Parameter) -> dict[str, str]:
-    return {
-        "id": f"{resource_type}-{parameter.code.removeprefix('_')}",
-        "url": parameter_url(resource_type, parameter.code),
-        "version": "4.0.1",
-        "name": parameter.code,
-        "status": "active",
-        "code": parameter.code,
-        "base": resource_type,
-        "type": parameter.type,
-    }
-
-
-def searched_by() -> Iterator[dict[str, str]]:
-    """What each SearchParameter is found by."""
-    for name in ("Resource", *sorted(resource_types())):
-        for parameter in parameters_of(name).values():
-            is_common = parameter.code.startswith("_")
-            if is_common == (name == "Resource") and _is_searched(name, parameter.code):
-                yield _row(name, parameter)
-
-
-def search_parameter(logical_id: str) -> dict[str, Any] | None:
-    """The SearchParameter that search goes by, by its id (`Type-code`)."""
-    resource_type, _, code = logical_id.partition("-")
-    of_every_type = resource_type == "Resource"
-    if resource_type not in resource_types() and not of_every_type:
-        return None
-    code = f"_{code}" if of_every_type else code
-    parameter = parameters_of(resource_type).get(code)
-    if parameter is None or not _is_searched(resource_type, code) or (code[0] == "_" and not of_every_type):
-        return None
-    drawn: dict[str, Any] = {
-        "resourceType": "SearchParameter",
-        **_row(resource_type, parameter),
-        "description": f"{resource_type} by {code}",
-        "base": [resource_type],
-    }
-    if parameter.expression:
-        drawn["expression"] = parameter.expression
-    if parameter.targets:
-        drawn["target"] = list(parameter.targets)
-    return drawn

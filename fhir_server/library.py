@@ -11,7 +11,8 @@ from typing import Any
 from flask import current_app
 
 from conformance import library
-from conformance.capability import operation_definition, search_parameter, searched_by
+from conformance.capability import operation_definition
+from conformance.search_parameters import search_parameter, search_parameters
 from fhir_server.negotiate import fhir_base
 from fhir_server.operations.everything import TYPES as EVERYTHING
 from records.repository import Stored
@@ -72,7 +73,7 @@ def shipped_matches(resource_type: str, arguments: Iterable[tuple[str, str]]) ->
 
 def _rows(resource_type: str) -> Iterator[dict[str, Any]]:
     if resource_type == "SearchParameter":
-        yield from searched_by()
+        yield from search_parameters()
     elif resource_type in TERMINOLOGY:
         for entry in shipped.index():
             if entry.type == resource_type:
@@ -97,7 +98,13 @@ def _test(name: str, value: str) -> Callable[[dict[str, Any]], bool] | None:
     if comparison is None:
         return None
     key, wanted = code.removeprefix("_"), [each for each in value.split(",") if each]
-    return lambda row: any(comparison(row, str(row.get(key, "")), each) for each in wanted)
+
+    def holds(row: dict[str, Any]) -> bool:
+        values = row.get(key, "")
+        texts = values if isinstance(values, list) else [str(values)]
+        return any(comparison(row, text, each) for text in texts for each in wanted)
+
+    return holds
 
 
 KINDS = {

@@ -5,7 +5,7 @@
 
 Beside it stands forms.json.gz: the order of elements in XML, the elements of a summary, all compartments.
 
-parameters    type: {code: {type, expression, target?, components?: [[code of parameter, expression]]}}
+parameters    type: {code: {type, expression, target?, id?, components?: [[code of parameter, expression]]}}
 
 elements      path without the root's own cardinality: {types, max, min, binding?}; `value[x]` as in the
 standard compartments  Patient: {type: [codes of the parameters that put it into the compartment]}
@@ -58,7 +58,9 @@ def parameters(package: Path) -> dict[str, dict[str, Any]]:
     """Search parameters by resource type and code."""
     found: dict[str, dict[str, Any]] = {}
     all_ = [
-        each for each in _load(package, "SearchParameter") if "extension(" not in each.get("expression", "")
+        each
+        for each in _load(package, "SearchParameter")
+        if "extension(" not in each.get("expression", "") and not each["id"].startswith("example")
     ]
     codes = {each["url"]: each["code"] for each in all_}
     for each in all_:
@@ -70,6 +72,8 @@ def parameters(package: Path) -> dict[str, dict[str, Any]]:
                 [codes.get(part["definition"]), part["expression"]] for part in each["component"]
             ]
         for base in each.get("base", ()):
+            if each["id"] != f"{base}-{each['code'].removeprefix('_')}":
+                row["id"] = each["id"]  # one for several types: clinical-patient
             found.setdefault(base, {})[each["code"]] = row
     return found
 

@@ -564,8 +564,9 @@ def test_a_reference_by_criteria_is_kept_as_what_it_refers_to_however_it_is_writ
 @pytest.mark.parametrize(
     ("path", "some", "none"),
     [
-        ("/SearchParameter?base=Patient&code=gender", "Patient-gender", "Person-gender"),
+        ("/SearchParameter?base=Patient&code=gender", "individual-gender", "Patient-gender"),
         ("/SearchParameter?base=Resource", "Resource-id", "Patient-gender"),
+        ("/SearchParameter?base=Patient&code=phonetic", "individual-phonetic", "Patient-phonetic"),
         ("/SearchParameter?url=http://hl7.org/fhir/SearchParameter/Resource-tag", "Resource-tag", ""),
         ("/OperationDefinition?code=everything", "Patient-everything", "Resource-meta"),
         (

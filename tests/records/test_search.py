@@ -45,6 +45,7 @@ def ward(fhir: Fhir) -> Fhir:
         name=[{"family": "House"}],
         identifier=[{"system": "urn:d", "value": "1"}],
     )
+    put(fhir, "Condition", "c", subject={"reference": "Patient/a"})
     put(fhir, "Organization", "o", name="Clinic", partOf={"reference": "Organization/p"})
     put(fhir, "Organization", "p", name="Trust")
     for name, family, chinese in (("a", "Zhang", "张伟"), ("b", "Shan", "单雄信")):
@@ -73,6 +74,8 @@ def ward(fhir: Fhir) -> Fhir:
         ("/Observation?patient.name=zhang", "12"),
         ("/Observation?subject:Patient.general-practitioner.family=house", "123"),
         ("/Observation?subject:Patient.organization.partof.name=trust&code=8462-4", "2"),
+        ("/Condition?subject=a", "c"),
+        ("/Condition?subject:Patient.family=zhang", "c"),
         ("/Patient?_has:Observation:patient:code=8462-4", "a"),
         ("/Practitioner?_has:Patient:general-practitioner:_has:Observation:patient:code=8462-4", "doc"),
         ("/Observation?code:text=blut", "123"),
