@@ -36,6 +36,7 @@ from access.tokens import (
 )
 from kernel.clock import new_id
 from kernel.errors import CloudfilmError, Forbidden, Kind, Unauthenticated
+from kernel.row_codes import RowChanged
 from kernel.suites import Suite
 
 MOST_FAILURES = 5
@@ -128,8 +129,8 @@ def create_account(
     if session.scalar(select(Account.id).where(func.lower(Account.login) == login.lower())) is not None:
         raise LoginTaken
     account_id = new_id()
-    session.execute(
-        insert(Account).values(
+    session.add(
+        Account(
             id=account_id,
             login=login,
             name=name or login,
@@ -143,6 +144,7 @@ def create_account(
             created_at=access.clock.now(),
         )
     )
+    session.flush()
     note(session, access.clock, caller, "create Account", account_id, detail=f"{login} as {role}")
     return account_id
 
@@ -180,6 +182,7 @@ def sign_in(access: Access, login: str, password: str, address: str) -> SignedIn
             count_failure(access, account.id)
         note_sign_in(access, login, address, REFUSED, "wrong name or password")
         raise WrongCredentials
+    require_as_left(access, account, address)
     with access.database.transaction() as session:
         awaits = factors_of(session, account)
         if awaits:
@@ -241,6 +244,7 @@ def sign_in_by_certificate(access: Access, pem: bytes, address: str) -> str:
         note_sign_in(access, fingerprint, address, REFUSED, "unknown certificate")
         raise UnknownCertificate
     require_unlocked(access, account.id, account.login, address)
+    require_as_left(access, account, address)
     with access.database.transaction() as session:
         return open_session(access, session, account.id, account.name, address, "swk", issued_by(certificate))
 
@@ -262,7 +266,8 @@ def set_certificate(access: Access, caller: Caller, login: str, pem: bytes) -> N
         raise InvalidCertificate from None
     account_id = managed_account(access, caller, login).id
     with access.database.transaction() as session:
-        session.execute(update(Account).where(Account.id == account_id).values(certificate=fingerprint))
+        session.get_one(Account, account_id).certificate = fingerprint
+        session.flush()
         note(session, access.clock, caller, "update Account", account_id, detail="certificate")
 
 
@@ -339,6 +344,15 @@ def require_unlocked(access: Access, account_id: str, login: str, address: str) 
     if until is not None and until > access.clock.now():
         note_sign_in(access, login, address, REFUSED, "locked")
         raise AccountLocked
+
+
+def require_as_left(access: Access, account: Account, address: str) -> None:
+    """Raise RowChanged for an account that somebody changed behind our back, and note who came by it."""
+    try:
+        access.require_intact(account)
+    except RowChanged:
+        note_sign_in(access, account.login, address, REFUSED, "the account was changed outside of cloudfilm")
+        raise
 
 
 @lru_cache
@@ -448,6 +462,7 @@ def _keep_password(access: Access, caller: Caller, account_id: str, new: str, *,
             )
         account.password, account.password_changed_at, account.must_change = hashed, now, must_change
         account.failures, account.locked_until = 0, None
+        session.flush()
         revoke_where(access, session, Token.account_id == account_id, Token.id != caller.grant)
         note(session, access.clock, caller, "change password", account_id)
 
@@ -517,7 +532,10 @@ def change_account(access: Access, caller: Caller, login: str, **values: str | b
         raise InvalidLogin
     require_may_manage(caller, role)
     with access.database.transaction() as session:
-        session.execute(update(Account).where(Account.id == account.id).values(**values))
+        row = session.get_one(Account, account.id)
+        for name, value in values.items():
+            setattr(row, name, value)
+        session.flush()
         revoke_where(access, session, Token.account_id == account.id)
         note(session, access.clock, caller, "update Account", account.id, detail=", ".join(sorted(values)))
 

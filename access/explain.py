@@ -52,8 +52,9 @@ def decision_for(
     """The decision that a request of this account would meet.
 
     scope: of an app's token; None for a browser session. at: without a zone it is taken as the site's own.
-    Raises InvalidScope.
+    Raises InvalidScope or RowChanged.
     """
+    access.require_intact(account)
     moment = at.astimezone() if at else access.clock.now()
     own = frozenset((account.patients or "").replace(",", " ").split())
     principal = Principal(

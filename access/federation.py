@@ -25,13 +25,14 @@ from urllib.parse import urlencode, urlsplit
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select
 
 from access.accounts import (
     WrongCredentials,
     managed_account,
     note_sign_in,
     open_session,
+    require_as_left,
     require_unlocked,
 )
 from access.audit import REFUSED, note
@@ -209,6 +210,7 @@ def arrive(
         note_sign_in(access, provider.id, address, REFUSED, str(refusal)[:200])
         raise
     require_unlocked(access, account.id, account.login, address)
+    require_as_left(access, account, address)
     named = claims.get("amr")
     methods = {each for each in named if isinstance(each, str)} if isinstance(named, list) else set()
     factors = "fed mfa" if methods & PROVEN_TWICE else "fed"
@@ -329,7 +331,9 @@ def _account(access: Access, provider: Provider, claims: Mapping[str, Any]) -> A
             session.flush()
             caller = _as_provider(provider)
             note(session, access.clock, caller, "create Account", account.id, detail=f"as {account.role}")
-    if account is None or account.disabled:
+    if (
+        account is None or account.disabled or account.federated != federated
+    ):  # a hash may stand in another's row
         raise NotFederated("no account here is linked to yours; ask the administrator")
     return account
 
@@ -361,7 +365,8 @@ def link_account(access: Access, caller: Caller, login: str, issuer: str, subjec
         held = select(Account.id).where(_is_linked_to(federated), Account.id != account.id)
         if federated and session.scalar(held) is not None:
             raise WrongCredentials
-        linked = {"federated": federated, "federated_index": federated}
-        session.execute(update(Account).where(Account.id == account.id).values(linked))
+        row = session.get_one(Account, account.id)
+        row.federated = row.federated_index = federated
+        session.flush()
         revoke_where(access, session, Token.account_id == account.id)
         note(session, access.clock, caller, "update Account", account.id, detail="federated")

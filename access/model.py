@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.database import Base, UtcDateTime
+from kernel.row_codes import Coded
 from kernel.sealed_values import KeyedHash, SealedText
 
 
@@ -19,10 +20,14 @@ class Institution(Base):
     patient_id_issuer: Mapped[str] = mapped_column(String(64), default="")  # of Patient IDs that name none
 
 
-class Account(Base):
+class Account(Coded, Base):
     """A person who signs in."""
 
     __tablename__ = "account"
+    COVERED = (
+        "login", "id", "role", "institution", "department", "password", "disabled", "password_changed_at",
+        "must_change", "certificate", "federated", "fhir_user", "patients", "created_at",
+    )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     login: Mapped[str] = mapped_column(String(64), unique=True)
@@ -76,10 +81,14 @@ class SecondFactor(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
-class Client(Base):
+class Client(Coded, Base):
     """An app or service that is registered (RFC 7591, SMART App Launch 2.2)."""
 
     __tablename__ = "client"
+    COVERED = (
+        "id", "auth_method", "secret", "jwks", "jwks_uri", "redirect_uris", "launch_uri", "grant_types",
+        "scope", "role", "institution", "disabled",
+    )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(200), default="")
@@ -232,10 +241,14 @@ class Token(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
 
 
-class Node(Base):
+class Node(Coded, Base):
     """A DIMSE or MLLP peer that may associate, and that we may associate with."""
 
     __tablename__ = "node"
+    COVERED = (
+        "ae_title", "host", "port", "alternates", "addresses", "certificate", "tls", "institution",
+        "department", "permissions",
+    )  # fmt: skip
 
     id: Mapped[int] = mapped_column(primary_key=True)
     ae_title: Mapped[str] = mapped_column(String(16), unique=True)

@@ -60,7 +60,7 @@ _STATE = (  # built once: it is asked before every message
         *SITE_REVISION,
         # all of a row that its caller is made of
         Node.id, Node.addresses, Node.host, Node.certificate, Node.institution, Node.department,
-        Node.permissions,
+        Node.permissions, Node.integrity,
     )
     .select_from(_ALWAYS)
     .outerjoin(Node, Node.ae_title == bindparam("ae_title"))
@@ -78,7 +78,7 @@ class UnknownNode(Unauthenticated):
 def identify_node(
     access: Access, ae_title: str, address: str, certificate: bytes = b"", door: Door = Door.DIMSE
 ) -> tuple[Caller, NodePeer]:
-    """Who calls. certificate: of the peer's TLS, in DER; empty: none. Raises UnknownNode or
+    """Who calls. certificate: of the peer's TLS, in DER; empty: none. Raises UnknownNode, RowChanged or
     CertificateRefused."""
     fingerprint = sha256(certificate).hexdigest() if certificate else ""
     with access.database.snapshot() as session:
@@ -90,6 +90,8 @@ def identify_node(
         peer = NodePeer(ae_title, address, 0, access.settings.institution, "", ("all",), (), False, 0)
     else:
         raise UnknownNode(ae_title, address)
+    if row is not None:
+        access.require_intact(row)
     if certificate:
         access.revocations.require_good(certificate, access.clock.now(), is_pinned=bool(peer.certificate))
     span = Span.ALL if row is None else Span.INSTITUTION
@@ -128,9 +130,11 @@ def node_state(access: Access, ae_title: str) -> tuple[object, ...]:
 
 
 def find_node(access: Access, ae_title: str) -> NodePeer | None:
-    """The node of this AE title, for C-MOVE and for sending to it."""
+    """The node of this AE title, for C-MOVE and for sending to it. Raises RowChanged."""
     with access.database.snapshot() as session:
         row = session.scalar(select(Node).where(Node.ae_title == ae_title))
+    if row is not None:
+        access.require_intact(row)
     return peer_of(row) if row is not None else None
 
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from access.accounts import change_password, choose_password, open_session
+from access.accounts import change_password, choose_password, open_session, require_as_left
 from access.audit import note
 from access.caller import Caller
 from access.grant_model import AccountBinding
@@ -83,6 +83,7 @@ def sign_in_by_phone(access: Access, phone: str, address: str, openid: str = "")
     openid: of the WeChat user in whose browser it was proven; the next time it alone signs in.
     """
     index = phone_index(access.keys, phone)
+    _require_as_left(access, PHONE, index, address)
     with access.database.transaction() as session:
         account = account_of_binding(session, PHONE, index) or _new_account(access, session, phone, index)
         if openid:
@@ -91,10 +92,19 @@ def sign_in_by_phone(access: Access, phone: str, address: str, openid: str = "")
         return open_session(access, session, account.id, account.name, address, factors)
 
 
+def _require_as_left(access: Access, kind: str, index: str, address: str) -> None:
+    with access.database.snapshot() as session:
+        account = account_of_binding(session, kind, index)
+    if account is not None:
+        require_as_left(access, account, address)
+
+
 def sign_in_by_openid(access: Access, openid: str, address: str) -> str:
     """Begin a session for a WeChat user; empty when the openid leads to no account yet."""
+    index = openid_index(access, openid)
+    _require_as_left(access, WECHAT, index, address)
     with access.database.transaction() as session:
-        account = account_of_binding(session, WECHAT, openid_index(access, openid))
+        account = account_of_binding(session, WECHAT, index)
         if account is None:
             return ""
         return open_session(access, session, account.id, account.name, address, "wechat")
@@ -272,9 +282,8 @@ def count_claim(access: Access, caller: Caller) -> None:
 
 def set_patients(access: Access, session: Session, caller: Caller, patients: frozenset[str]) -> None:
     """The records that the caller's own account holds from now on, within the caller's transaction."""
-    session.execute(
-        update(Account).where(Account.id == caller.principal.id).values(patients=",".join(sorted(patients)))
-    )
+    session.get_one(Account, caller.principal.id).patients = ",".join(sorted(patients))
+    session.flush()
     note(session, access.clock, caller, "claim Patient", detail=f"{len(patients)} records")
 
 

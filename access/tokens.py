@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from access.caller import Caller, Clause, Door, Principal, PrincipalKind
+from access.changed_rows import require_intact
 from access.consents import read_consent
 from access.document_kind import DocumentKind, current_document
 from access.model import Account, BreakGlass, Client, ConsentVersion, SiteDocument, Token
@@ -29,6 +30,7 @@ from kernel.clock import Clock, new_id, new_secret
 from kernel.crypto import KeyRing
 from kernel.database import Database
 from kernel.errors import Unauthenticated
+from kernel.row_codes import Coded
 from kernel.settings import AccessSettings
 
 ACCESS, REFRESH, SESSION = "access", "refresh", "session"
@@ -70,6 +72,10 @@ class Access:
     revocations: RevocationLists = field(default_factory=RevocationLists)
     sites: Remembered = field(default_factory=lambda: Remembered(2))
     decisions: Remembered = field(default_factory=lambda: Remembered(10000))
+
+    def require_intact(self, row: Coded) -> None:
+        """Raise RowChanged for a row that was changed behind our back; not within a transaction."""
+        require_intact(self.database, self.keys, self.clock, row)
 
 
 def digest_of(access: Access, secret: str) -> bytes:
@@ -131,17 +137,19 @@ _TOKENS = (
         Token.used_at, Token.expires_at, Token.revoked_at, _SESSION.revoked_at, _SESSION.expires_at,
         Account.disabled, Client.disabled,
         Token.id, Token.kind, Token.client_id, Token.role, Token.scope, Token.context, Token.label,
-        Account.id, Account.name, Account.role, Account.institution, Account.department,
-        Account.fhir_user, Account.patients, Account.must_change, Account.password_changed_at,
-        Account.created_at, Account.login, Token.factors,
-        Client.name, Client.institution, Token.certificate, _SESSION.certificate,
+        Token.account_id, Token.factors, Token.certificate, _SESSION.certificate,
         *SITE_REVISION,
+        # what tells that one of the rows is another now
+        Account.name, Account.role, Account.institution, Account.department, Account.fhir_user,
+        Account.patients, Account.must_change, Account.password_changed_at, Account.login, Account.integrity,
+        Client.name, Client.institution, Client.integrity,
         select(func.max(BreakGlass.id)).scalar_subquery(),
     )
     .outerjoin(Account, Account.id == Token.account_id)
     .outerjoin(Client, Client.id == Token.client_id)
     .outerjoin(_SESSION, _SESSION.id == Token.session_id)
 )  # fmt: skip
+DECIDING = 11 + len(SITE_REVISION)  # the first of the facts; the rows behind them are read, and looked at
 _LOOK_UP = _TOKENS.where(Token.digest == bindparam("digest"))
 _LOOK_UP_BY_ID = _TOKENS.where(Token.id == bindparam("id"))
 
@@ -202,26 +210,33 @@ def _decision(
 
 
 def _decide(access: Access, facts: tuple[Any, ...], door: Door, address: str, at: datetime) -> Decision:
-    (token_id, kind, client_id, role, scope, context, label, account_id, name, account_role, institution,
-     department, fhir_user, patients, must_change, chosen_at, made_at, login, factors,
-     client_name, client_institution, certificate, session_certificate, *revision) = facts  # fmt: skip
+    (token_id, kind, client_id, role, scope, context, label, account_id, factors, certificate,
+     session_certificate, *revision) = facts[:DECIDING]  # fmt: skip
     if any(access.revocations.has_revoked(each or "", at) for each in (certificate, session_certificate)):
         raise Unauthenticated
+    account, client = _rows_behind(access, account_id, client_id)
     told: dict[str, str] = json.loads(context)
-    if account_id:
+    own: tuple[str, ...] = ()
+    unproven = ""  # an app's token was approved in a session that counted
+    if account is not None:
         principal = Principal(
-            PrincipalKind.ACCOUNT, account_id, name, institution, department,
-            role_in_force(access.settings, account_role), fhir_user,
+            PrincipalKind.ACCOUNT, account.id, account.name, account.institution, account.department,
+            role_in_force(access.settings, account.role), account.fhir_user,
         )  # fmt: skip
+        own = tuple((account.patients or "").replace(",", " ").split())
+        if kind == SESSION:
+            chosen_at = account.password_changed_at or account.created_at
+            unproven = why_password_is_due(
+                access.settings, account.must_change, factors, chosen_at, at
+            ) or _why_factor_is_due(access.settings, account.role, factors)
     else:
         principal = Principal(
             PrincipalKind.CLIENT,
             client_id or token_id,
-            client_name or label,
-            client_institution or access.settings.institution,
+            client.name if client is not None and client.name else label,
+            (client is not None and client.institution) or access.settings.institution,
             role=role,
         )
-    own = tuple((patients or "").replace(",", " ").split())
     return decide(
         principal,
         door,
@@ -229,17 +244,25 @@ def _decide(access: Access, facts: tuple[Any, ...], door: Door, address: str, at
         context=told,
         granted=(Clause(patients=frozenset(own)),) if own else (),
         glass=broken_glass(access, account_id, at),
-        site=site_of(access, tuple(revision[:2])),
+        site=site_of(access, tuple(revision)),
         address=address,
         at=at,
         purpose=told.get("purpose") or ("PATRQT" if principal.role in PERSONAL else "TREAT"),
         grant=token_id,
-        login=login or "",
-        unproven=""  # an app's token was approved in a session that counted
-        if kind != SESSION
-        else why_password_is_due(access.settings, must_change, factors, chosen_at or made_at, at)
-        or _why_factor_is_due(access.settings, account_role, factors),
+        login=account.login if account is not None else "",
+        unproven=unproven,
     )
+
+
+def _rows_behind(access: Access, account_id: str, client_id: str) -> tuple[Account | None, Client | None]:
+    """The account and the app that a token is of, as they are now. Raises RowChanged."""
+    with access.database.snapshot() as session:
+        account = session.get(Account, account_id) if account_id else None
+        client = session.get(Client, client_id) if client_id else None
+    for row in (account, client):
+        if row is not None:
+            access.require_intact(row)
+    return account, client
 
 
 def role_in_force(settings: AccessSettings, role: str) -> str:

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from access.changed_rows import alarmed as alarmed_rows
 from access.mass_browsing import alarmed
 from access.site import UNREVIEWED_GLASS
 from archive.blobs.store import StorageUnavailable
@@ -177,6 +178,10 @@ class _ArchiveFigures(Collector):
         yield GaugeMetricFamily(
             "cloudfilm_mass_browsing", "People and apps that read of unusually many patients within the hour",
             value=alarmed(session, now),
+        )  # fmt: skip
+        yield GaugeMetricFamily(
+            "cloudfilm_changed_rows", "Accounts, apps and nodes that were changed outside of cloudfilm",
+            value=alarmed_rows(session, now),
         )  # fmt: skip
         due = session.scalar(select(func.min(JobRow.due)).where(~JobRow.dead, JobRow.due <= now))
         yield GaugeMetricFamily(

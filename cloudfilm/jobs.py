@@ -12,6 +12,7 @@ from access.mass_browsing import watch_browsing
 from access.phone_codes import sweep_openings
 from access.rates import sweep_counters
 from access.resealing import reseal_rows
+from access.row_care import make_codes, watch_rows
 from access.trail import seal_audit, send_audit
 from archive.copies import copy_non_patient, copy_study
 from archive.non_patient import purge_non_patient
@@ -54,6 +55,8 @@ FUNCTIONS = (
     forward_waiting,
     go_on,
     reseal_rows,
+    make_codes,
+    watch_rows,
     seal_audit,
     send_audit,
     watch_browsing,

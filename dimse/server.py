@@ -46,6 +46,7 @@ from dimse.verification import VERIFICATION
 from dimse.workflow import ASKED_WORKFLOW, WORKFLOW_SERVICES
 from kernel.database import DatabaseUnavailable, UnstorableText
 from kernel.metrics import ASSOCIATIONS, DIMSE_REQUESTS
+from kernel.row_codes import RowChanged
 from kernel.settings import DimseSettings, Settings
 from kernel.tls import server_context
 from kernel.traces import SERVER, span
@@ -248,7 +249,7 @@ class Server:
         try:
             state = node_state(access, request.calling)  # before it is decided on: a change in between shows
             caller, node = identify_node(access, request.calling, address, layer.certificate)
-        except (UnknownNode, UnstorableText):
+        except (UnknownNode, RowChanged, UnstorableText):
             raise unknown_calling() from None
         except CertificateRefused as refusal:
             raise refused_certificate(refusal.reason) from None

@@ -32,6 +32,7 @@ from access.security_keys import RelyingParty, ask_for_key, finish_with_key
 from access.tokens import SESSION, Access, caller_of
 from kernel.errors import CloudfilmError, Forbidden, Unauthenticated
 from kernel.http import STATUS, base_url, room
+from kernel.row_codes import RowChanged
 from kernel.settings import Settings
 from messaging.room import Messaging
 from messaging.send import SmsSender
@@ -65,6 +66,7 @@ SAID = {  # refusals that a person can do something about
     LoginTaken: "set-up.login",
     UnknownCertificate: "sign-in.certificate-unknown",
     CertificateRefused: "sign-in.certificate-refused",
+    RowChanged: "sign-in.row-changed",
     Unauthenticated: "set-up.expired",
 }
 

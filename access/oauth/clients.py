@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from authlib.oauth2.rfc6749 import ClientMixin
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
-from sqlalchemy import insert, select, update
+from sqlalchemy import select
 
 from access.audit import note
 from access.caller import Action, Caller
@@ -105,10 +105,13 @@ class RegisteredClient(ClientMixin):  # type: ignore[misc]
 
 
 def find_client(access: Access, client_id: str | None) -> RegisteredClient | None:
-    """The client of this id, unless it is disabled or there is none."""
+    """The client of this id, unless it is disabled or there is none. Raises RowChanged."""
     with access.database.snapshot() as session:
         row = session.scalar(select(Client).where(Client.id == client_id, Client.disabled.is_(False)))
-    return _value(access, row) if row is not None else None
+    if row is None:
+        return None
+    access.require_intact(row)
+    return _value(access, row)
 
 
 def list_clients(access: Access, caller: Caller) -> tuple[RegisteredClient, ...]:
@@ -160,8 +163,8 @@ def register_client(
     secret = new_secret() if values["auth_method"].startswith("client_secret") else ""
     client_id = new_id()
     with access.database.transaction() as session:
-        session.execute(
-            insert(Client).values(
+        session.add(
+            Client(
                 id=client_id,
                 secret=digest_of(access, secret) if secret else b"",
                 role=role,
@@ -171,6 +174,7 @@ def register_client(
                 **values,
             )
         )
+        session.flush()
         note(session, access.clock, caller, "create Client", client_id, detail=values["name"])
     answer = {"client_id": client_id, **metadata, "scope": values["scope"]}
     return answer | ({"client_secret": secret, "client_secret_expires_at": 0} if secret else {})
@@ -180,12 +184,13 @@ def disable_client(access: Access, caller: Caller, client_id: str) -> bool:
     """End a client and every token it has, at once. Returns whether there was one. Raises Forbidden."""
     caller.require(Action("Client", "d"))
     with access.database.transaction() as session:
-        ended = session.execute(
-            update(Client).where(Client.id == client_id, Client.disabled.is_(False)).values(disabled=True)
-        )
+        ended = session.scalar(select(Client).where(Client.id == client_id, Client.disabled.is_(False)))
+        if ended is not None:
+            ended.disabled = True
+            session.flush()
         revoke_where(access, session, Token.client_id == client_id)
         note(session, access.clock, caller, "delete Client", client_id)
-    return bool(ended.rowcount)  # type: ignore[attr-defined]
+    return ended is not None
 
 
 def _checked(metadata: dict[str, Any]) -> dict[str, str]:

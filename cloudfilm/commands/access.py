@@ -11,6 +11,7 @@ import click
 from access.caller import Action, Door, operator
 from access.explain import decision_about
 from access.oauth.clients import disable_client, list_clients, register_client
+from access.row_care import MODELS, accept_row, changed_rows
 from access.rules import parse_actions
 from access.site import review_glass, unreviewed_glass
 from access.tokens import REGISTRATION, issue
@@ -67,6 +68,35 @@ def explain(
     refused = decision.refusals(wanted) or hiding
     click.echo(f"{login} may {'not ' if refused else ''}do {wanted}{' with this study' if study else ''}.")
     sys.exit(1 if refused else 0)
+
+
+@access.command()
+@click.pass_obj
+def changed(context: Any) -> None:
+    """List accounts, apps and nodes that were changed outside of cloudfilm. Exits 1 when there are some."""
+    found = changed_rows(context.rooms.access)
+    for row in found:
+        click.echo(row.row_name)
+    sys.exit(1 if found else 0)
+
+
+@access.command()
+@click.argument("kind", type=click.Choice(tuple(MODELS)))
+@click.argument("name", default="")
+@click.option("--all", "is_all", is_flag=True, help="Every one of this kind that `access changed` lists.")
+@click.pass_obj
+def accept(context: Any, kind: str, name: str, is_all: bool) -> None:
+    """Let the account, client or node NAME (login, id, AE title) count as it is now.
+
+    It was changed outside of cloudfilm: look at it before, with `account list` for one.
+    """
+    if bool(name) == is_all:
+        raise click.UsageError("Name one, or say --all.")
+    room = context.rooms.access
+    listed = (row.row_name.partition("/") for row in changed_rows(room)) if is_all else ()
+    for each in [name] if name else [found for of, _, found in listed if of == kind]:
+        accept_row(room, operator(), kind, each)
+        click.echo(f"{kind}/{each} counts as it is.")
 
 
 @access.group()

@@ -12,6 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import func, select
 
+from access.row_care import changed_rows
 from archive.blobs.store import BlobNotFound
 from archive.blobs.stores import copy_stores
 from archive.model import Hold, Instance
@@ -166,6 +167,11 @@ def _revocation_lists(rooms: Rooms) -> Iterator[str]:
     yield from rooms.access.revocations.complaints(rooms.clock.now())
 
 
+def _rows(rooms: Rooms) -> Iterator[str]:
+    for row in changed_rows(rooms.access):
+        yield f"{row.row_name} was changed outside of cloudfilm and does not count."
+
+
 def _viewer(_rooms: Rooms) -> Iterator[str]:
     if not (FOLDER / STAMP).exists():
         yield "The OHIF viewer is not installed; run: make viewer."
@@ -192,5 +198,6 @@ CHECKS = (
     Check("DICOM under TLS", _dicom_tls),
     Check("certificates", _certificates),
     Check("revocation lists", _revocation_lists),
+    Check("accounts, apps and nodes", _rows, reads_database=True),
     Check("viewer", _viewer),
 )

@@ -13,7 +13,7 @@ import pytest
 import requests
 from joserfc import jwt
 from joserfc.jwk import RSAKey
-from sqlalchemy import Text, type_coerce
+from sqlalchemy import Text, select, type_coerce, update
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
@@ -300,6 +300,21 @@ def test_a_name_that_somebody_else_has_is_not_taken_over(forged: tuple[Forger, A
 
     assert come_back(forger, browser).status_code == 401
     assert account_of(ours.access, str(login)).federated == ""
+
+
+def test_a_hash_of_ones_identity_in_the_row_of_another_does_not_sign_in_there(
+    forged: tuple[Forger, Any, Rooms],
+) -> None:
+    forger, browser, ours = forged
+    assert come_back(forger, browser).status_code == 303
+    with ours.database.transaction() as session:
+        create_account(ours.access, session, operator(), "victim", "Right-Horse-9", "operator")
+        linked = select(Account.federated_index).where(Account.federated_index != "")
+        index = type_coerce(session.scalars(linked).one(), Text)
+        session.execute(update(Account).values(federated_index=""))
+        session.execute(update(Account).where(Account.login == "victim").values(federated_index=index))
+
+    assert come_back(forger, browser).status_code == 401
 
 
 def test_a_link_from_before_links_were_sealed_signs_in(forged: tuple[Forger, Any, Rooms]) -> None:

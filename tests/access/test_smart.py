@@ -14,7 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from sqlalchemy import select, update
+from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from access.caller import Caller
@@ -61,7 +61,7 @@ def app(rooms: Rooms, browser: FlaskClient, make_account: MakeAccount, patient: 
     """A public app in the browser of a radiologist who is signed in."""
     account_id = make_account("reader", "radiologist", institution=rooms.settings.access.institution)
     with rooms.database.transaction() as session:
-        session.execute(update(Account).where(Account.id == account_id).values(fhir_user="Practitioner/p1"))
+        session.get_one(Account, account_id).fhir_user = "Practitioner/p1"
     sign_in(browser, "reader")
     return App(browser, register(rooms.access))
 
@@ -353,7 +353,7 @@ def test_a_patient_approves_for_its_own_records_only(
     store_study(rooms, operator, 2, PatientID="P2", PatientName="Li^Na")
     account_id = make_account("patient", "patient")
     with rooms.database.transaction() as session:
-        session.execute(update(Account).where(Account.id == account_id).values(patients=patient))
+        session.get_one(Account, account_id).patients = patient
     app.browser = create_app(rooms).test_client()
     sign_in(app.browser, "patient")
 
@@ -738,7 +738,7 @@ def test_no_app_learns_who_somebody_is_before_the_sign_in_counts(
 ) -> None:
     app.scope = "openid fhirUser"
     with rooms.database.transaction() as session:
-        session.execute(update(Account).values(must_change=True))
+        session.scalars(select(Account)).one().must_change = True
 
     assert app.ask().headers["Location"] == "/my/password?must=1"
     assert query_of(app.ask(prompt="none"))["error"] == "interaction_required"

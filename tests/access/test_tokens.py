@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from access.accounts import create_account
 from access.caller import Action, Caller, Door
@@ -46,7 +46,7 @@ def end_by_family(access: Access, _: str) -> None:
 
 def end_by_account(access: Access, _: str) -> None:
     with access.database.transaction() as session:
-        session.execute(update(Account).values(disabled=True))
+        session.scalars(select(Account)).one().disabled = True
 
 
 @pytest.mark.parametrize("end", [end_by_revocation, end_by_family, end_by_account])
@@ -92,7 +92,7 @@ def test_a_changed_role_holds_at_the_next_request(access: Access, make_account: 
     assert ask(access, secret).may(READ)
 
     with access.database.transaction() as session:
-        session.execute(update(Account).values(role="audit_administrator"))
+        session.scalars(select(Account)).one().role = "audit_administrator"
 
     assert not ask(access, secret).may(READ)
 

@@ -20,6 +20,7 @@ from access.nodes import UnknownNode, find_node, identify_node
 from access.revocation_lists import RevocationLists
 from access.tokens import ACCESS, caller_of
 from cloudfilm.cli import Context, cli, main
+from cloudfilm.commands.doctor import CHECKS
 from cloudfilm.rooms import Rooms, build_rooms
 from kernel.clock import FixedClock
 from kernel.database import Database
@@ -303,6 +304,33 @@ def test_the_doctor_looks_at_lists_of_revoked_certificates(  # type: ignore[no-u
     assert "ok    revocation lists" in said(now - timedelta(hours=1))
     assert "bring the next one" in said(now - timedelta(hours=20))
     assert "its certificates are refused" in said(now - timedelta(hours=25))
+
+
+def test_what_was_changed_in_the_database_itself_is_listed_and_accepted(  # type: ignore[no-untyped-def]
+    run, rooms: Rooms, operator: Caller
+) -> None:
+    for login in ("zhang", "li"):
+        with rooms.database.transaction() as session:
+            create_account(rooms.access, session, operator, login, "Right-Horse-9", "physician")
+    run("node", "add", "CT1", "--host", "10.1.2.3")
+    listed = run("access", "changed")
+    assert (listed.exit_code, listed.output) == (0, "")
+    with rooms.database.transaction() as session:
+        session.execute(text("UPDATE account SET role = 'operator'"))
+        session.execute(text("UPDATE node SET permissions = 'all'"))
+
+    listed = run("access", "changed")
+    assert (listed.exit_code, listed.output) == (1, "account/li\naccount/zhang\nnode/CT1\n")
+    (check,) = (each for each in CHECKS if each.name == "accounts, apps and nodes")
+    assert "account/zhang was changed outside of cloudfilm" in " ".join(check.look(rooms))
+    assert "changed outside of cloudfilm" in str(
+        run("access", "explain", "zhang", "ImagingStudy.r").exception
+    )
+    assert run("access", "accept", "account").exit_code == 2
+    assert run("access", "accept", "node", "CT1").output == "node/CT1 counts as it is.\n"
+    accepted = run("access", "accept", "account", "--all").output
+    assert accepted == "account/li counts as it is.\naccount/zhang counts as it is.\n"
+    assert run("access", "changed").exit_code == 0
 
 
 def test_documents_in_clear_are_sealed_by_a_command_and_not_while_older_code_runs(  # type: ignore[no-untyped-def]

@@ -13,7 +13,7 @@ import pyotp
 import pytest
 from flask.testing import FlaskClient
 from joserfc.jwk import ECKey
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from access.accounts import create_account
 from access.audit import note
@@ -288,7 +288,8 @@ def test_clinical_staff_breaks_the_glass_with_a_reason_and_a_patient_does_not(
 def test_a_patient_sees_who_saw_its_images(rooms: Rooms, browser: FlaskClient, operator: Caller) -> None:
     account_id = enter(rooms, browser, operator, "patient")
     with rooms.database.transaction() as session:
-        session.execute(update(Account).where(Account.id == account_id).values(patients="p1"))
+        session.get_one(Account, account_id).patients = "p1"
+        session.flush()
         note(session, rooms.clock, operator, "read ImagingStudy", "1.2.3", patient_id="p1")
         note(session, rooms.clock, operator, "delete ImagingStudy", "1.2.4", patient_id="p2")
     said = browser.get("/my/log").get_data(as_text=True)
@@ -325,7 +326,8 @@ def test_broken_glass_is_told_to_who_reviews_it_and_to_the_patient(
             create_account(rooms.access, session, operator, login, PASSWORD, "patient")
             for login in ("p1", "p2")
         )
-        session.execute(update(Account).where(Account.role == "patient").values(patients=Account.login))
+        for row in session.scalars(select(Account).where(Account.role == "patient")):
+            row.patients = row.login
         create_account(rooms.access, session, operator, "auditor", PASSWORD, "audit_administrator")
     reviewer = enter(rooms, browser, operator, "security_administrator")
     break_glass(rooms.access, operator, "p1", "unconscious, no relatives", timedelta(hours=1))
@@ -371,7 +373,7 @@ def test_a_given_password_is_changed_before_anything_else(
 ) -> None:
     enter(rooms, browser, operator, "radiologist")
     with rooms.database.transaction() as session:
-        session.execute(update(Account).values(must_change=True))
+        session.scalars(select(Account)).one().must_change = True
     answer = browser.post("/sign-in", data={"login": "person", "password": PASSWORD}, headers=OWN_PAGE)
 
     assert answer.headers["Location"] == "/my/password?must=1"
