@@ -33,7 +33,7 @@ from cloudfilm.jobs import JOBS, bundle_for
 from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.subscribers import STORING, subscribers
 from cloudfilm.web import create_app
-from cloudfilm.web_worker import WebWorker
+from cloudfilm.web_worker import NOBODY, Connections, WebWorker
 from kernel.changes import GivingWay, follow_changes
 from kernel.database import DatabaseUnavailable
 from kernel.errors import InvalidSetting
@@ -69,6 +69,7 @@ def run_web(rooms: Rooms, stop: threading.Event) -> None:
     """Serve HTTP with gunicorn, whose arbiter restarts a worker that dies."""
     settings = rooms.settings
     rooms.close()  # every worker builds its own, after the fork
+    connections = Connections()
     options: dict[str, Any] = {
         "bind": f"{settings.web.host}:{settings.web.port}",
         "workers": settings.web.processes,
@@ -83,7 +84,8 @@ def run_web(rooms: Rooms, stop: threading.Event) -> None:
         "loglevel": "warning",
         "preload_app": False,
         "worker_exit": lambda _server, _worker: shut_down_traces(),
-        "child_exit": lambda _server, worker: process_ended(worker.pid),
+        "pre_fork": connections.seat,
+        "child_exit": lambda _server, worker: _ended(connections, worker),
         "when_ready": lambda arbiter: _limit(arbiter.LISTENERS, settings.web.client_timeout_s),
     }
     if speaks_tls(settings.web):
@@ -95,6 +97,11 @@ def run_web(rooms: Rooms, stop: threading.Event) -> None:
             "ssl_context": lambda _config, _default: server_tls(paths, authority),
         }
     _Gunicorn(settings, options).run()
+
+
+def _ended(connections: Connections, worker: WebWorker) -> None:
+    connections.tell(worker.seat, NOBODY)
+    process_ended(worker.pid)
 
 
 def _limit(listeners: Iterable[socket.socket], seconds: float) -> None:

@@ -1,20 +1,25 @@
 """The process that serves HTTP: gunicorn's threaded worker, made to do less between two requests.
 
-Three things of its own. A thread stays with a connection for a moment after an answer, since a client that
-loads images asks for the next one at once: that request then costs no way through the event loop and back.
-An answer leaves in as few system calls as it has moments: its head with its first piece, the pieces of a
-list all together, uncopied; each call lets go of the interpreter and has to win it back from other threads.
-And a body of known length is received where it is wanted, in place of being copied from buffer to buffer.
+Four things of its own. A new connection goes to the process that has the fewest: a client stays with the one
+that took it, and four that store at once would else often be three and one, which leaves a core idle. A
+thread stays with a connection for a moment after an answer, since a client that loads images asks for the
+next one at once: that request then costs no way through the event loop and back. An answer leaves in as few
+system calls as it has moments: its head with its first piece, the pieces of a list all together, uncopied;
+each call lets go of the interpreter and has to win it back from other threads. And a body of known length is
+received where it is wanted, in place of being copied from buffer to buffer.
 """
 
 import io
 import select
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
+from gunicorn.arbiter import Arbiter
 from gunicorn.http import wsgi
 from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.message import Request
@@ -25,11 +30,50 @@ from kernel.runs import Runs
 
 STAYS_MS = 2  # how long a thread waits for the next request of a connection while nobody else waits for it
 MOST_PIECES = 512  # of one call; Linux takes 1024 (IOV_MAX)
+GIVES_WAY_S = 0.0002  # a moment that a process leaves a new connection to those that have fewer
+GIVES_WAY = 25  # how many: who is too busy to take it is not waited for longer
+SEATS = 128  # web.processes is 64 at most, and twice as many while gunicorn reloads
+NOBODY = -1  # in place of a count
 COPIED_BYTES = 65536  # TLS takes one piece a call: what is smaller than this is joined before
+
+
+class Connections:
+    """How many connections each process has, where all of them see it."""
+
+    def __init__(self) -> None:
+        self._counts = RawArray("i", [NOBODY] * SEATS)
+
+    def seat(self, arbiter: Arbiter, worker: "WebWorker") -> None:
+        """Give a process that is about to be forked its own count (gunicorn's pre_fork)."""
+        taken = {each.seat for each in arbiter.WORKERS.values()}
+        worker.connections, worker.seat = self, min(set(range(SEATS)) - taken)
+
+    def tell(self, seat: int, count: int) -> None:
+        """Say how many a process has; NOBODY: it takes none."""
+        self._counts[seat] = count
+
+    def others_have_fewer(self, seat: int) -> bool:
+        """Whether another process has fewer than this one."""
+        counts: list[int] = self._counts[:]
+        return any(NOBODY < count < counts[seat] for count in counts)
 
 
 class WebWorker(ThreadWorker):  # type: ignore[misc]
     """A process with threads that answer requests."""
+
+    connections: Connections
+    seat: int  # of our count there
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """One turn of gunicorn's event loop."""
+        self.connections.tell(self.seat, self.nr_conns if self.alive else NOBODY)
+        super().wait_for_and_dispatch_events(timeout)
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a new connection, unless a process that has fewer does."""
+        if is_left(listener, lambda: self.connections.others_have_fewer(self.seat)):
+            super().accept(listener)
+            self.connections.tell(self.seat, self.nr_conns)
 
     def handle(self, conn: TConn) -> Any:
         """Answer a request, and those that follow it closely; whether the connection is kept, as gunicorn
@@ -81,6 +125,19 @@ class WebWorker(ThreadWorker):  # type: ignore[misc]
         if not is_followed_by_body(req):
             conn.parser.mesg = None  # nothing is left of it that would have to be read
         return True
+
+
+def is_left(listener: socket.socket, others_have_fewer: Callable[[], bool]) -> bool:
+    """Whether a new connection still waits after those who have fewer could have taken it."""
+    waiting = select.poll()
+    waiting.register(listener, select.POLLIN)
+    for _ in range(GIVES_WAY):
+        if not others_have_fewer():
+            return True
+        time.sleep(GIVES_WAY_S)
+        if not waiting.poll(0):
+            return False
+    return True
 
 
 def is_followed_by_body(req: Request) -> bool:

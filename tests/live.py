@@ -64,6 +64,16 @@ class LiveServer:
         client.headers["Authorization"] = f"Bearer {self.token(scope)}"
         return client
 
+    def connections(self) -> list[int]:
+        """How many connections each process has that listens for HTTP; the arbiter does, and takes none."""
+        local = ("127.0.0.1", self.http_port)
+        listening = []
+        for process in self._processes():
+            open_ones = [each for each in process.net_connections("tcp") if each.laddr == local]
+            if any(each.status == psutil.CONN_LISTEN for each in open_ones):
+                listening.append(sum(each.status == psutil.CONN_ESTABLISHED for each in open_ones))
+        return listening
+
     def kill(self) -> None:
         """End all of its processes at once, as a power cut would."""
         for process in self._processes():

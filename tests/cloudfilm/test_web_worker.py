@@ -5,7 +5,7 @@ import threading
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
-from cloudfilm.web_worker import MOST_PIECES, send_pieces
+from cloudfilm.web_worker import MOST_PIECES, is_left, send_pieces
 from tests.builders import ROOT, ct_slice
 from tests.live import LiveServer
 
@@ -70,3 +70,30 @@ def test_requests_that_come_together_are_all_answered(live_server: LiveServer) -
             answers += data
 
     assert answers.count(b"HTTP/1.1 200 OK") == 4
+
+
+def test_a_new_connection_is_left_to_a_process_that_has_fewer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+
+        def another_takes_it() -> bool:
+            listener.accept()[0].close()
+            return True
+
+        assert is_left(listener, lambda: False)
+        assert is_left(listener, lambda: True)  # nobody took it, and it is not waited for ever
+        assert not is_left(listener, another_takes_it)
+
+
+def test_connections_are_spread_over_the_processes(live_server: LiveServer) -> None:
+    place = urlsplit(live_server.url)
+    clients = [HTTPConnection(place.netloc, timeout=60) for _ in range(16)]
+    for client in clients:
+        client.request("GET", "/healthz")
+        client.getresponse().read()
+
+    _arbiter, fewest, most = sorted(live_server.connections())
+
+    assert fewest + most >= 16
+    assert most - fewest <= 4
+    for client in clients:
+        client.close()
