@@ -2,6 +2,7 @@
 us)."""
 
 import unicodedata
+from functools import lru_cache
 
 from pypinyin import lazy_pinyin
 
@@ -16,9 +17,10 @@ def fold_name(group: str) -> str:
     return fold(group).replace(" ^", "^").replace("^ ", "^").rstrip("^ ")
 
 
+@lru_cache(maxsize=16384)
 def pinyin(ideographic: str) -> str:
     """How a Chinese name sounds, as it is typed: `zhang wei zhangwei zw`; empty without Chinese
-    characters."""
+    characters. Remembered, for many are called alike."""
     syllables = [word for word in lazy_pinyin(ideographic.replace("^", ""), errors="ignore") if word]
     if not syllables:
         return ""

@@ -42,7 +42,7 @@ class IndexedValue(Base):
     value: Mapped[str] = mapped_column(TextOrName(200))  # folded
 
 
-_ADD = insert(table_of(IndexedValue))
+ADD_VALUES = insert(table_of(IndexedValue))
 
 
 def values_at(attributes: dict[str, Any], path: str) -> Iterator[str]:
@@ -82,4 +82,4 @@ def rows_of(
 
 def write_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows, if there are any."""
-    write_all(connection, [(_ADD, rows)])
+    write_all(connection, [(ADD_VALUES, rows)])

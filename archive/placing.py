@@ -26,7 +26,7 @@ from archive.blobs.sealed import Sealed
 from archive.documents import close_document, dump_marked, parse_marked
 from archive.folding import fold, name_columns
 from archive.header import Header, read_header
-from archive.indexed_values import rows_of, write_rows
+from archive.indexed_values import ADD_VALUES, rows_of
 from archive.keys import (
     INDEX_VERSION,
     INSTANCE_PATHS,
@@ -48,7 +48,7 @@ from kernel.clock import new_id
 from kernel.database import DatabaseUnavailable, Overtaken, table_of
 from kernel.errors import Forbidden
 from kernel.jobs import enqueue_all
-from kernel.writes import write_all
+from kernel.writes import reserve, write_all
 from mpi.bulk import identify_all
 from mpi.crew import Crew
 from mpi.demographics import Demographics
@@ -347,25 +347,19 @@ class _Placing:
         series = [each for study in studies for each in study.moved_series()]
         new_studies = [study for study in studies if study.is_new]
         new_series = [(study, each) for study in studies for each in study.moved_series() if each.is_new]
-        if new_studies:
-            said = [self._said_of(study) for study in new_studies]
-            whose = self._identify(new_studies, said)
-            rows = [self._study_row(*each) for each in zip(new_studies, said, whose, strict=True)]
-            for study, study_id in zip(new_studies, self._add(_ADD_STUDIES, rows), strict=True):
-                study.id = study_id
-                attributes = study.moved_series()[0].arrivals[0].header.attributes
-                self._values += rows_of(attributes, STUDY_PATHS, study_id)
-        if new_series:
-            rows = [_series_row(study.id, each) for study, each in new_series]
-            for (study, each), series_id in zip(new_series, self._add(_ADD_SERIES, rows), strict=True):
-                each.id = series_id
-                attributes = each.arrivals[0].header.attributes
-                self._values += rows_of(attributes, SERIES_PATHS, study.id, series_id)
+        study_rows = self._rows_of_new_studies(new_studies)
+        series_rows = self._rows_of_new_series(new_series)
+        instance_rows = self._instance_rows(studies)
+        write_all(
+            self._connection,
+            [
+                (_ADD_STUDIES, study_rows), (_ADD_SERIES, series_rows), (_ADD_INSTANCES, instance_rows),
+                (ADD_VALUES, self._values),
+            ],
+        )  # fmt: skip
         for study in new_studies:
             for caller in study.callers.values():
                 self._require_reach(caller, study.id)
-        self._write_instances(studies)
-        write_rows(self._connection, self._values)
         if grown := [each for each in series if not each.is_new]:
             self._connection.execute(_COUNT_SERIES, [_moved_series(each) for each in grown])
         if moved := [study for study in studies if not study.is_new]:
@@ -376,13 +370,34 @@ class _Placing:
             delay_s=self._archive.settings.rest_after_s,
         )  # fmt: skip
 
-    def _add(self, statement: Any, rows: list[Row]) -> list[int]:
-        """Write rows; their ids, in the order of the rows."""
-        if len(rows) == 1:
-            return [self._connection.execute(statement, rows[0]).scalar_one()]
-        return list(self._connection.execute(statement, rows).scalars())
+    def _rows_of_new_studies(self, studies: list[_Study]) -> list[Row]:
+        if not studies:
+            return []
+        said = [self._said_of(study) for study in studies]
+        whose = self._identify(studies, said)
+        rows = []
+        for study, study_id, *of in zip(
+            studies, reserve(self._connection, _STUDY, len(studies)), said, whose, strict=True
+        ):
+            study.id = study_id
+            attributes = study.moved_series()[0].arrivals[0].header.attributes
+            self._values += rows_of(attributes, STUDY_PATHS, study_id)
+            rows.append(self._study_row(study, *of))
+        return rows
 
-    def _write_instances(self, studies: list[_Study]) -> None:
+    def _rows_of_new_series(self, series: list[tuple[_Study, _Series]]) -> list[Row]:
+        if not series:
+            return []
+        rows = []
+        ids = reserve(self._connection, _SERIES, len(series))
+        for (study, each), series_id in zip(series, ids, strict=True):
+            each.id = series_id
+            attributes = each.arrivals[0].header.attributes
+            self._values += rows_of(attributes, SERIES_PATHS, study.id, series_id)
+            rows.append(_series_row(study.id, each))
+        return rows
+
+    def _instance_rows(self, studies: list[_Study]) -> list[Row]:
         arrivals: list[Arrival] = []
         rows: list[Row] = []
         for study in studies:
@@ -390,13 +405,13 @@ class _Placing:
                 place: Row = {"study_id": study.id, "series_id": series.id, "received_at": self._now}
                 arrivals += series.arrivals
                 rows += [arrival.row | place for arrival in series.arrivals]
-        if not any(path[:8] in each.header.attributes for each in arrivals for path in INSTANCE_PATHS):
-            write_all(self._connection, [(_ADD_INSTANCES, rows)])
-            return
-        ids = self._add(_ADD_INSTANCES_FOR_IDS, rows)
-        for arrival, row, row_id in zip(arrivals, rows, ids, strict=True):
-            at = (row["study_id"], row["series_id"], row_id)
-            self._values += rows_of(arrival.header.attributes, INSTANCE_PATHS, *at)
+        if any(path[:8] in each.header.attributes for each in arrivals for path in INSTANCE_PATHS):
+            ids = reserve(self._connection, _INSTANCE, len(rows))
+            for arrival, row, row_id in zip(arrivals, rows, ids, strict=True):
+                row["id"] = row_id
+                at = (row["study_id"], row["series_id"], row_id)
+                self._values += rows_of(arrival.header.attributes, INSTANCE_PATHS, *at)
+        return rows
 
     def _said_of(self, study: _Study) -> Demographics:
         """What the first object of a new study says of its patient."""
@@ -440,6 +455,7 @@ class _Placing:
         return _cut(
             Study,
             {
+                "id": study.id,
                 "study_instance_uid": study.uid,
                 "logical_id": new_id(),
                 "patient_record_id": identified.patient_record_id,
@@ -461,6 +477,7 @@ class _Placing:
                 "revision": 1,
                 "rested_revision": -1,
                 "indexed_version": INDEX_VERSION,
+                "tier": "",
                 **counts,
             },
         )
@@ -525,6 +542,7 @@ def _series_row(study_id: int, series: _Series) -> Row:
     return _cut(
         Series,
         {
+            "id": series.id,
             "study_id": study_id,
             "series_instance_uid": series.uid,
             "modality": header.text("00080060"),
@@ -642,10 +660,7 @@ _KNOWN_INSTANCES = select(Instance.sop_instance_uid, Instance.sha256).where(
     Instance.sop_instance_uid.in_(bindparam("uids", expanding=True))
 )
 _STUDY, _SERIES, _INSTANCE = table_of(Study), table_of(Series), table_of(Instance)
-_ADD_STUDIES = insert(_STUDY).returning(_STUDY.c.id, sort_by_parameter_order=True)
-_ADD_SERIES = insert(_SERIES).returning(_SERIES.c.id, sort_by_parameter_order=True)
-_ADD_INSTANCES = insert(_INSTANCE)
-_ADD_INSTANCES_FOR_IDS = insert(_INSTANCE).returning(_INSTANCE.c.id, sort_by_parameter_order=True)
+_ADD_STUDIES, _ADD_SERIES, _ADD_INSTANCES = insert(_STUDY), insert(_SERIES), insert(_INSTANCE)
 _COUNT_SERIES = (
     update(_SERIES)
     .where(_SERIES.c.id == bindparam("row"))

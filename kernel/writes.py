@@ -18,6 +18,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 Rows = Sequence[Mapping[str, Any]]
 Write = tuple[Insert | Update, Rows]
+NEXT_IDS = "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)"
 MOST_BYTES = 8388608  # of one message
 MANY = 4  # rows, from which on they go as arrays
 PLAIN = re.compile(r"\((%\(\w+\)s(, )?)+\)")  # the values of a row, as they are
@@ -45,6 +46,15 @@ def write_all(connection: Connection, writes: Iterable[Write]) -> None:
         _send(connection, message)
     finally:
         cursor.close()
+
+
+def reserve(connection: Connection, table: Table, count: int) -> list[int]:
+    """Ids for rows that are to come, ascending, so that rows of other tables can name them in the same
+    message. On SQLite nobody else writes until they are there."""
+    if connection.dialect.name == "postgresql":
+        return list(connection.exec_driver_sql(NEXT_IDS, (table.name, count)).scalars())
+    last = connection.exec_driver_sql(f"SELECT max(id) FROM {table.name}").scalar() or 0  # noqa: S608
+    return list(range(last + 1, last + count + 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ from access.caller import Caller
 from kernel.changes import record_changes
 from kernel.clock import new_id
 from kernel.database import table_of
-from kernel.writes import write_all
+from kernel.writes import reserve, write_all
 from mpi.bulk_changes import Change, change_all
 from mpi.candidates import Candidate
 from mpi.crew import Crew, Prepared
 from mpi.demographics import Demographics, merged
 from mpi.model import Link, PatientRecord, Person, ReviewItem
-from mpi.neighbours import Found, Neighbours, add_keys, parts, reserve
+from mpi.neighbours import Found, Neighbours, add_keys, parts
 from mpi.resolve import (
     Identified,
     Placement,
@@ -132,7 +132,7 @@ def _place_all(
     mpi: Mpi, session: Session, caller: Caller, crew: Crew, batch: Sequence[Prepared]
 ) -> list[Identified]:
     """Find the person of each record among those of the index and of the earlier ones, and write all."""
-    numbers = reserve(session, _RECORD, len(batch))
+    numbers = reserve(session.connection(), _RECORD, len(batch))
     neighbours = Neighbours(session)
     near = neighbours.near(crew, list(zip(numbers, batch, strict=True)), are_new=True)
     persons: dict[int, int] = {}  # of the records of the batch; one that a record founds is called by -number
@@ -142,9 +142,8 @@ def _place_all(
         placements.append(placement)
         persons[number] = placement.link.person_id if placement.link is not None else -number
     founders = [number for number, person in persons.items() if person == -number]
-    founded = dict(
-        zip((-number for number in founders), reserve(session, _PERSON, len(founders)), strict=True)
-    )
+    people = reserve(session.connection(), _PERSON, len(founders))
+    founded = dict(zip((-number for number in founders), people, strict=True))
     persons = {number: founded.get(person, person) for number, person in persons.items()}
     return _write(mpi, session, caller, batch, persons, placements, list(founded.values()))
 

@@ -5,18 +5,19 @@ ones, as if each had been written before the next was looked at. Keys are asked 
 of the index, so that of a large one each page is read once for a batch and not once for a key.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from heapq import nsmallest
 from typing import Any, TypeVar
 
-from sqlalchemy import Table, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from kernel.database import table_of
 from mpi.blocking import MOST_IN_BLOCK
-from mpi.candidates import HITS, MOST_BY_ONE_KEY, MOST_COMPARED, as_array, name_frequency
+from mpi.candidates import MOST_BY_ONE_KEY, MOST_COMPARED, as_array, name_frequency
 from mpi.crew import Comparison, Crew, Prepared, Sealed
 from mpi.model import PatientRecord
 from mpi.scoring import Scored
@@ -96,9 +97,8 @@ class Neighbours:
             found = connection.execute(_BLOCKS[dialect], {"hashes": as_array(dialect, part)})
             if dialect == "postgresql":
                 self._blocks.update((key, CROWDED if members is None else members) for key, members in found)
-            else:
-                for key, record_id in found:
-                    self._blocks.setdefault(key, []).append(record_id)
+            else:  # one row for a key: the driver lets go of the interpreter for each
+                self._blocks.update((key, json.loads(members)) for key, members in found if members != "[]")
 
     def _fetch_rows(self, wanted: set[int]) -> None:
         dialect = self._session.connection().dialect.name
@@ -167,18 +167,8 @@ def parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield values[start : start + size]
 
 
-def reserve(session: Session, table: Table, count: int) -> list[int]:
-    """Numbers for rows that are to come, ascending. On SQLite nobody else writes until they are there."""
-    connection = session.connection()
-    if connection.dialect.name == "postgresql":
-        return list(connection.execute(_NEXT, {"table": table.name, "count": count}).scalars())
-    last = connection.execute(select(func.max(table.c.id))).scalar() or 0
-    return list(range(last + 1, last + count + 1))
-
-
-_NEXT = text("SELECT nextval(pg_get_serial_sequence(:table, 'id')) FROM generate_series(1, :count)")
 _LAST_RECORD = select(func.max(table_of(PatientRecord).c.id))
-_BLOCKS = {  # of each key the records; on PostgreSQL as one array, or nothing if there are too many
+_BLOCKS = {  # of each key the records as one array; on PostgreSQL nothing if there are too many
     "postgresql": text(
         f"""
         SELECT wanted.hash, CASE WHEN cardinality(found.ids) <= {MOST_IN_BLOCK} THEN found.ids END
@@ -190,7 +180,15 @@ _BLOCKS = {  # of each key the records; on PostgreSQL as one array, or nothing i
         ) AS found
         WHERE found.ids IS NOT NULL"""  # noqa: S608 - numbers only
     ),
-    "sqlite": text(HITS["sqlite"]),
+    "sqlite": text(
+        f"""
+        SELECT wanted.value, (
+            SELECT json_group_array(id) FROM (
+                SELECT patient_record_id AS id FROM block_key WHERE block_key.hash = wanted.value
+                ORDER BY patient_record_id LIMIT {MOST_IN_BLOCK + 1}
+            )
+        ) FROM json_each(:hashes) AS wanted"""  # noqa: S608 - numbers only
+    ),
 }
 _ROW = "SELECT id, person_id, issuer, identifier, sealed FROM patient_record WHERE replaced_by IS NULL AND id"
 _ROWS = {
