@@ -18,6 +18,7 @@ from access.model import Account, BreakGlass, ConsentVersion, Institution
 from access.roles import ROLES
 from access.tokens import Access
 from kernel.changes import record_change
+from kernel.database import Database
 from kernel.errors import CloudfilmError, Forbidden, Kind
 
 MOST_GLASS = timedelta(hours=12)
@@ -152,6 +153,12 @@ def unreviewed_glass(access: Access, caller: Caller) -> tuple[BreakGlass, ...]:
 def patient_id_issuer(session: Session, institution: str) -> str:
     """Who gave the Patient IDs of an institution that name nobody; its own code unless it says otherwise."""
     return session.connection().execute(_ISSUER, {"institution": institution}).scalar() or institution
+
+
+def known_patient_id_issuer(database: Database, institution: str) -> str:
+    """The same, for who has no session."""
+    found = database.row(_ISSUER, {"institution": institution})
+    return (found[0] if found else "") or institution
 
 
 _ISSUER = select(Institution.patient_id_issuer).where(Institution.code == bindparam("institution"))

@@ -7,56 +7,46 @@ of their UIDs, so that two processes that store into the same ones wait for each
 Standards: PS3.4 annex B (Storage), PS3.3 A.1.2 (the information model).
 """
 
-import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import String, bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from access.audit import Noted, note_all
 from access.caller import Caller
-from access.site import patient_id_issuer
+from access.site import known_patient_id_issuer, patient_id_issuer
 from archive.blobs.sealed import Sealed
 from archive.documents import close_document, dump_marked, parse_marked
-from archive.folding import fold, name_columns
 from archive.header import Header, read_header
 from archive.indexed_values import ADD_VALUES, rows_of
 from archive.keys import (
-    INDEX_VERSION,
     INSTANCE_PATHS,
-    INSTANCE_TAGS,
-    RETRIEVE_URL,
     SERIES_PATHS,
-    SERIES_TAGS,
     STUDY_PATHS,
-    STUDY_TAGS,
 )
 from archive.model import Hold, Instance, Series, Study
 from archive.non_patient import place_non_patient
-from archive.query import normal_time
 from archive.reach import within
 from archive.rest import rest_study
 from archive.room import Archive
+from archive.rows import Draft, Row, demographics_of, instance_row, series_draft, study_draft
 from kernel.changes import record_changes
-from kernel.clock import new_id
 from kernel.database import DatabaseUnavailable, Overtaken, table_of
 from kernel.errors import Forbidden
 from kernel.jobs import enqueue_all
 from kernel.writes import reserve, write_all
 from mpi.bulk import identify_all
-from mpi.crew import Crew
+from mpi.crew import Crew, Prepared
 from mpi.demographics import Demographics
 from mpi.resolve import Identified, identify
 
 log = logging.getLogger(__name__)
-
-Row = dict[str, Any]
 
 # Studies are locked in their order, but what is not of a study, or begins one, may lock the end of the audit
 # trail before it: two processes may then each wait for the other, and the database lets one go on.
@@ -99,7 +89,7 @@ class Arrival:
     def of(cls, archive: Archive, caller: Caller, header: Header, sealed: Sealed) -> "Arrival":
         """What can be made ready before the transaction."""
         document = close_document(archive.blobs.keys, dump_marked(header.attributes))
-        row = _instance_row(archive, caller, header, sealed, document) if header.study_instance_uid else {}
+        row = instance_row(caller, header, sealed, document) if header.study_instance_uid else {}
         return cls(archive, caller, header, sealed, document, row)
 
     @property
@@ -153,8 +143,13 @@ def _placed(arrivals: Sequence[Arrival]) -> list[Ingested]:
 
 
 def _placed_now(arrivals: Sequence[Arrival]) -> list[Ingested]:
-    with arrivals[0].archive.database.transaction() as session:
-        placing = _Placing(session, arrivals)
+    database = arrivals[0].archive.database
+    begun = _begin(  # on SQLite nobody else writes during a transaction: what can be is done before it
+        _of_studies_not_seen(arrivals),
+        lambda institution: known_patient_id_issuer(database, institution),
+    )
+    with database.transaction() as session:
+        placing = _Placing(session, arrivals, begun)
         outcomes = placing.place_all()
     placing.remember()
     return outcomes
@@ -164,10 +159,61 @@ def place_again(archive: Archive, session: Session, caller: Caller, sealed: Seal
     """Index an object whose bytes are in the store already, within the caller's transaction."""
     with archive.blobs.open(sealed.key, sealed.seal) as reader:
         header = read_header(reader, sealed.size_bytes)
-    placing = _Placing(session, [Arrival.of(archive, caller, header, sealed)])
+    placing = _Placing(session, [Arrival.of(archive, caller, header, sealed)], {})
     (outcome,) = placing.place_all()
     placing.remember()
     return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A study that may be new, as its first object would begin it; made ready before the transaction."""
+
+    said: Demographics
+    prepared: Prepared
+    study: Draft
+    series: Draft
+
+
+def _of_studies_not_seen(arrivals: Sequence[Arrival]) -> list[Arrival]:
+    """The first objects of studies into which their senders did not store a short while ago."""
+    firsts: dict[str, Arrival] = {}
+    for arrival in arrivals:
+        study = arrival.header.study_instance_uid
+        if study and not arrival.archive.recently.seen(*_key_of(arrival.caller, study)):
+            firsts.setdefault(study, arrival)
+    return list(firsts.values())
+
+
+def _begin(firsts: Sequence[Arrival], issuer_of: Callable[[str], str]) -> dict[int, _Begun]:
+    """What these objects say of their patients, studies and series, by the object that is the arrival.
+
+    issuer_of: who gave the Patient IDs of an institution.
+    """
+    if not firsts:
+        return {}
+    archive, issuers, said = firsts[0].archive, dict[str, str](), list[Demographics]()
+    for arrival in firsts:
+        institution = arrival.caller.principal.institution or archive.institution
+        if institution not in issuers:
+            issuers[institution] = issuer_of(institution)
+        said.append(demographics_of(arrival.header, institution, issuers[institution]))
+    return {
+        id(arrival): _Begun(
+            each, prepared, study_draft(arrival.caller, arrival.header, each.institution),
+            series_draft(arrival.header),
+        )
+        for arrival, each, prepared in zip(firsts, said, _crew(archive).prepare(said).result(), strict=True)
+    }  # fmt: skip
+
+
+def _crew(archive: Archive) -> Crew:
+    return Crew(archive.mpi.keys, archive.mpi.scorer)  # without processes: a transaction waits for none
+
+
+def _key_of(caller: Caller, study_instance_uid: str) -> tuple[str, ...]:
+    """Under what it is remembered that somebody stores into a study."""
+    return caller.principal.id, caller.grant, "store", study_instance_uid
 
 
 @dataclass(slots=True)
@@ -201,12 +247,18 @@ class _Study:
         """Those into which something is stored now."""
         return [series for series in self.series.values() if series.arrivals]
 
+    def first(self) -> Arrival:
+        """The first object that is stored into it now."""
+        return self.moved_series()[0].arrivals[0]
+
 
 class _Placing:
     """Objects that are placed in one transaction."""
 
-    def __init__(self, session: Session, arrivals: Sequence[Arrival]) -> None:
+    def __init__(self, session: Session, arrivals: Sequence[Arrival], begun: dict[int, _Begun]) -> None:
+        """begun: by the object that is their first arrival."""
         self._session = session
+        self._begun = begun
         self._connection = session.connection()
         self._arrivals = arrivals
         self._archive = arrivals[0].archive
@@ -218,7 +270,6 @@ class _Placing:
         self._notes: list[tuple[Caller, Noted]] = []
         self._noted: set[tuple[str, ...]] = set()  # keys of `Recently`
         self._values: list[Row] = []  # of `indexed_value`
-        self._issuers: dict[str, str] = {}  # of the Patient IDs of institutions
         if headers:
             self._look_up(headers)
 
@@ -291,7 +342,7 @@ class _Placing:
         if not study.is_new:
             self._require_reach(caller, study.id)
         study.callers[id(caller)] = caller
-        key = (caller.principal.id, caller.grant, "store", study.uid)
+        key = _key_of(caller, study.uid)
         if key not in self._noted and not self._archive.recently.seen(*key):
             self._noted.add(key)
             self._notes.append((caller, Noted("store ImagingStudy", study.uid)))
@@ -373,28 +424,41 @@ class _Placing:
     def _rows_of_new_studies(self, studies: list[_Study]) -> list[Row]:
         if not studies:
             return []
-        said = [self._said_of(study) for study in studies]
-        whose = self._identify(studies, said)
+        missing = [study.first() for study in studies if id(study.first()) not in self._begun]
+        self._begun |= _begin(missing, lambda institution: patient_id_issuer(self._session, institution))
+        begun = [self._begun[id(study.first())] for study in studies]
+        ids = reserve(self._connection, _STUDY, len(studies))
         rows = []
-        for study, study_id, *of in zip(
-            studies, reserve(self._connection, _STUDY, len(studies)), said, whose, strict=True
+        for study, study_id, each, identified in zip(
+            studies, ids, begun, self._identify(studies, begun), strict=True
         ):
             study.id = study_id
-            attributes = study.moved_series()[0].arrivals[0].header.attributes
-            self._values += rows_of(attributes, STUDY_PATHS, study_id)
-            rows.append(self._study_row(study, *of))
+            self._values += rows_of(study.first().header.attributes, STUDY_PATHS, study_id)
+            modalities = [series.arrivals[0].header.text("00080060") for series in study.moved_series()]
+            rows.append(
+                each.study.row
+                | {
+                    "id": study_id, "patient_record_id": identified.patient_record_id,
+                    "patient_logical_id": identified.patient_id,
+                    "created_at": self._now, "changed_at": self._now,
+                }
+                | _study_counts(study, dict(each.study.answer), modalities)
+            )  # fmt: skip
         return rows
 
     def _rows_of_new_series(self, series: list[tuple[_Study, _Series]]) -> list[Row]:
         if not series:
             return []
-        rows = []
         ids = reserve(self._connection, _SERIES, len(series))
+        rows = []
         for (study, each), series_id in zip(series, ids, strict=True):
             each.id = series_id
-            attributes = each.arrivals[0].header.attributes
-            self._values += rows_of(attributes, SERIES_PATHS, study.id, series_id)
-            rows.append(_series_row(study.id, each))
+            first = each.arrivals[0]
+            self._values += rows_of(first.header.attributes, SERIES_PATHS, study.id, series_id)
+            begun = self._begun.get(id(first))
+            draft = begun.series if begun is not None else series_draft(first.header)
+            place = {"id": series_id, "study_id": study.id}
+            rows.append(draft.row | place | _series_counts(each, dict(draft.answer)))
         return rows
 
     def _instance_rows(self, studies: list[_Study]) -> list[Row]:
@@ -413,74 +477,23 @@ class _Placing:
                 self._values += rows_of(arrival.header.attributes, INSTANCE_PATHS, *at)
         return rows
 
-    def _said_of(self, study: _Study) -> Demographics:
-        """What the first object of a new study says of its patient."""
-        arrival = study.moved_series()[0].arrivals[0]
-        institution = arrival.caller.principal.institution or self._archive.institution
-        if institution not in self._issuers:
-            self._issuers[institution] = patient_id_issuer(self._session, institution)
-        return demographics_of(arrival.header, institution, self._issuers[institution])
-
-    def _identify(self, studies: list[_Study], said: list[Demographics]) -> list[Identified]:
+    def _identify(self, studies: list[_Study], begun: list[_Begun]) -> list[Identified]:
         """Whose each new study is; the patients of several are matched and written together."""
         mpi, session = self._archive.mpi, self._session
-        callers = [study.moved_series()[0].arrivals[0].caller for study in studies]
+        callers = [study.first().caller for study in studies]
         if len(studies) == 1:
-            return [identify(mpi, session, callers[0], said[0])]
-        here = Crew(mpi.keys, mpi.scorer.weights)  # a transaction waits for no other process
-        once = list(dict.fromkeys(said))
-        prepared = dict(zip(once, here.prepare(once).result(), strict=True))
+            return [identify(mpi, session, callers[0], begun[0].said)]
+        here = _crew(self._archive)
         # As other processes have it: they wait for each other where two bring the same number.
-        in_order = sorted(range(len(studies)), key=lambda at: (said[at].issuer, said[at].identifier))
+        in_order = sorted(
+            range(len(studies)), key=lambda at: (begun[at].said.issuer, begun[at].said.identifier)
+        )
         found: dict[int, Identified] = {}
         for _, some in groupby(in_order, key=lambda at: callers[at].principal.id):
             mine = list(some)
-            batch = [prepared[said[at]] for at in mine]
+            batch = [begun[at].prepared for at in mine]
             found |= zip(mine, identify_all(mpi, session, callers[mine[0]], here, batch), strict=True)
         return [found[at] for at in range(len(studies))]
-
-    def _study_row(self, study: _Study, said: Demographics, identified: Identified) -> Row:
-        """A new study, of what its first object says."""
-        arrival = study.moved_series()[0].arrivals[0]
-        header, caller = arrival.header, arrival.caller
-        institution = said.institution
-        answer = {tag: value for tag, value in header.attributes.items() if tag in STUDY_TAGS}
-        answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
-        answer["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
-        answer[RETRIEVE_URL] = {"vr": "UR", "Value": [f"\x01/studies/{study.uid}"]}
-        for tag, vr in STUDY_TYPE_2.items():
-            answer.setdefault(tag, {"vr": vr})
-        modalities = [each.arrivals[0].header.text("00080060") for each in study.moved_series()]
-        counts = _study_counts(study, answer, modalities)
-        return _cut(
-            Study,
-            {
-                "id": study.id,
-                "study_instance_uid": study.uid,
-                "logical_id": new_id(),
-                "patient_record_id": identified.patient_record_id,
-                "patient_logical_id": identified.patient_id,
-                "institution": institution,
-                "department": caller.principal.department,
-                "patient_id": study.patient[0],
-                "issuer_of_patient_id": study.patient[1],
-                **name_columns(header.text("00100010"), header.text("00080090")),
-                "patient_birth_date": header.date("00100030"),
-                "patient_sex": header.text("00100040"),
-                "study_date": header.date("00080020"),
-                "study_time": _time(header.text("00080030")),
-                "accession_number": header.text("00080050"),
-                "study_id": header.text("00200010"),
-                "study_description": fold(header.text("00081030")),
-                "created_at": self._now,
-                "changed_at": self._now,
-                "revision": 1,
-                "rested_revision": -1,
-                "indexed_version": INDEX_VERSION,
-                "tier": "",
-                **counts,
-            },
-        )
 
     def _moved_study(self, study: _Study) -> Row:
         """What changes in a study that was there: its counts, and the answer that carries them."""
@@ -510,57 +523,6 @@ def _study_counts(study: _Study, answer: Row, modalities: Sequence[str]) -> Row:
     }
 
 
-def demographics_of(header: Header, institution: str, issuer: str) -> Demographics:
-    """What the header says of the patient, for the master patient index. `issuer` gave an ID that names
-    none."""
-    return Demographics(
-        issuer=header.text("00100021") or issuer,
-        identifier=header.text("00100020"),
-        institution=institution,
-        name=header.text("00100010"),
-        birth_date=header.date("00100030"),
-        sex=header.text("00100040"),
-    )
-
-
-STUDY_TYPE_2 = {  # required in the answer, with no value if need be (PS3.18 10.6.3.3.1)
-    "00080020": "DA", "00080030": "TM", "00080050": "SH", "00080090": "PN", "00100010": "PN",
-    "00100020": "LO", "00100030": "DA", "00100040": "CS", "00200010": "SH",
-}  # fmt: skip
-
-
-def _series_row(study_id: int, series: _Series) -> Row:
-    """A new series, of what its first object says."""
-    header = series.arrivals[0].header
-    answer = {tag: value for tag, value in header.attributes.items() if tag in SERIES_TAGS}
-    answer["0020000D"] = {"vr": "UI", "Value": [header.study_instance_uid]}
-    answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
-    url = f"\x01/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
-    answer[RETRIEVE_URL] = {"vr": "UR", "Value": [url]}
-    answer.setdefault("00080060", {"vr": "CS"})
-    answer.setdefault("00200011", {"vr": "IS"})
-    return _cut(
-        Series,
-        {
-            "id": series.id,
-            "study_id": study_id,
-            "series_instance_uid": series.uid,
-            "modality": header.text("00080060"),
-            "series_number": header.number("00200011"),
-            "series_description": fold(header.text("0008103E")),
-            "body_part_examined": header.text("00180015"),
-            "series_date": header.date("00080021"),
-            "station_name": header.text("00081010"),
-            "manufacturer": header.text("00080070"),
-            "performed_procedure_step_start_date": header.date("00400244"),
-            "performed_procedure_step_start_time": _time(header.text("00400245")),
-            "revision": 1,
-            "bundle_revision": -1,
-            **_series_counts(series, answer),
-        },
-    )
-
-
 def _moved_series(series: _Series) -> Row:
     """What changes in a series that was there."""
     counts = _series_counts(series, parse_marked(series.attributes))
@@ -572,68 +534,6 @@ def _series_counts(series: _Series, answer: Row) -> Row:
     answer["00201209"] = {"vr": "IS", "Value": [instances]}
     return {"number_of_instances": instances, "attributes": dump_marked(dict(sorted(answer.items())))}
 
-
-def _instance_row(archive: Archive, caller: Caller, header: Header, sealed: Sealed, document: bytes) -> Row:
-    answer = {tag: value for tag, value in header.attributes.items() if tag in INSTANCE_TAGS}
-    answer["0020000D"] = {"vr": "UI", "Value": [header.study_instance_uid]}
-    answer["0020000E"] = {"vr": "UI", "Value": [header.series_instance_uid]}
-    answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
-    answer["00080056"] = {"vr": "CS", "Value": ["ONLINE"]}
-    answer["00083002"] = {"vr": "UI", "Value": [header.transfer_syntax_uid]}
-    url = f"\x01/studies/{header.study_instance_uid}/series/{header.series_instance_uid}"
-    answer[RETRIEVE_URL] = {"vr": "UR", "Value": [f"{url}/instances/{header.sop_instance_uid}"]}
-    bulk = {path: [value.offset, value.length, value.vr] for path, value in header.bulk.items()}
-    return _cut(
-        Instance,
-        {
-            "sop_instance_uid": header.sop_instance_uid,
-            "sop_class_uid": header.sop_class_uid,
-            "transfer_syntax_uid": header.transfer_syntax_uid,
-            "instance_number": header.number("00200013"),
-            "number_of_frames": header.frames.count,
-            "content_date": header.date("00080023"),
-            "rows": header.number("00280010") or 0,
-            "columns": header.number("00280011") or 0,
-            "size_bytes": sealed.size_bytes,
-            "sha256": sealed.sha256,
-            "md5": sealed.md5,
-            "blob_key": sealed.key,
-            "seal": sealed.seal.pack(),
-            "frames": header.frames.packed,
-            "bulk": json.dumps(bulk),
-            "attributes": dump_marked(dict(sorted(answer.items()))),
-            "document": document,
-            "repairs": "\n".join((*header.repairs, *header.warnings)),
-            "source": caller.principal.id,
-            "door": caller.door.value,
-        },
-    )
-
-
-def _time(text: str) -> str:
-    try:
-        return normal_time(text)
-    except ValueError:
-        return ""
-
-
-def _cut(table: type[Study | Series | Instance], row: Row) -> Row:
-    """Searched texts cut to their columns: what is longer than the standard allows is found by its
-    beginning."""
-    for name, most in _LENGTHS[table]:
-        if len(row.get(name, "")) > most:
-            row[name] = row[name][:most]
-    return row
-
-
-_LENGTHS = {
-    table: tuple(
-        (column.name, column.type.length)
-        for column in table_of(table).columns
-        if isinstance(column.type, String) and column.type.length
-    )
-    for table in (Study, Series, Instance)
-}
 
 # Built once: these run with every arrival, and building a statement costs more than running it.
 _KNOWN_STUDIES = (

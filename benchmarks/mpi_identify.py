@@ -190,7 +190,7 @@ def load(rooms: Rooms, count: int) -> None:
     known = (replace(said, issuer=f"BULK {run}") for said in people(count // 2, SEED))
     new = (replace(said, issuer=f"BULK2 {run}") for said in people(count // 2, hash(run)))
     records = (said for pair in zip(known, new, strict=True) for said in pair)
-    with Crew(rooms.keys, rooms.mpi.scorer.weights, os.cpu_count() or 1) as crew:
+    with Crew(rooms.keys, rooms.mpi.scorer, os.cpu_count() or 1) as crew:
         crew.prepare([]).result()  # it is there
         start, states = time.perf_counter(), Counter[State]()
         for part in prepared_batches(crew, records, 2000):

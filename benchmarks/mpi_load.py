@@ -37,7 +37,7 @@ def load(rooms: Rooms, file: Path, batch: int, processes: int) -> None:
     count = sum(1 for _ in read_records(file))
     states: Counter[State] = Counter()
     told, begun = 0, time.perf_counter()
-    with Crew(rooms.keys, rooms.mpi.scorer.weights, processes) as crew:
+    with Crew(rooms.keys, rooms.mpi.scorer, processes) as crew:
         since = time.perf_counter()
         for part in prepared_batches(crew, _said(file), batch):
             with rooms.database.transaction() as session:

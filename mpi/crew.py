@@ -53,13 +53,13 @@ class Comparison:
 class Crew:
     """Hands for many records. processes: 0 does all of it here."""
 
-    def __init__(self, keys: KeyRing, weights: Weights, processes: int = 0) -> None:
-        self._hand = _Hand(keys, Scorer(weights))
+    def __init__(self, keys: KeyRing, scorer: Scorer, processes: int = 0) -> None:
+        self._hand = _Hand(keys, scorer)
         self._pool: ProcessPoolExecutor | None = None
         if processes and keys.path is not None:
             self._pool = ProcessPoolExecutor(
                 processes, multiprocessing.get_context("forkserver"), _begin,
-                (keys.path, keys.suite.name, weights, os.nice(0)),
+                (keys.path, keys.suite.name, scorer.weights, os.nice(0)),
             )  # fmt: skip
 
     def prepare(self, said: Sequence[Demographics]) -> "Future[list[Prepared]]":

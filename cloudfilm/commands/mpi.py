@@ -53,7 +53,7 @@ def load_(context: Any, file: Path, batch: int, processes: int | None) -> None:
     states: Counter[State] = Counter()
     start = time.monotonic()
     cores = (os.cpu_count() or 1) if processes is None else processes
-    with Crew(rooms.keys, rooms.mpi.scorer.weights, cores) as crew:
+    with Crew(rooms.keys, rooms.mpi.scorer, cores) as crew:
         for part in prepared_batches(crew, records, batch):
             states += _identify(rooms, crew, part)
             done = states.total()

@@ -112,6 +112,24 @@ def test_an_instance_of_another_patient_in_the_same_study_is_held(archive: Archi
     assert rows(archive) == (1, 1, 1, 1)
 
 
+def test_of_two_objects_with_one_uid_that_come_together_the_first_begins_its_study(
+    archive: Archive, operator: Caller
+) -> None:
+    uid = f"{ROOT}.1.1.1"
+    objects = [
+        ct_slice(study=study, PatientName=f"Of^{study}", PatientID=f"P{study}", SOPInstanceUID=uid)
+        for study in (1, 2)
+    ] + [ct_slice(study=3, PatientID="P3")]
+    outcomes = list(ingest_all(archive, operator, map(io.BytesIO, objects)))
+
+    assert [each.outcome for each in outcomes if isinstance(each, Ingested)] == [
+        Outcome.STORED, Outcome.HELD, Outcome.STORED,
+    ]  # fmt: skip
+    with archive.database.snapshot() as session:
+        names = session.execute(select(Study.study_instance_uid, Study.name_alphabetic)).all()
+    assert (f"{ROOT}.1", "of^1") in [tuple(row) for row in names]
+
+
 def test_counts_and_modalities_follow_what_is_stored(archive: Archive, operator: Caller) -> None:
     for series, modality in ((1, "CT"), (2, "SR")):
         for instance in (1, 2):

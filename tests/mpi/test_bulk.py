@@ -113,7 +113,7 @@ def test_a_register_in_batches_is_placed_as_one_by_one(
     processes: int,
 ) -> None:
     states: Counter[State] = Counter()
-    with Crew(rooms.keys, rooms.mpi.scorer.weights, processes) as crew:
+    with Crew(rooms.keys, rooms.mpi.scorer, processes) as crew:
         for records in (register(), updates()):
             for batch in prepared_batches(crew, records, size):
                 with rooms.database.transaction() as session:
