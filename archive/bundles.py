@@ -9,14 +9,17 @@ import gzip
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from archive.documents import at_base, document_bytes
 from archive.model import Instance, Series
 from archive.room import Archive
+from kernel.database import table_of
+from kernel.writes import write_all
 
 CONTEXT = "series.bundle"
 LEVEL = 6
@@ -33,20 +36,28 @@ def instance_documents(archive: Archive, session: Session, series_id: int) -> It
             yield document_bytes(archive.blobs.keys, stored)
 
 
-def make_bundle(archive: Archive, series_id: int) -> None:
-    """Draw the bundle of a series and keep it with the revision that it was drawn from."""
+def draw_bundle(archive: Archive, series_id: int) -> dict[str, Any] | None:
+    """The bundle of a series and the revision that it is drawn from; None for a series that is gone."""
     with archive.database.snapshot() as session:
         revision = session.scalar(select(Series.revision).where(Series.id == series_id))
         if revision is None:
-            return
+            return None
         text = b"[" + b",".join(instance_documents(archive, session, series_id)) + b"]"
     sealed = archive.blobs.keys.seal_bytes(zlib.compress(text, LEVEL), CONTEXT)
-    with archive.database.transaction() as session:
-        session.execute(
-            update(Series)
-            .where(Series.id == series_id, Series.revision == revision)
-            .values(bundle=sealed, bundle_revision=revision)
-        )
+    return {"drawn_of": series_id, "drawn_from": revision, "drawn": sealed}
+
+
+def keep_bundles(session: Session, drawn: Sequence[dict[str, Any]]) -> None:
+    """Keep bundles, but for those of series that moved on meanwhile."""
+    write_all(session.connection(), [(_KEEP, drawn)])
+
+
+_SERIES = table_of(Series)
+_KEEP = (
+    update(_SERIES)
+    .where(_SERIES.c.id == bindparam("drawn_of"), _SERIES.c.revision == bindparam("drawn_from"))
+    .values(bundle=bindparam("drawn"), bundle_revision=bindparam("drawn_from"))
+)
 
 
 class EncodedBundles:

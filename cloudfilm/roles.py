@@ -134,10 +134,13 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
 
 def run_worker(rooms: Rooms, stop: threading.Event) -> None:
     """Run due jobs and let subscribers follow the change feed."""
-    worker = Worker(rooms.database, rooms.clock, JOBS, lambda job: bundle_for(rooms, job))
+    following, giving_way = subscribers(rooms), GivingWay(to=STORING)
+    worker = Worker(
+        rooms.database, rooms.clock, JOBS, lambda job: bundle_for(rooms, job),
+        is_still=lambda: giving_way.may_follow(rooms.database),
+    )  # fmt: skip
     url = rooms.settings.queue.url
     run_jobs = worker.run_one if url == "table:" else RqQueue(worker, url).run_some
-    following, giving_way = subscribers(rooms), GivingWay(to=STORING)
     while not stop.is_set():
         try:
             enqueue_scheduled(rooms.database, rooms.clock, JOBS.values())

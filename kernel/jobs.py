@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Index,
     Integer,
     String,
@@ -73,16 +74,22 @@ class Job:
     queue: str
     retries: int
     every: timedelta | None  # also run by itself, this often
+    gives_way: bool = False  # waits while somebody stores
+    together: int = 1  # calls that may be made as one, with the arguments of all of them
 
 
 def job(
-    queue: str = "default", retries: int = 3, every: timedelta | None = None
+    queue: str = "default",
+    retries: int = 3,
+    every: timedelta | None = None,
+    gives_way: bool = False,
+    together: int = 1,
 ) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Declare a function as a job. Its first parameter is the bundle of its room; the rest are names."""
 
     def declare(function: Callable[P, None]) -> Callable[P, None]:
         name = f"{function.__module__}.{function.__qualname__}"
-        function.__job__ = Job(name, function, queue, retries, every)  # type: ignore[attr-defined]
+        function.__job__ = Job(name, function, queue, retries, every, gives_way, together)  # type: ignore[attr-defined]
         return function
 
     return declare
@@ -204,35 +211,60 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Runs jobs of the table. `jobs` maps a job's name to it; `bind` finds what its first parameter wants."""
+    """Runs jobs of the table. `jobs` maps a job's name to it; `bind` finds what its first parameter wants.
+
+    is_still: whether nobody stores now, for whom some jobs give way.
+    """
 
     database: Database
     clock: Clock
     jobs: Mapping[str, Job]
     bind: Callable[[Job], Any]
+    is_still: Callable[[], bool] = lambda: True
 
     def run_one(self) -> bool:
-        """Claim and run one due job. Returns whether there was one."""
+        """Claim and run one due job, with those that can be done together with it. Returns whether there was
+        one."""
         claims = self.claim(1)
-        for claim in claims:
-            self.perform(claim)
+        self._perform_all(claims)
         return bool(claims)
 
     def claim(self, most: int) -> list[Claim]:
-        """Take due jobs for the time of a lease."""
+        """Take due jobs for the time of a lease. most: of one, those that can be done together with it come
+        as well."""
         now = self.clock.now()
-        due = (~JobRow.dead, JobRow.due <= now)
+        due: tuple[ColumnElement[bool], ...] = (~JobRow.dead, JobRow.due <= now)
         with self.database.snapshot() as session:
             if session.scalar(select(JobRow.id).where(*due).limit(1)) is None:
                 return []
+            waiting = [name for name, job in self.jobs.items() if job.gives_way]
+            if waiting and not self.is_still():
+                due = (*due, JobRow.name.not_in(waiting))
+                if session.scalar(select(JobRow.id).where(*due).limit(1)) is None:
+                    return []
         with self.database.transaction() as session:
             rows = session.scalars(
                 select(JobRow).where(*due).order_by(JobRow.due).limit(most).with_for_update(skip_locked=True)
             ).all()
+            if most == 1 and rows:
+                rows = [*rows, *self._mates(session, rows[0])]
             for row in rows:
                 row.tries += 1
                 row.due = now + LEASE
             return [Claim(row.id, row.name, row.arguments, row.tries, row.due, row.trace) for row in rows]
+
+    def _mates(self, session: Session, row: JobRow) -> Sequence[JobRow]:
+        """Other due calls of the same job, as many as can be made together with this one."""
+        found = self.jobs.get(row.name)
+        if found is None or found.together == 1:
+            return []
+        return session.scalars(
+            select(JobRow)
+            .where(~JobRow.dead, JobRow.due <= self.clock.now(), JobRow.name == row.name, JobRow.id != row.id)
+            .order_by(JobRow.due)
+            .limit(found.together - 1)
+            .with_for_update(skip_locked=True)
+        ).all()
 
     def claimed(self, row_id: int, tries: int) -> Claim | None:
         """A job that was claimed for somebody else to run, unless it has been claimed again since."""
@@ -242,6 +274,25 @@ class Worker:
                 return None
             return Claim(row.id, row.name, row.arguments, row.tries, row.due, row.trace)
 
+    def _perform_all(self, claims: Sequence[Claim]) -> None:
+        """Run calls of one job as one; where that fails each by itself, which shows whose failure it is."""
+        if len(claims) > 1:
+            found = self.jobs[claims[0].name]
+            arguments = [argument for claim in claims for argument in json.loads(claim.arguments)]
+            began = time.monotonic()
+            try:
+                with self._held(claims), span(f"job {found.name}", CONSUMER, claims[0].trace):
+                    found.function(self.bind(found), *arguments)
+            except Exception as failure:
+                log.info("%d calls of %s are made one by one: %s", len(claims), found.name, failure)
+            else:
+                JOBS.labels(found.name, "done").inc(len(claims))
+                JOB_SECONDS.labels(found.name).observe(time.monotonic() - began)
+                self._done(claims)
+                return
+        for claim in claims:
+            self.perform(claim)
+
     def perform(self, claim: Claim) -> None:
         """Run a job, holding on to its lease while it runs; then delete its row, or put it off."""
         found = self.jobs.get(claim.name)
@@ -249,7 +300,7 @@ class Worker:
         try:
             if found is None:
                 raise LookupError(f"no job is called {claim.name}")
-            with self._held(claim), span(f"job {claim.name}", CONSUMER, claim.trace, job_try=claim.tries):
+            with self._held([claim]), span(f"job {claim.name}", CONSUMER, claim.trace, job_try=claim.tries):
                 found.function(self.bind(found), *json.loads(claim.arguments))
         except Exception as failure:
             log.warning("job %s failed (try %d): %s", claim.name, claim.tries, type(failure).__name__)
@@ -258,26 +309,37 @@ class Worker:
         else:
             JOBS.labels(claim.name, "done").inc()
             JOB_SECONDS.labels(claim.name).observe(time.monotonic() - began)
-            with self.database.transaction() as session:  # unless it was put off again meanwhile
+            self._done([claim])
+
+    def _done(self, claims: Sequence[Claim]) -> None:
+        """Delete the rows of calls that were made, unless they were put off again meanwhile."""
+        with self.database.transaction() as session:
+            for claim in claims:
                 session.execute(delete(JobRow).where(JobRow.id == claim.id, JobRow.due == claim.due))
 
     @contextmanager
-    def _held(self, claim: Claim) -> Iterator[None]:
-        """Renew the lease until the block ends, so that a long job is not taken for one whose worker died."""
+    def _held(self, claims: Sequence[Claim]) -> Iterator[None]:
+        """Renew leases until the block ends, so that a long job is not taken for one whose worker died."""
         ended = threading.Event()
 
         def renew() -> None:
-            while not ended.wait(LEASE.total_seconds() / 3):
+            held = list(claims)
+            while held and not ended.wait(LEASE.total_seconds() / 3):
                 until = self.clock.now() + LEASE
                 with self.database.transaction() as session:
-                    renewed = session.execute(
-                        update(JobRow).where(JobRow.id == claim.id, JobRow.due == claim.due).values(due=until)
-                    )
-                if not renewed.rowcount:  # type: ignore[attr-defined]
-                    return
-                claim.due = until
+                    held = [
+                        claim
+                        for claim in held
+                        if session.execute(
+                            update(JobRow)
+                            .where(JobRow.id == claim.id, JobRow.due == claim.due)
+                            .values(due=until)
+                        ).rowcount  # type: ignore[attr-defined]
+                    ]
+                for claim in held:
+                    claim.due = until
 
-        renewing = threading.Thread(target=renew, name=f"lease of {claim.name}", daemon=True)
+        renewing = threading.Thread(target=renew, name=f"lease of {claims[0].name}", daemon=True)
         renewing.start()
         try:
             yield

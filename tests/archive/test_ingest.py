@@ -21,16 +21,19 @@ from access.caller import EVERYTHING, Caller, Clause, Door, Permissions, Princip
 from access.model import AuditEntry
 from archive.blobs.disk import DiskStore
 from archive.blobs.store import StorageFull
+from archive.bundles import draw_bundle
 from archive.ingest import ANYWHERE, MOST_TOGETHER, Incoming, Refused, UidConflict, ingest, ingest_all
 from archive.keys import KEY_BY_TAG, TAG_BY_KEYWORD, Level
 from archive.model import Hold, Instance, Series, Study
 from archive.placing import Arrival, Ingested, Outcome
 from archive.query import Match, Query
+from archive.rest import rest_study
 from archive.retrieve import find_instance, find_instances, frame_bytes, instance_bytes
 from archive.room import Archive
 from archive.search import search
 from archive.sweep import sweep
 from cloudfilm.rooms import Rooms, build_rooms
+from kernel.changes import ChangeRow
 from kernel.database import Database, OutcomeUnknown, Overtaken
 from kernel.errors import CloudfilmError, Forbidden, Kind
 from kernel.settings import Settings
@@ -405,6 +408,37 @@ def test_what_a_database_committed_before_it_went_away_keeps_its_bytes(
     found = find_instances(archive, operator, f"{ROOT}.1")
     assert sorted(b"".join(instance_bytes(archive, each)) for each in found) == sorted(objects)
     assert blobs(archive) == together
+
+
+def test_studies_come_to_rest_together_and_one_that_moved_on_rests_again(
+    archive: Archive, operator: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rested() -> list[str]:
+        with archive.database.snapshot() as session:
+            found = session.execute(
+                select(ChangeRow.subject).where(ChangeRow.kind == "study-rested").order_by(ChangeRow.seq)
+            )
+            return list(found.scalars())
+
+    def moves_on(archive: Archive, series_id: int) -> dict[str, Any] | None:
+        monkeypatch.undo()
+        drawn = draw_bundle(archive, series_id)
+        store(archive, operator, ct_slice(study=1, instance=2, PatientID="P1"))
+        return drawn
+
+    one, other = f"{ROOT}.1", f"{ROOT}.2"
+    for study in (1, 2):
+        store(archive, operator, ct_slice(study=study, PatientID=f"P{study}"))
+    monkeypatch.setattr("archive.rest.draw_bundle", moves_on)
+
+    rest_study(archive, one, other, f"{ROOT}.3")
+    assert rested() == [other]
+    rest_study(archive, one, other)
+    assert rested() == [other, one]
+    with archive.database.snapshot() as session:
+        assert not session.scalar(
+            select(func.count()).select_from(Series).where(Series.revision != Series.bundle_revision)
+        )
 
 
 def test_a_stray_blob_is_swept_and_what_is_named_stays(archive: Archive, operator: Caller) -> None:
