@@ -129,14 +129,20 @@ def render_as(
     rendering = rendering_of(request.args, media_type if media_type in PICTURES else JPEG)
     if media_type == MP4:
         return _video(archive, stored, rendering)
-    attributes = parse_marked(instance_document(archive, stored))
-    frames = frame_count_of(attributes) if is_video(stored.transfer_syntax_uid) else stored.number_of_frames
-    numbers: tuple[int, ...] = (representative_frame(attributes, frames),)
+    numbers: tuple[int, ...] = (1,)
     if media_type == GIF and stored.number_of_frames > 1:
         numbers = tuple(range(1, stored.number_of_frames + 1))
+    elif stored.number_of_frames > 1 or is_video(stored.transfer_syntax_uid):
+        numbers = (_representative(archive, stored),)
     if state is None and is_preview(rendering) and (preview := preview_of(archive, stored)) is not None:
         return ranged_bytes(preview, JPEG, f"{stored.sha256.hex()[:40]}.preview")
     return picture(archive, stored, numbers, rendering, state)
+
+
+def _representative(archive: Archive, stored: StoredInstance) -> int:
+    attributes = parse_marked(instance_document(archive, stored))
+    video = is_video(stored.transfer_syntax_uid)
+    return representative_frame(attributes, frame_count_of(attributes) if video else stored.number_of_frames)
 
 
 def picture(
