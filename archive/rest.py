@@ -52,7 +52,9 @@ def rest_study(archive: Archive, *study_instance_uids: str) -> None:
     _keep(archive, studies, ready)
 
 
-def _keep(archive: Archive, studies: Sequence[Row[int, int, str]], bundles: Mapping[int, list[dict[str, Any]]]) -> None:
+def _keep(
+    archive: Archive, studies: Sequence[Row[int, int, str]], bundles: Mapping[int, list[dict[str, Any]]]
+) -> None:
     """Keep the bundles of some of the studies, by id, which are at rest from now on unless they moved on
     meanwhile."""
     if not bundles:
