@@ -43,21 +43,29 @@ def test_whichever_process_answers_the_figures_are_those_of_all(live_server: Liv
     assert grows(searches, search_many_times) == 24
 
 
+def echo(server: LiveServer) -> None:
+    subprocess.run(
+        ["echoscu", "-aec", "CLOUDFILM", "127.0.0.1", str(server.dicom_port)], check=True, timeout=60
+    )
+
+
+def store(server: LiveServer) -> None:
+    server.session().post(
+        f"{server.url}/dicomweb/studies",
+        data=ct_slice(study=77),
+        headers={"Content-Type": "application/dicom"},
+    ).raise_for_status()
+
+
 def test_roles_without_http_are_counted_too(live_server: LiveServer) -> None:
-    def echo() -> None:
-        subprocess.run(
-            ["echoscu", "-aec", "CLOUDFILM", "127.0.0.1", str(live_server.dicom_port)], check=True, timeout=60
-        )
-
-    def store() -> None:
-        live_server.session().post(
-            f"{live_server.url}/dicomweb/studies",
-            data=ct_slice(study=77),
-            headers={"Content-Type": "application/dicom"},
-        ).raise_for_status()
-
-    echoes = grows(lambda: figure(live_server, "cloudfilm_dimse_requests_total", operation="C_ECHO"), echo)
-    stored = grows(lambda: figure(live_server, "cloudfilm_instances_ingested_total", outcome="stored"), store)
+    echoes = grows(
+        lambda: figure(live_server, "cloudfilm_dimse_requests_total", operation="C_ECHO"),
+        lambda: echo(live_server),
+    )
+    stored = grows(
+        lambda: figure(live_server, "cloudfilm_instances_ingested_total", outcome="stored"),
+        lambda: store(live_server),
+    )
     jobs = figure(live_server, "cloudfilm_jobs_run_total", outcome="done")
 
     assert (echoes, stored) == (1, 1)
@@ -78,6 +86,8 @@ def test_alert_rules_fire_on_what_they_are_for_and_prometheus_takes_its_configur
 
 
 def test_dashboard_and_alert_rules_ask_for_figures_that_there_are(live_server: LiveServer) -> None:
+    echo(live_server)
+    store(live_server)
     shown = requests.get(f"{live_server.url}/metrics", timeout=10).text
     asked = set(re.findall(r"cloudfilm_\w+", (MONITORING / "dashboard.json").read_text()))
     asked |= set(re.findall(r"\bcloudfilm_\w+", (MONITORING / "alerts.yml").read_text()))
