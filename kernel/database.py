@@ -239,17 +239,18 @@ class Database:
                 event.listen(engine, "connect", _set_up_postgresql)
                 event.listen(engine, "checkout", _require_quiet)
             self._writer_queue = None
-        event.listen(self.engine, "handle_error", _refuse)
+        event.listen(self.engine, "handle_error", _refuse_failed)
         self.seals = seals
         self._veils_names: bool | None = None  # not looked at yet
         if keys is not None:
             for engine in (self.engine, self._readers):
                 seal_with(engine.dialect, Sealing(keys, seals, self.veils_names))
+        self.name = str(self.url)
         self._here = threading.local()  # the transaction that this thread is in
         self._prepared: dict[Executable, Prepared] = {}
         driver = self.engine.dialect.loaded_dbapi
         self._driver_failures = (driver.OperationalError, driver.InterfaceError)
-        self._unprepared = driver.ProgrammingError
+        self._driver_error, self._unprepared = driver.Error, driver.ProgrammingError
         self._stale = (*self._driver_failures, driver.NotSupportedError)
         trace_statements(self.engine)
         self._write_engine: Engine = self.engine.execution_options(cloudfilm_write=True)
@@ -284,39 +285,73 @@ class Database:
             yield session
 
     def row(self, statement: Executable, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        """The first row of one reading statement, without the cost of a session.
+        """The first row of one reading statement, without the cost of a session; PostgreSQL plans it once.
 
         statement: built once and kept by who asks, for what is prepared of it is kept by it; parameters:
-        single values. Raises DatabaseUnavailable when the database does not answer.
+        single values, or lists where the statement has a list. Raises DatabaseUnavailable when the database
+        does not answer.
         """
+        prepared = self._prepared_of(statement)
+        found = self._read(prepared, parameters, is_one=True)
+        return prepared.read(found[0]) if found else None
+
+    def rows(
+        self, statement: Executable, parameters: Mapping[str, Any], session: Session | None = None
+    ) -> list[tuple[Any, ...]]:
+        """All rows of one reading statement, as `row`; PostgreSQL plans it for these parameters.
+
+        session: whose transaction is to see them; without it, they are read as they are for everyone.
+        """
+        prepared = self._prepared_of(statement)
+        if session is None:
+            found = self._read(prepared, parameters, is_one=False)
+        else:
+            text, values = prepared.asked(parameters)
+            bound = values if isinstance(values, dict) else tuple(values)
+            found = session.connection().exec_driver_sql(text, bound).all()
+        return [prepared.read(each) for each in found]
+
+    def _prepared_of(self, statement: Executable) -> Prepared:
         prepared = self._prepared.get(statement)
         if prepared is None:
-            prepared = Prepared.of(statement, self.engine.dialect, parameters)
+            prepared = Prepared.of(statement, self.engine.dialect)
             if len(self._prepared) >= MOST_PREPARED:
                 self._prepared.clear()
             self._prepared[statement] = prepared
+        return prepared
+
+    def _read(
+        self, prepared: Prepared, parameters: Mapping[str, Any], is_one: bool
+    ) -> Sequence[Sequence[Any]]:
+        engine = self._readers if is_one else self.engine
         try:
             with statement_span(self.engine.dialect.name, prepared.text):
                 try:
-                    found = self._read_row(prepared, parameters)
+                    return self._read_once(engine, prepared, parameters, is_one)
                 except self._stale:
                     if self.is_sqlite:
                         raise
-                    self._readers.dispose()  # the server restarted, or a table is no more what it planned for
-                    found = self._read_row(prepared, parameters)
-        except (OperationalError, PoolTimeout, *self._driver_failures) as failure:
-            raise DatabaseUnavailable("The database does not answer; try again.") from failure
-        except ValueError as failure:
-            raise UnstorableText from failure
-        return None if found is None else prepared.read(found)
+                    engine.dispose()  # the server restarted, or a table is no more what it planned for
+                    return self._read_once(engine, prepared, parameters, is_one)
+        except (OperationalError, PoolTimeout, ValueError, self._driver_error) as failure:
+            _refuse(failure)
+            if isinstance(failure, (OperationalError, PoolTimeout, *self._driver_failures)):
+                raise DatabaseUnavailable("The database does not answer; try again.") from failure
+            raise
 
-    def _read_row(self, prepared: Prepared, parameters: Mapping[str, Any]) -> Sequence[Any] | None:
-        connection = self._readers.raw_connection()
+    def _read_once(
+        self, engine: Engine, prepared: Prepared, parameters: Mapping[str, Any], is_one: bool
+    ) -> Sequence[Sequence[Any]]:
+        text, values = prepared.asked(parameters)
+        connection = engine.raw_connection()
         try:
             cursor = connection.cursor()
-            text = self._prepared_by(connection, cursor, prepared) if prepared.body else prepared.text
-            cursor.execute(text, prepared.bound(parameters))
-            found = cast(Sequence[Any] | None, cursor.fetchone())
+            if is_one and prepared.body:
+                text = self._prepared_by(connection, cursor, prepared)
+            elif not (is_one or self.is_sqlite):
+                cast(Any, connection.dbapi_connection).autocommit = True  # until a session has it
+            cursor.execute(text, values)
+            found = cast(Sequence[Sequence[Any]], cursor.fetchmany(1) if is_one else cursor.fetchall())
             cursor.close()
         except self._stale:
             connection.invalidate()
@@ -349,9 +384,10 @@ class Database:
         is_ending = False
         try:
             yield session
-            session.flush()
-            is_ending = True
-            session.commit()
+            if session.in_transaction():  # else it was not used
+                session.flush()
+                is_ending = True
+                session.commit()
         except (OperationalError, InterfaceError) as failure:
             session.rollback()
             if getattr(failure.orig, "pgcode", None) in OVERTAKEN:
@@ -482,8 +518,12 @@ def _set_up_postgresql(connection: Any, _record: object) -> None:
     connection.commit()
 
 
-def _refuse(failed: ExceptionContext) -> None:
-    said = failed.original_exception
+def _refuse_failed(failed: ExceptionContext) -> None:
+    _refuse(failed.original_exception)
+
+
+def _refuse(said: BaseException) -> None:
+    """Raise what a failure of the driver means, where there is more to say than that it failed."""
     if isinstance(said, ValueError):  # what the driver says of a value
         raise UnstorableText from said
     if getattr(said, "pgcode", None) in UNDEFINED or str(said).startswith(UNDEFINED_ON_SQLITE):

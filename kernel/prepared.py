@@ -1,8 +1,8 @@
 """Reading statements in the form that the driver takes: made once, for what is read with every request.
 
 What SQLAlchemy does each time around such a statement costs several times what the database does. PostgreSQL
-besides plans each anew, which costs it more than reading the row: there a connection prepares what it sees
-again.
+besides plans each anew, which costs it more than reading one row: of those, a connection prepares what it
+sees again.
 """
 
 import re
@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Dialect, Executable, Select
+from sqlalchemy import Dialect, Executable, Float, Select
+from sqlalchemy.sql.compiler import SQLCompiler
 
 NAMED = re.compile(r"%\((\w+)\)s|%%")
+LIST = re.compile(r"(NOT )?IN \(__\[POSTCOMPILE_(\w+)\]\)")  # as SQLAlchemy leaves it, to be written out
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,42 +26,54 @@ class Prepared:
     call: str
     values: Mapping[str, Any]  # that the statement has of its own, as the driver takes them
     order: tuple[str, ...] | None  # of positional parameters; None: by name
+    lists: (
+        SQLCompiler | None
+    )  # where lists that are asked for have no form of their own: what writes them out
     writers: Mapping[str, Callable[[Any], Any]]  # of parameters that the driver does not take as they are
     readers: tuple[tuple[int, Callable[[Any], Any]], ...]  # of columns that it does not give so
 
     @classmethod
-    def of(cls, statement: Executable, dialect: Dialect, parameters: Mapping[str, Any]) -> "Prepared":
-        """Prepare a statement whose lists are its own; parameters: single values, of its first use."""
+    def of(cls, statement: Executable, dialect: Dialect) -> "Prepared":
+        """Prepare a statement."""
         compiled = cast(Select[Any], statement).compile(dialect=dialect)
-        expanded = compiled.construct_expanded_state(parameters)  # its lists, written out
         writers = {
             name: processor
             for name, bind in compiled.binds.items()
             if (processor := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
-        } | dict(expanded.processors)
+        }
         columns = cast(Select[Any], statement).selected_columns
         readers = tuple(
             (at, processor)
             for at, column in enumerate(columns)
-            if (processor := column.type.dialect_impl(dialect).result_processor(dialect, None)) is not None
+            if not isinstance(column.type, Float)  # both drivers give them as they are
+            and (processor := column.type.dialect_impl(dialect).result_processor(dialect, None)) is not None
         )
-        body, call = ("", "") if compiled.positional else _numbered(expanded.statement)
-        return cls(
-            expanded.statement,
-            body,
-            call,
-            {name: _written(writers, name, value) for name, value in expanded.parameters.items()},
-            tuple(expanded.positiontup or ()) if compiled.positional else None,
-            writers,
-            readers,
-        )
+        own = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}
+        values = {name: _written(writers, name, value) for name, value in own.items()}
+        if compiled.positional:
+            lists = {found[2] for found in LIST.finditer(compiled.string)}
+            if lists <= values.keys():
+                written_out = compiled.construct_expanded_state(dict.fromkeys(compiled.binds) | values)
+                order = tuple(written_out.positiontup or ())
+                own = dict(written_out.parameters)
+                return cls(written_out.statement, "", "", own, order, None, writers, readers)
+            return cls(compiled.string, "", "", values, (), compiled, writers, readers)
+        text = LIST.sub(lambda found: f"{'<> ALL' if found[1] else '= ANY'}(%({found[2]})s)", compiled.string)
+        body, call = _numbered(text)
+        return cls(text, body, call, values, None, None, writers, readers)
 
-    def bound(self, parameters: Mapping[str, Any]) -> Sequence[Any] | dict[str, Any]:
-        """The parameters as the driver takes them."""
+    def asked(self, parameters: Mapping[str, Any]) -> tuple[str, Sequence[Any] | dict[str, Any]]:
+        """The text and the parameters as the driver takes them. A list is a Python list."""
         values = {**self.values}
         for name, value in parameters.items():
             values[name] = _written(self.writers, name, value)
-        return values if self.order is None else [values[name] for name in self.order]
+        if self.order is None:
+            return self.text, values
+        if self.lists is None:
+            return self.text, [values[name] for name in self.order]
+        written_out = self.lists.construct_expanded_state(values)
+        order = written_out.positiontup or ()
+        return written_out.statement, [written_out.parameters[name] for name in order]
 
     def read(self, found: Sequence[Any]) -> tuple[Any, ...]:
         """A row as the statement's types have it."""
@@ -84,4 +98,6 @@ def _numbered(text: str) -> tuple[str, str]:
 
 def _written(writers: Mapping[str, Callable[[Any], Any]], name: str, value: Any) -> Any:
     writer = writers.get(name)
+    if isinstance(value, list | tuple | set | frozenset):
+        return [each if writer is None else writer(each) for each in value]
     return writer(value) if writer is not None and value is not None else value

@@ -53,7 +53,7 @@ class _Known:
 
 def know_custom_parameters(database: Database, session: Session, afresh: bool = False) -> None:
     """See to it that `records.parameters` knows the site's own parameters, a few seconds old at most."""
-    url, now = str(database.url), time.monotonic()
+    url, now = database.name, time.monotonic()
     if not afresh and _Known.url == url and now - _Known.read_at < KNOWN_FOR_S:
         return
     rows = session.scalars(select(CustomParameter)).all()

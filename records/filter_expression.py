@@ -27,6 +27,7 @@ from records.predicates import (
     predicate_of,
 )
 from records.query import Criterion, InvalidSearch, check_name, find_parameter
+from records.shapes import Asked
 
 TOKEN = re.compile(r'\s*(?:(\()|(\))|"((?:[^"\\]|\\.)*)"|([^\s()"]+))')
 MOST_TOKENS, MOST_DEPTH = 256, 16
@@ -130,9 +131,9 @@ def _by_rows(comparison: Comparison, resource_type: str) -> Predicate:
         parameter = find_parameter(resource_type, comparison.path, "string")
         return Rows(IndexString, (parameter.number,), like(parameter, Ending(fold(comparison.value))))
     parameter = find_parameter(resource_type, comparison.path, "date")
-    low, high = date_interval(parameter.code, comparison.value)
+    first, last = map(Asked, date_interval(parameter.code, comparison.value))
     return Rows(
-        IndexDate, (parameter.number,), lambda columns: and_(columns.low <= high, columns.high >= low)
+        IndexDate, (parameter.number,), lambda columns: and_(columns.low <= last, columns.high >= first)
     )
 
 

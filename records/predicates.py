@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from sqlalchemy import (
     ColumnElement,
@@ -63,13 +63,7 @@ from records.model import (
     IndexWord,
     Resource,
 )
-from records.parameters import (
-    Component,
-    Parameter,
-    parameter_number,
-    parent_parameter,
-    resource_types,
-)
+from records.parameters import Parameter, parameter_number, parent_parameter, resource_types
 from records.query import (
     Criterion,
     InvalidSearch,
@@ -82,6 +76,7 @@ from records.query import (
 )
 from records.reach import reach_of_type
 from records.room import Records
+from records.shapes import Asked
 from records.units import UCUM, canonical_unit
 from records.words import words_of
 
@@ -99,13 +94,24 @@ class Predicate(Protocol):
         """Whether its set comes in the order of documents by itself: an equality on one index."""
         ...
 
-    def ids(self) -> Select[Any] | None:
-        """The `resource.id`s for which it holds; None when that is no set to begin with."""
+    @property
+    def is_set(self) -> bool:
+        """Whether it can be asked as a set."""
+        ...
+
+    def ids(self) -> Select[Any]:
+        """The `resource.id`s for which it holds, where that is a set to begin with."""
         ...
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
         """Whether it holds for the document with this `resource.id`."""
         ...
+
+
+def is_one_of(column: Any, values: Sequence[Any]) -> ColumnElement[bool]:
+    """Whether a column has one of some values that a statement has of its own."""
+    found: ColumnElement[bool] = column == values[0] if len(values) == 1 else column.in_(values)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +128,17 @@ class Rows:
     def _where(self, columns: Any) -> ColumnElement[bool]:
         if not self.numbers:
             return self.match(columns)
-        number = columns.parameter
-        is_it = number == self.numbers[0] if len(self.numbers) == 1 else number.in_(self.numbers)
-        return and_(is_it, self.match(columns))
+        return and_(is_one_of(columns.parameter, self.numbers), self.match(columns))
 
-    def ids(self) -> Select[Any] | None:
+    @property
+    def is_set(self) -> bool:
+        """What has no such row is none."""
+        return not self.negated
+
+    def ids(self) -> Select[Any]:
         """The documents of the rows."""
         rows = fresh(self.table)
-        return None if self.negated else select(rows.c.resource_id).where(self._where(rows.c))
+        return select(rows.c.resource_id).where(self._where(rows.c))
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
         """A row of this document."""
@@ -151,7 +160,12 @@ class Own:
     match: Match
     streams: bool = False
 
-    def ids(self) -> Select[Any] | None:
+    @property
+    def is_set(self) -> bool:
+        """Always."""
+        return True
+
+    def ids(self) -> Select[Any]:
         """The rows."""
         rows = fresh(RESOURCE)
         return select(rows.c.id.label("resource_id")).where(self.match(rows.c))
@@ -185,14 +199,17 @@ class Chained:
     targets: tuple[tuple[Predicate, Match], ...]  # what holds there, and its type and reach
     streams: bool = False
 
-    def ids(self) -> Select[Any] | None:
+    @property
+    def is_set(self) -> bool:
+        """Where what it refers to is."""
+        return all(predicate.is_set for predicate, _ in self.targets)
+
+    def ids(self) -> Select[Any]:
         """Documents that refer to one of the set."""
         sets = [(predicate.ids(), match) for predicate, match in self.targets]
         rows = fresh(IndexReference)
         found = []
         for ids, match in sets:
-            if ids is None:
-                return None
             target = fresh(RESOURCE)
             found.append(select(target.c.self_hash).where(target.c.id.in_(ids), match(target.c)))
         leads_there = rows.c.target.in_(_together(found)) if found else false()
@@ -221,11 +238,14 @@ class Referred:
     match: Match  # type and reach of what refers
     streams: bool = False
 
-    def ids(self) -> Select[Any] | None:
+    @property
+    def is_set(self) -> bool:
+        """Where what refers is."""
+        return self.inner.is_set
+
+    def ids(self) -> Select[Any]:
         """Documents that one of the set refers to."""
         inner = self.inner.ids()
-        if inner is None:
-            return None
         rows, referring, own = fresh(IndexReference), fresh(RESOURCE), fresh(RESOURCE)
         sources = select(referring.c.id).where(referring.c.id.in_(inner), self.match(referring.c))
         targets = select(rows.c.target).where(
@@ -252,13 +272,16 @@ class Every:
     parts: tuple[Predicate, ...]
     streams: bool = False
 
-    def ids(self) -> Select[Any] | None:
+    @property
+    def is_set(self) -> bool:
+        """Where one of them is."""
+        return any(part.is_set for part in self.parts)
+
+    def ids(self) -> Select[Any]:
         """The first part's set in which the others hold."""
-        first = next(((part, ids) for part in self.parts if (ids := part.ids()) is not None), None)
-        if first is None:
-            return None
-        rows = first[1].subquery()
-        others = (part.at(rows.c.resource_id) for part in self.parts if part is not first[0])
+        first = next(part for part in self.parts if part.is_set)
+        rows = first.ids().subquery()
+        others = (part.at(rows.c.resource_id) for part in self.parts if part is not first)
         return select(rows.c.resource_id).where(*others)
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
@@ -273,13 +296,15 @@ class Some:
     parts: tuple[Predicate, ...]
     streams: bool = False
 
-    def ids(self) -> Select[Any] | None:
+    @property
+    def is_set(self) -> bool:
+        """Where all of them are."""
+        return all(part.is_set for part in self.parts)
+
+    def ids(self) -> Select[Any]:
         """The sets together."""
-        sets = [part.ids() for part in self.parts]
-        if not sets or any(ids is None for ids in sets):
-            return None
+        found = [part.ids() for part in self.parts]
         rows = fresh(RESOURCE)
-        found = [ids for ids in sets if ids is not None]
         return select(rows.c.id.label("resource_id")).where(rows.c.id.in_(_together(found)))
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
@@ -294,9 +319,14 @@ class Word:
     forms: tuple[Rows, ...]
     streams: bool = False
 
-    def ids(self) -> Select[Any] | None:
+    @property
+    def is_set(self) -> bool:
+        """Always."""
+        return True
+
+    def ids(self) -> Select[Any]:
         """The documents of the rows of either."""
-        found = union_all(*(ids for form in self.forms if (ids := form.ids()) is not None)).subquery()
+        found = union_all(*(form.ids() for form in self.forms)).subquery()
         return select(found.c.resource_id)
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
@@ -311,9 +341,14 @@ class Not:
     part: Predicate
     streams: bool = False
 
-    def ids(self) -> Select[Any] | None:
-        """No set to begin with."""
-        return None
+    @property
+    def is_set(self) -> bool:
+        """Never."""
+        return False
+
+    def ids(self) -> Select[Any]:
+        """None."""
+        raise LookupError(self.part)
 
     def at(self, key: ColumnElement[int]) -> ColumnElement[bool]:
         """Not here."""
@@ -330,10 +365,9 @@ class Asking:
 
     def lives(self, resource_type: str) -> Match:
         """Rows of a type that are there and within the caller's reach."""
+        reach = self.caller.reach_for("s")
         return lambda columns: and_(
-            columns.type == resource_type,
-            ~columns.deleted,
-            *reach_of_type(self.caller.reach_for("s"), resource_type, columns),
+            columns.type == resource_type, ~columns.deleted, *reach_of_type(reach, resource_type, columns)
         )
 
 
@@ -425,15 +459,16 @@ def in_compartment(
     types: Sequence[str], compartment: tuple[str, ...], codes: Callable[[str, str], Iterable[str]]
 ) -> Predicate:
     """Documents of some types that belong to a compartment, or to one of several (R4 3.1.1.2)."""
-    of_type, *ids = compartment
+    of_type, *named = compartment
+    ids, has_ids = Asked.one_of(named), bool(named)
     if of_type == "Patient":
-        return Rows(IndexCompartment, (), lambda columns: columns.patient.in_(ids) if ids else true())
+        return Rows(IndexCompartment, (), lambda columns: ids.is_at(columns.patient) if has_ids else true())
     numbers = tuple(parameter_number(type_, code) for type_ in types for code in codes(of_type, type_))
-    targets = [hash_of(f"{of_type}/{each}") for each in ids]
-    itself = Own(lambda columns: and_(columns.type == of_type, columns.logical_id.in_(ids)))
+    targets = Asked.one_of([hash_of(f"{of_type}/{each}") for each in named])
+    itself = Own(lambda columns: and_(columns.type == of_type, ids.is_at(columns.logical_id)))
     if not numbers:
         return itself
-    members = Rows(IndexReference, numbers, lambda columns: columns.target.in_(targets))
+    members = Rows(IndexReference, numbers, lambda columns: targets.is_at(columns.target))
     return Some((members, itself)) if of_type in types else members
 
 
@@ -441,8 +476,8 @@ def _by_id(_asking: Asking, types: Sequence[str], criterion: Criterion) -> Predi
     if criterion.name.endswith(":missing"):
         missing = _flag(criterion)
         return Own(lambda _: false() if missing else true())
-    values = tuple(unescaped(value) for value in criterion.values)
-    named = Own(lambda columns: and_(columns.type.in_(types), columns.logical_id.in_(values)))
+    ids = Asked.one_of([unescaped(value) for value in criterion.values])
+    named = Own(lambda columns: and_(is_one_of(columns.type, types), ids.is_at(columns.logical_id)))
     return Not(named) if criterion.name.endswith(":not") else named
 
 
@@ -451,30 +486,33 @@ def _by_update(_asking: Asking, types: Sequence[str], criterion: Criterion) -> P
         missing = _flag(criterion)
         return Own(lambda _: false() if missing else true())
     matches = [_updated(value) for value in criterion.values]
-    return Own(lambda columns: and_(columns.type.in_(types), or_(*(match(columns) for match in matches))))
+    return Own(
+        lambda columns: and_(is_one_of(columns.type, types), or_(*(match(columns) for match in matches)))
+    )
+
+
+Moment = Callable[[Any, Any, Any], ColumnElement[bool]]  # of a column, and the ends of a span
+
+UPDATED: dict[str, Moment] = {
+    "eq": lambda column, low, end: and_(column >= low, column < end),
+    "ne": lambda column, low, end: or_(column < low, column >= end),
+    "gt": lambda column, low, end: column >= end,
+    "sa": lambda column, low, end: column >= end,
+    "lt": lambda column, low, end: column < low,
+    "eb": lambda column, low, end: column < low,
+    "ge": lambda column, low, end: column >= low,
+    "le": lambda column, low, end: column < end,
+    "ap": lambda column, low, end: and_(column >= low, column < end),  # a day around the span
+}
 
 
 def _updated(value: str) -> Match:
     prefix, text = prefixed(value)
     low, high = (EPOCH + timedelta(milliseconds=each) for each in date_interval("_lastUpdated", text))
-    end = high + timedelta(milliseconds=1)
-
-    def match(columns: Any) -> ColumnElement[bool]:
-        column = columns.updated_at
-        conditions: dict[str, Callable[[], ColumnElement[bool]]] = {
-            "eq": lambda: and_(column >= low, column < end),
-            "ne": lambda: or_(column < low, column >= end),
-            "gt": lambda: column >= end,
-            "sa": lambda: column >= end,
-            "lt": lambda: column < low,
-            "eb": lambda: column < low,
-            "ge": lambda: column >= low,
-            "le": lambda: column < end,
-            "ap": lambda: and_(column >= low - timedelta(days=1), column < end + timedelta(days=1)),
-        }
-        return conditions[prefix]()
-
-    return match
+    around = timedelta(days=1 if prefix == "ap" else 0)
+    first, end = Asked(low - around), Asked(high + timedelta(milliseconds=1) + around)
+    compared = UPDATED[prefix]
+    return lambda columns: compared(columns.updated_at, first, end)
 
 
 def _by_words(_asking: Asking, _types: Sequence[str], criterion: Criterion) -> Predicate:
@@ -485,12 +523,11 @@ def _by_words(_asking: Asking, _types: Sequence[str], criterion: Criterion) -> P
         return lambda columns: and_(match(columns), columns.in_narrative) if narrative else match(columns)
 
     def has(word: str) -> Predicate:
-        def is_it(columns: Any) -> ColumnElement[bool]:
-            return cast(ColumnElement[bool], columns.word == word)
-
         of_letters = word[-1] < "\u2e80"  # found by its beginning, which is hidden as a word
-        in_clear = starts_with("word", word) if of_letters else is_it
-        return Word((Rows(IndexHiddenWord, (), within(is_it)), Rows(IndexWord, (), within(in_clear))))
+        in_clear = starts_with("word", word) if of_letters else _is_word(word)
+        return Word(
+            (Rows(IndexHiddenWord, (), within(_is_word(word))), Rows(IndexWord, (), within(in_clear)))
+        )
 
     groups = [
         Every(tuple(map(has, words))) if len(words) > 1 else has(words[0])
@@ -502,12 +539,18 @@ def _by_words(_asking: Asking, _types: Sequence[str], criterion: Criterion) -> P
     return groups[0] if len(groups) == 1 else Some(tuple(groups))
 
 
+def _is_word(word: str) -> Match:
+    asked = Asked(word)
+    return lambda columns: asked.is_at(columns.word)
+
+
 def _by_list(asking: Asking, _types: Sequence[str], criterion: Criterion) -> Predicate:
     """What a List names (R4 3.1.1.4.8)."""
     if any(value.startswith("$") for value in criterion.values):
         raise InvalidSearch("_list", "functional lists are not known; name a List by its id")
     asking.caller.require(Action("List", "s"))
-    lists = Own(lambda columns: and_(columns.type == "List", columns.logical_id.in_(criterion.values)))
+    ids = Asked.one_of(criterion.values)
+    lists = Own(lambda columns: and_(columns.type == "List", ids.is_at(columns.logical_id)))
     return Referred(parameter_number("List", "item"), lists, asking.lives("List"))
 
 
@@ -530,12 +573,12 @@ ELSEWHERE: dict[str, Callable[[Asking, Sequence[str], Criterion], Predicate]] = 
 def _match_token(value: str, modifier: str, parameter: Parameter, asking: Asking) -> Match:
     if modifier == "text":
         return _begins_or_is_hidden("text", fold(unescaped(value)), parameter)
-    is_hash = _is_either if parameter.is_hidden else _is_hash
     if modifier == "of-type":
         parts = [unescaped(part) for part in split_values(value, "|")]
         if len(parts) != 3 or not parts[2]:
             raise InvalidSearch(parameter.code, "write system|code|value")
-        return lambda columns: is_hash(columns.value, *parts)
+        typed = _hashed(parameter, *parts)
+        return lambda columns: typed.is_at(columns.value)
     if modifier in ("in", "not-in"):
         return _one_of(parameter, asking.records.concepts.members(asking.session, unescaped(value)))
     parts = [unescaped(part) for part in split_values(value, "|")]
@@ -550,23 +593,22 @@ def _match_token(value: str, modifier: str, parameter: Parameter, asking: Asking
         system, concepts = systems[0], asking.records.concepts
         found = (concepts.below if modifier == "below" else concepts.above)(asking.session, system, code)
         return _one_of(parameter, found)
-    if len(parts) == 1:
-        return lambda columns: is_hash(columns.code, parts[0])
-    if parts[0] in implied:  # the index has the code alone
+    if len(parts) == 2 and parts[0] in implied:  # the index has the code alone
         codes = {parts[1]} if parts[1] else implied[parts[0]]
-        values = [hash_of("", code) for code in sorted(codes & implied[parts[0]])]
-        return lambda columns: columns.value.in_(values)
-    if not parts[1]:
-        return lambda columns: _is_hash(columns.system, parts[0])
-    return lambda columns: is_hash(columns.value, *parts)
+        of_code = Asked.one_of([hash_of("", code) for code in sorted(codes & implied[parts[0]])])
+        return lambda columns: of_code.is_at(columns.value)
+    if len(parts) == 2 and not parts[1]:
+        of_system = Asked(hash_of(parts[0]))
+        return lambda columns: of_system.is_at(columns.system)
+    hashed = _hashed(parameter, *parts)
+    if len(parts) == 1:
+        return lambda columns: hashed.is_at(columns.code)
+    return lambda columns: hashed.is_at(columns.value)
 
 
-def _is_hash(column: Any, *parts: str) -> ColumnElement[bool]:
-    return cast(ColumnElement[bool], column == hash_of(*parts))
-
-
-def _is_either(column: Any, *parts: str) -> ColumnElement[bool]:
-    return cast(ColumnElement[bool], column.in_(either(*parts)))
+def _hashed(parameter: Parameter, *parts: str) -> Asked:
+    """Texts as the index of a parameter holds them: in one form, or in either where it hides them."""
+    return Asked(list(either(*parts)) if parameter.is_hidden else hash_of(*parts))
 
 
 def _begins_or_is_hidden(column: str, text: str, parameter: Parameter) -> Match:
@@ -574,8 +616,8 @@ def _begins_or_is_hidden(column: str, text: str, parameter: Parameter) -> Match:
     begins = starts_with(column, text[:200])
     if not parameter.is_hidden:
         return begins
-    hidden = HiddenText(text[:200])
-    return lambda columns: or_(begins(columns), getattr(columns, column) == hidden)
+    hidden = Asked(HiddenText(text[:200]))
+    return lambda columns: or_(begins(columns), hidden.is_at(getattr(columns, column)))
 
 
 def _one_of(parameter: Parameter, concepts: Iterable[tuple[str, str]]) -> Match:
@@ -585,23 +627,20 @@ def _one_of(parameter: Parameter, concepts: Iterable[tuple[str, str]]) -> Match:
         hashes |= {hash_of(system, code), hash_of("", code)}
         if len(hashes) > MOST_CODES:
             raise InvalidSearch(parameter.code, f"the value set has more than {MOST_CODES // 2} codes")
-    found = sorted(hashes)
-    return lambda columns: columns.value.in_(found)
+    found = Asked(sorted(hashes))
+    return lambda columns: found.is_at(columns.value)
 
 
 def starts_with(column: str, text: str) -> Match:
     """A text column that begins with a text, as a range of its index."""
-
-    def match(columns: Any) -> ColumnElement[bool]:
-        at = getattr(columns, column)
-        return and_(at >= Beginning(text), at < Beyond(text))
-
-    return match
+    first, end = Asked(Beginning(text)), Asked(Beyond(text))
+    return lambda columns: and_(getattr(columns, column) >= first, getattr(columns, column) < end)
 
 
 def like(parameter: Parameter, text: Containing | Ending) -> Match:
     """A string that holds a text, or ends with it."""
-    return _in_form(parameter, lambda columns: columns.value.like(text, escape="\\"))
+    pattern = Asked(text)
+    return _in_form(parameter, lambda columns: columns.value.like(pattern, escape="\\"))
 
 
 def _in_form(parameter: Parameter, match: Match) -> Match:
@@ -619,8 +658,8 @@ def _match_string(value: str, modifier: str, parameter: Parameter, _asking: Aski
         return like(parameter, Containing(fold(text)))
     begins = _begins_or_is_hidden("value", fold(text), parameter)
     if modifier == "exact":  # the index; then the text itself
-        exact = (text[:200], HiddenText(text[:200])) if parameter.is_hidden else (text[:200],)
-        return _in_form(parameter, lambda columns: and_(begins(columns), columns.exact.in_(exact)))
+        exact = Asked([text[:200], HiddenText(text[:200])] if parameter.is_hidden else text[:200])
+        return _in_form(parameter, lambda columns: and_(begins(columns), exact.is_at(columns.exact)))
     return _in_form(parameter, begins)
 
 
@@ -640,8 +679,9 @@ def _match_date(value: str, _modifier: str, parameter: Parameter, _asking: Askin
     """R4 3.1.1.4.6: the row's interval against the value's."""
     prefix, text = prefixed(value)
     low, high = date_interval(parameter.code, text)
-    slack = max(DAY, (high - low) // 10)
-    return lambda columns: COMPARED[prefix](columns.low, columns.high, low, high, slack)
+    slack = max(DAY, (high - low) // 10) if prefix == "ap" else 0
+    first, last, compared = Asked(low - slack), Asked(high + slack), COMPARED[prefix]
+    return lambda columns: compared(columns.low, columns.high, first, last)
 
 
 def date_interval(code: str, text: str) -> tuple[int, int]:
@@ -652,19 +692,19 @@ def date_interval(code: str, text: str) -> tuple[int, int]:
         raise InvalidSearch(code, "write a date as 2024-01-31, or 2024-01, or with a time") from None
 
 
-Compared = Callable[[Any, Any, Any, Any, Any], ColumnElement[bool]]
+Compared = Callable[[Any, Any, Any, Any], ColumnElement[bool]]
 
 COMPARED: dict[str, Compared] = {
     # the outer bounds of ge and le follow from what stands inside, and let an index be used; of eq as well
-    "eq": lambda low, high, first, last, _: and_(low.between(first, last), high.between(first, last)),
-    "ne": lambda low, high, first, last, _: or_(low < first, high > last),
-    "gt": lambda low, high, first, last, _: high > last,
-    "lt": lambda low, high, first, last, _: low < first,
-    "ge": lambda low, high, first, last, _: and_(high >= first, or_(high > last, low >= first)),
-    "le": lambda low, high, first, last, _: and_(low <= last, or_(low < first, high <= last)),
-    "sa": lambda low, high, first, last, _: low > last,
-    "eb": lambda low, high, first, last, _: high < first,
-    "ap": lambda low, high, first, last, slack: and_(low <= last + slack, high >= first - slack),
+    "eq": lambda low, high, first, last: and_(low.between(first, last), high.between(first, last)),
+    "ne": lambda low, high, first, last: or_(low < first, high > last),
+    "gt": lambda low, high, first, last: high > last,
+    "lt": lambda low, high, first, last: low < first,
+    "ge": lambda low, high, first, last: and_(high >= first, or_(high > last, low >= first)),
+    "le": lambda low, high, first, last: and_(low <= last, or_(low < first, high <= last)),
+    "sa": lambda low, high, first, last: low > last,
+    "eb": lambda low, high, first, last: high < first,
+    "ap": lambda low, high, first, last: and_(low <= last, high >= first),  # a tenth around the span
 }
 
 
@@ -675,69 +715,88 @@ def _match_number(value: str, _modifier: str, parameter: Parameter, _asking: Ask
     if bounds is None or len(parts) > 3 or len(parts) == 2:
         raise InvalidSearch(parameter.code, "write a number, or number|system|code")
     if len(parts) == 1 or not parts[2]:
+        as_written = _compared_number(prefix, bounds, 1)
         if parameter.type == "number":
-            return lambda columns: _compared_number(columns, prefix, bounds, 1)
-        return lambda columns: and_(_compared_number(columns, prefix, bounds, 1), columns.code != CANONICAL)
-    hashed = hash_of(*parts[1:]) if parts[1] else hash_of(parts[2])
+            return as_written
+        return lambda columns: and_(as_written(columns), columns.code != CANONICAL)
     canonical = canonical_unit(parts[2]) if parts[1] == UCUM else None
     if canonical is not None:
         factor, unit = canonical
-        in_canonical = hash_of("canonical", unit)
-        return lambda columns: and_(
-            _compared_number(columns, prefix, bounds, factor), columns.unit == in_canonical
-        )
-    by_system = bool(parts[1])
+        converted, of_unit = _compared_number(prefix, bounds, factor), Asked(hash_of("canonical", unit))
+        return lambda columns: and_(converted(columns), columns.unit == of_unit)
+    amount = _compared_number(prefix, bounds, 1)
+    column = "unit" if parts[1] else "code"
+    hashed = Asked(hash_of(*parts[1:]) if parts[1] else hash_of(parts[2]))
     return lambda columns: and_(
-        _compared_number(columns, prefix, bounds, 1),
-        columns.unit == hashed if by_system else columns.code == hashed,
-        columns.code != CANONICAL,
+        amount(columns), getattr(columns, column) == hashed, columns.code != CANONICAL
     )
 
 
-def _compared_number(
-    columns: Any, prefix: str, bounds: tuple[float, float], factor: float
-) -> ColumnElement[bool]:
-    """R4 3.1.1.4.7: eq and ne by the written precision, the others by the number itself."""
+@dataclass(frozen=True, slots=True)
+class _Amount:
+    """A number that is searched for: the ends of its precision's interval, itself, and around it."""
+
+    low: Asked
+    top: Asked
+    high: Asked
+    under: Asked  # itself, less what floating point may differ by
+    over: Asked
+    least: Asked  # of about so much
+    most: Asked
+
+
+Amounts = Callable[
+    [Any, Any, _Amount], ColumnElement[bool]
+]  # of the columns, the number itself, and what is asked
+
+NUMBERS: dict[
+    str, Amounts
+] = {  # R4 3.1.1.4.7: eq and ne by the written precision, others by the number itself
+    "eq": lambda row, middle, asked: and_(
+        row.low < asked.top, row.high >= asked.low, middle >= asked.low, middle < asked.top
+    ),
+    "ne": lambda row, middle, asked: or_(middle < asked.low, middle >= asked.high),
+    "ap": lambda row, middle, asked: and_(row.low <= asked.most, row.high >= asked.least),
+    "gt": lambda row, middle, asked: and_(row.high > asked.under, middle > asked.over),
+    "sa": lambda row, middle, asked: and_(row.high > asked.under, middle > asked.over),
+    "ge": lambda row, middle, asked: and_(row.high >= asked.under, middle >= asked.under),
+    "lt": lambda row, middle, asked: and_(row.low < asked.over, middle < asked.under),
+    "eb": lambda row, middle, asked: and_(row.low < asked.over, middle < asked.under),
+    "le": lambda row, middle, asked: and_(row.low <= asked.over, middle <= asked.over),
+}
+
+
+def _compared_number(prefix: str, bounds: tuple[float, float], factor: float) -> Match:
     low, high = bounds[0] * factor, bounds[1] * factor
     amount = (low + high) / 2
     slack = abs(amount) / 10
     near = max(abs(amount) * 1e-12, 1e-300)  # what floating point may differ by
     top = high + near if high - low < 4 * near else high  # written more finely than floating point holds
-    middle = (columns.low + columns.high) / 2  # the number itself; the row has its precision's interval
-    conditions: dict[str, Callable[[], ColumnElement[bool]]] = {
-        "eq": lambda: and_(columns.low < top, columns.high >= low - near, middle >= low - near, middle < top),
-        "ne": lambda: or_(middle < low - near, middle >= high),
-        "ap": lambda: and_(columns.low <= amount + slack, columns.high >= amount - slack),
-        "gt": lambda: and_(columns.high > amount, middle > amount + near),
-        "sa": lambda: and_(columns.high > amount, middle > amount + near),
-        "ge": lambda: and_(columns.high >= amount - near, middle >= amount - near),
-        "lt": lambda: and_(columns.low < amount, middle < amount - near),
-        "eb": lambda: and_(columns.low < amount, middle < amount - near),
-        "le": lambda: and_(columns.low <= amount + near, middle <= amount + near),
-    }
-    return conditions[prefix]()
+    ends = (low - near, top, high, amount - near, amount + near, amount - slack, amount + slack)
+    asked, compared = _Amount(*map(Asked, ends)), NUMBERS[prefix]
+    return lambda columns: compared(columns, (columns.low + columns.high) / 2, asked)
 
 
 def _match_reference(value: str, modifier: str, parameter: Parameter, asking: Asking) -> Match:
     if modifier == "identifier":
         parts = [unescaped(part) for part in split_values(value, "|")]
         system, code = parts if len(parts) == 2 else ("", parts[0])
-        identifiers = either(system, code)
-        return lambda columns: columns.identifier.in_(identifiers)
+        identifiers = Asked(list(either(system, code)))
+        return lambda columns: identifiers.is_at(columns.identifier)
     text = unescaped(value)
     if modifier in ("above", "below"):
         types = [text.split("/")[-2]] if "/" in text else parameter.targets
-        family = _family(asking, types, text.rpartition("/")[2], modifier)
-        return lambda columns: columns.target.in_(family)
+        family = Asked(_family(asking, types, text.rpartition("/")[2], modifier))
+        return lambda columns: family.is_at(columns.target)
     if "/" in text or "://" in text or text.startswith("urn:"):
-        target = reference_hash(text.partition("/_history/")[0])
-        return lambda columns: columns.target == target
+        target = Asked(reference_hash(text.partition("/_history/")[0]))
+        return lambda columns: target.is_at(columns.target)
     targets = (modifier,) if modifier else parameter.targets or tuple(resource_types())
     hashes = [reference_hash(f"{each}/{text}") for each in targets]
-    if len(hashes) == 1 and modifier:
-        return lambda columns: columns.target == hashes[0]
-    hashes.append(reference_hash(text))  # a reference that is written without its type
-    return lambda columns: columns.target.in_(hashes)
+    if not modifier:
+        hashes.append(reference_hash(text))  # a reference that is written without its type
+    referred = Asked.one_of(hashes)
+    return lambda columns: referred.is_at(columns.target)
 
 
 MOST_RELATIVES = 10000
@@ -770,14 +829,15 @@ def _family(asking: Asking, types: Iterable[str], logical_id: str, modifier: str
 
 def _match_uri(value: str, modifier: str, _parameter: Parameter, _asking: Asking) -> Match:
     text = unescaped(value)
+    uri = Asked(text)
     if modifier == "below":
         under = starts_with("value", text.rstrip("/") + "/")
-        return lambda columns: or_(columns.value == text, under(columns))
+        return lambda columns: or_(uri.is_at(columns.value), under(columns))
     if modifier == "above":
         parts = text.split("/")
-        above = ["/".join(parts[:at]) for at in range(3, len(parts) + 1)] or [text]
-        return lambda columns: columns.value.in_(above)
-    return lambda columns: columns.value == text
+        above = Asked(["/".join(parts[:at]) for at in range(3, len(parts) + 1)] or [text])
+        return lambda columns: above.is_at(columns.value)
+    return lambda columns: uri.is_at(columns.value)
 
 
 EARTH_KM = 6371.0088  # mean radius
@@ -795,11 +855,12 @@ def _match_near(value: str, _modifier: str, parameter: Parameter, _asking: Askin
             raise ValueError
     except (ValueError, IndexError, KeyError):
         raise InvalidSearch(parameter.code, "write latitude|longitude|distance|km") from None
-    x, y, z = on_sphere(latitude, longitude)
-    chord = (2 * math.sin(min(distance / EARTH_KM / 2, math.pi / 2))) ** 2
+    x, y, z = map(Asked, on_sphere(latitude, longitude))
+    chord = Asked((2 * math.sin(min(distance / EARTH_KM / 2, math.pi / 2))) ** 2)
     band = math.degrees(distance / EARTH_KM)
+    south, north = Asked(latitude - band), Asked(latitude + band)
     return lambda columns: and_(
-        columns.latitude.between(latitude - band, latitude + band),
+        columns.latitude.between(south, north),
         (columns.x - x) * (columns.x - x) + (columns.y - y) * (columns.y - y)
         + (columns.z - z) * (columns.z - z) <= chord,
     )  # fmt: skip
@@ -813,14 +874,14 @@ def _match_composite(value: str, _modifier: str, parameter: Parameter, asking: A
         MATCHERS[component.parameter.type](part, "", component.parameter, asking)
         for part, component in zip(parts, parameter.components, strict=True)
     ]
+    kinds = [component.parameter.type for component in parameter.components]
     return lambda columns: and_(
-        *(match(_part_of(columns, at, parameter.components[at])) for at, match in enumerate(matches))
+        *(match(_part_of(columns, at, kinds[at])) for at, match in enumerate(matches))
     )
 
 
-def _part_of(columns: Any, at: int, component: Component) -> Any:
+def _part_of(columns: Any, at: int, kind: str) -> Any:
     """The columns of one value of a composite row, under the names that they have in its own table."""
-    kind = component.parameter.type
     if kind == "token":
         first = ("first", "second")[at]
         names = {"value": first, "code": f"{first}_code", "system": f"{first}_system"}

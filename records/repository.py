@@ -8,9 +8,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import bindparam, func, insert, select, text, tuple_, update
+from sqlalchemy import Select, bindparam, func, insert, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from access.audit import Noted, note_all, note_once
@@ -32,6 +32,7 @@ from records.parameters import resource_types
 from records.reach import reach_of_types, within
 from records.references import named_references
 from records.room import Records
+from records.shapes import NOTHING_ASKED, Asked, Reading
 
 
 class ResourceNotFound(CloudfilmError):
@@ -140,7 +141,19 @@ ROW = (
     _TABLE.c.id, _TABLE.c.type, _TABLE.c.logical_id, _TABLE.c.self_hash, _TABLE.c.version, _TABLE.c.deleted,
     _TABLE.c.updated_at, _TABLE.c.body,
 )  # fmt: skip
-ResourceRow = Any  # a row of these columns
+
+
+class ResourceRow(NamedTuple):
+    """A row of these columns."""
+
+    id: int
+    type: str
+    logical_id: str
+    self_hash: int
+    version: int
+    deleted: bool
+    updated_at: datetime
+    body: str
 
 
 def require_type(resource_type: str) -> None:
@@ -149,32 +162,40 @@ def require_type(resource_type: str) -> None:
         raise UnknownType(resource_type)
 
 
-_ONE = select(*ROW).where(_TABLE.c.type == bindparam("of_type"), _TABLE.c.logical_id == bindparam("of_id"))
-
-
 def read(records: Records, caller: Caller, resource_type: str, logical_id: str) -> Stored:
     """The present version. Raises ResourceNotFound, ResourceGone or Forbidden."""
     require_type(resource_type)
     caller.require(Action(resource_type, "r"))
     with records.database.snapshot() as session:
-        row = _row(session, caller, resource_type, logical_id)
-        if row.deleted:
-            raise ResourceGone(resource_type, logical_id)
-        stored = bodies(records, session, [row])
+        reading = Reading(records.database, session, is_snapshot=True)
+        stored = _present(records, reading, caller, resource_type, logical_id)
+    note_read(records, caller, resource_type, logical_id)
+    return stored
+
+
+def _present(
+    records: Records, reading: Reading, caller: Caller, resource_type: str, logical_id: str
+) -> Stored:
+    row = _row(reading, caller, resource_type, logical_id)
+    if row.deleted:
+        raise ResourceGone(resource_type, logical_id)
+    stored = bodies(records, reading.session, [row])
     if not stored:
         raise ResourceNotFound(resource_type, logical_id)
-    note_read(records, caller, resource_type, logical_id)
     return stored[0]
 
 
-def _row(session: Session, caller: Caller, resource_type: str, logical_id: str) -> ResourceRow:
+def _row(reading: Reading, caller: Caller, resource_type: str, logical_id: str) -> ResourceRow:
     """The row of a document that the caller may read."""
-    reach = caller.reach_for("r")
-    statement = _ONE if reach.is_everywhere else within(_ONE, reach, resource_type)
-    row = session.connection().execute(statement, {"of_type": resource_type, "of_id": logical_id}).first()
-    if row is None:
-        raise ResourceNotFound(resource_type, logical_id)
-    return row
+    reach, own_id = caller.reach_for("r"), Asked(logical_id)
+
+    def build() -> Select[Any]:
+        own = select(*ROW).where(_TABLE.c.type == resource_type, _TABLE.c.logical_id == own_id)
+        return within(own, reach, resource_type)
+
+    for row in reading.rows(NOTHING_ASKED.with_more("one", resource_type, own_id, reach), build):
+        return ResourceRow(*row)
+    raise ResourceNotFound(resource_type, logical_id)
 
 
 def read_in(
@@ -183,13 +204,7 @@ def read_in(
     """The present version as a transaction sees it. Raises ResourceNotFound, ResourceGone or Forbidden."""
     require_type(resource_type)
     caller.require(Action(resource_type, "r"))
-    row = _row(session, caller, resource_type, logical_id)
-    if row.deleted:
-        raise ResourceGone(resource_type, logical_id)
-    stored = bodies(records, session, [row])
-    if not stored:
-        raise ResourceNotFound(resource_type, logical_id)
-    return stored[0]
+    return _present(records, Reading(records.database, session), caller, resource_type, logical_id)
 
 
 def note_read(records: Records, caller: Caller, resource_type: str, logical_id: str) -> None:
@@ -205,7 +220,7 @@ def rows_by_id(session: Session, ids: Sequence[int]) -> list[ResourceRow]:
     if not ids:
         return []
     rows = session.connection().execute(select(*ROW).where(_TABLE.c.id.in_(ids), ~_TABLE.c.deleted))
-    found = {row.id: row for row in rows}
+    found = {row.id: ResourceRow(*row) for row in rows}
     return [found[each] for each in ids if each in found]
 
 
@@ -638,7 +653,7 @@ def read_version(
     require_type(resource_type)
     caller.require(Action(resource_type, "r"))
     with records.database.snapshot() as session:
-        row = _row(session, caller, resource_type, logical_id)
+        row = _row(Reading(records.database, session), caller, resource_type, logical_id)
         found = (
             session.connection()
             .execute(

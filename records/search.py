@@ -9,7 +9,7 @@ it shows. The reach is added here and only here. Counting is done only when it i
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, func, 
 from sqlalchemy.orm import Session
 
 from access.audit import note_once
-from access.caller import Action, Caller
+from access.caller import Action, Caller, Reach
 from kernel.database import table_of
 from records.aliases import fresh, give_back
 from records.cursor import Cursor, close_cursor, open_cursor
@@ -34,11 +34,12 @@ from records.model import (
     Resource,
 )
 from records.parameters import parameters_of, resource_types
-from records.predicates import Asking, Own, Predicate, Rows, in_compartment, predicate_of
+from records.predicates import Asking, Match, Own, Predicate, Rows, in_compartment, is_one_of, predicate_of
 from records.query import Criterion, InvalidSearch, Search, find_parameter, parse_search
 from records.reach import reach_of_types
 from records.repository import ROW, ResourceRow, Stored, bodies
 from records.room import Records
+from records.shapes import NOTHING_ASKED, Asked, Reading, Shape
 
 __all__ = ["Criterion", "InvalidSearch", "Search", "SearchResult", "find_ids", "parse_search", "search"]
 
@@ -119,7 +120,7 @@ def _sort_key(resource_type: str, part: str) -> _SortKey:
 def search(records: Records, caller: Caller, wanted: Search) -> SearchResult:
     """Find a page of documents. Raises InvalidSearch, InvalidCursor or Forbidden."""
     with records.database.snapshot() as session:
-        result = search_in(records, session, caller, wanted)
+        result = _search(records, Reading(records.database, session, is_snapshot=True), caller, wanted)
     what = wanted.resource_type or "every type"
     note_once(records.database, records.recently, records.clock, caller, f"search {what}", "")
     return result
@@ -127,8 +128,13 @@ def search(records: Records, caller: Caller, wanted: Search) -> SearchResult:
 
 def search_in(records: Records, session: Session, caller: Caller, wanted: Search) -> SearchResult:
     """Find a page of documents as a transaction sees them."""
+    return _search(records, Reading(records.database, session), caller, wanted)
+
+
+def _search(records: Records, reading: Reading, caller: Caller, wanted: Search) -> SearchResult:
+    session = reading.session
     know_custom_parameters(records.database, session)
-    looking = _looking(records, session, caller, wanted)
+    looking = _looking(records, reading, caller, wanted)
     few = looking.fewest()
     total = looking.total(few, wanted.total) if wanted.total != "none" or wanted.count == 0 else None
     if not wanted.count:
@@ -143,7 +149,7 @@ def search_in(records: Records, session: Session, caller: Caller, wanted: Search
     if page and (cursor is not None if not backwards else goes_on):
         previous = close_cursor(records.keys, bound_to, Cursor(page[0].values, backwards=True))
     rows = [found.row for found in page]
-    included, left_out = _included(records, session, caller, wanted, rows)
+    included, left_out = _included(reading, caller, wanted, rows)
     return SearchResult(
         tuple(bodies(records, session, rows)),
         tuple(bodies(records, session, included)),
@@ -160,7 +166,8 @@ def find_ids(
 ) -> list[tuple[int, str]]:
     """Ids of the first documents that are found, as a transaction sees them: `resource.id`, logical id."""
     know_custom_parameters(records.database, session)
-    looking = _looking(records, session, caller, replace(wanted, sort=()))
+    reading = Reading(records.database, session)
+    looking = _looking(records, reading, caller, replace(wanted, sort=()))
     page, _ = looking.page(looking.fewest(), most, None)
     return [(found.row.id, found.row.logical_id) for found in page]
 
@@ -182,7 +189,7 @@ def _bound_to(wanted: Search) -> str:
     )  # fmt: skip
 
 
-def _looking(records: Records, session: Session, caller: Caller, wanted: Search) -> "_Looking":
+def _looking(records: Records, reading: Reading, caller: Caller, wanted: Search) -> "_Looking":
     give_back()
     if wanted.resource_type:
         caller.require(Action(wanted.resource_type, "s"))
@@ -193,7 +200,7 @@ def _looking(records: Records, session: Session, caller: Caller, wanted: Search)
     types = wanted.types or tuple(
         type_ for type_ in sorted(resource_types()) if caller.may(Action(type_, "s"))
     )
-    asking = Asking(records, session, caller)
+    asking = Asking(records, reading.session, caller)
     predicates = [(each, predicate_of(asking, types, each)) for each in wanted.criteria]
     merged = _merged(types, predicates)
     if wanted.compartment:
@@ -204,7 +211,9 @@ def _looking(records: Records, session: Session, caller: Caller, wanted: Search)
         if is_name and records.database.veils_names():
             raise InvalidSearch(f"_sort={code}", "names are veiled in this database and have no order")
     keys = tuple(_sort_key(wanted.resource_type, part) for part in wanted.sort)
-    return _Looking(session, caller, types, merged, keys, str(records.database.url))
+    reach = caller.reach_for("s")
+    shape = NOTHING_ASKED.with_more(types, [predicate for _, predicate in merged], keys, reach)
+    return _Looking(reading, types, merged, keys, reach, shape)
 
 
 def compartment_parameters(compartment: str, resource_type: str) -> Iterable[str]:
@@ -233,12 +242,15 @@ def _merged(
     for found in spans.values():
         key, first = " ".join(key for key, _ in found), found[0][1]
         if len(found) > 1:
-            matches = [predicate.match for _, predicate in found]
-            first = replace(first, match=lambda columns, m=matches: and_(*(each(columns) for each in m)))
+            first = replace(first, match=_all_of([predicate.match for _, predicate in found]))
             if isinstance(first, Rows):
                 first = replace(first, is_range=any(predicate.is_range for _, predicate in found))
         merged.append((key, first))
     return merged
+
+
+def _all_of(matches: Sequence[Match]) -> Match:
+    return lambda columns: and_(*(match(columns) for match in matches))
 
 
 @lru_cache(maxsize=4096)
@@ -265,39 +277,47 @@ believed; up to one more than FEW."""
 
 @dataclass(frozen=True, slots=True)
 class _Few:
-    """The predicate that leads to the documents; these themselves, or the statement that finds them."""
+    """The predicate that leads to the documents, and these themselves where they are a handful."""
 
     predicate: Predicate
-    ids: Sequence[int] | Select[Any]
+    ids: Asked | None = None
     count: int = 0
+
+    def are(self, key: ColumnElement[int]) -> ColumnElement[bool]:
+        """Whether the document with this `resource.id` is one of them."""
+        return key.in_(self.predicate.ids()) if self.ids is None else self.ids.is_at(key)
 
 
 @dataclass(frozen=True, slots=True)
 class _Looking:
     """A search that is being run."""
 
-    session: Session
-    caller: Caller
+    reading: Reading
     types: tuple[str, ...]
     predicates: list[tuple[str, Predicate]]
     keys: tuple[_SortKey, ...]
-    database: str
+    reach: Reach
+    shape: Shape  # of all these
 
     def page(self, few: _Few | None, count: int, cursor: Cursor | None) -> tuple[list[_Found], bool]:
         """The rows of a page, and whether it goes on beyond."""
         along = self._sorted_range()
+        most = Asked(count + 1)
+        if cursor is not None:
+            values = (None if value is None else Asked(value) for value in cursor.values)
+            cursor = Cursor(tuple(values), cursor.backwards)
         if along is not None and (few is None or few.predicate is along):
-            found = self._with_value(count + 1, cursor, cursor is not None and cursor.backwards, along)
-        elif few is not None and isinstance(few.ids, Select):
-            found = self._from_few(count + 1, cursor, few, few.ids)
+            found = self._with_value(most, cursor, cursor is not None and cursor.backwards, along)
+        elif few is not None and few.ids is None:
+            found = self._from_few(most, cursor, few)
         elif few is not None:
-            found = self._from_rows(count + 1, cursor, few) if few.ids else []
+            found = self._from_rows(most, cursor, few) if few.count else []
         elif not self.keys and (streaming := self._streaming()) is not None:
-            found = self._from_index(count + 1, cursor, streaming)
+            found = self._from_index(most, cursor, streaming)
         elif len(self.keys) == 1 and not self.keys[0].own:
             found = self._from_sort_index(count + 1, cursor)
         else:
-            found = self._from_next(count + 1, cursor) or self._from_rows(count + 1, cursor, None)
+            found = self._from_next(most, cursor) or self._from_rows(most, cursor, None)
         page, goes_on = found[:count], len(found) > count
         if cursor is not None and cursor.backwards:
             page.reverse()
@@ -307,14 +327,29 @@ class _Looking:
         """How many there are; an estimate counts to some thousands only."""
         if few is None and len(self.predicates) == 1:
             ((_, only),) = self.predicates
-            ids = only.ids()
-            few = None if ids is None else _Few(only, ids)
-        statement = select(_TABLE.c.id).where(*self._conditions(_TABLE.c, few))
-        if few is not None:
-            statement = statement.where(_TABLE.c.id.in_(few.ids))
-        if how == "estimate":
-            statement = statement.limit(ESTIMATED_TO)
-        return self.session.scalar(select(func.count()).select_from(statement.subquery())) or 0
+            few = _Few(only) if only.is_set else None
+
+        def build() -> Select[Any]:
+            statement = select(_TABLE.c.id).where(*self._conditions(_TABLE.c, few))
+            if few is not None:
+                statement = statement.where(few.are(_TABLE.c.id))
+            if how == "estimate":
+                statement = statement.limit(ESTIMATED_TO)
+            return select(func.count()).select_from(statement.subquery())
+
+        ((count,),) = self._rows(("total", how, self._led_by(few)), build)
+        return int(count)
+
+    def _rows(self, about: tuple[Any, ...], build: Callable[[], Select[Any]]) -> Sequence[Any]:
+        """What a statement of this search finds. about: all that it is made from beside the search."""
+        return self.reading.rows(self.shape.with_more(*about), build)
+
+    def _led_by(self, few: _Few | None) -> tuple[Any, ...]:
+        """What a statement that begins with few documents is made from."""
+        return () if few is None else (self._number_of(few.predicate), few.ids)
+
+    def _number_of(self, predicate: Predicate) -> int:
+        return next(at for at, (_, each) in enumerate(self.predicates) if each is predicate)
 
     def fewest(self) -> _Few | None:
         """The predicate that holds for the fewest documents, when these are few."""
@@ -335,22 +370,28 @@ class _Looking:
 
     def _few(self, key: str, predicate: Predicate, most: int) -> _Few | None:
         """A predicate with its documents; None for more than `most`, or when they are no set."""
-        remembered, now = (self.database, key), time.monotonic()
+        remembered, now = (self.reading.database.name, key), time.monotonic()
         count, until = _counted.get(remembered, (0, 0.0))
-        ids = predicate.ids() if until < now or count <= most else None
-        if ids is None:
+        if (until > now and count > most) or not predicate.is_set:
             return None
         if until < now:
-            connection = self.session.connection()
-            handful = connection.scalars(ids.limit(HANDFUL + 1)).all()
+            number, at_most, counted_to = self._number_of(predicate), Asked(HANDFUL + 1), Asked(most + 1)
+
+            def handful_of() -> Select[Any]:
+                return predicate.ids().limit(at_most)
+
+            def count_of() -> Select[Any]:
+                return select(func.count()).select_from(predicate.ids().limit(counted_to).subquery())
+
+            handful = [found for (found,) in self._rows(("handful", number, at_most), handful_of)]
             if len(handful) <= HANDFUL:
-                return _Few(predicate, list(set(handful)), len(handful))
-            count = connection.scalar(select(func.count()).select_from(ids.limit(most + 1).subquery())) or 0
+                return _Few(predicate, Asked(list(set(handful))), len(handful))
+            ((count,),) = self._rows(("count", number, counted_to), count_of)
             if count <= most or most == FEW:
                 if len(_counted) >= MOST_COUNTED:
                     _counted.clear()
                 _counted[remembered] = count, now + COUNTED_FOR_S
-        return _Few(predicate, ids, count) if count <= most else None
+        return _Few(predicate, None, count) if count <= most else None
 
     def _streaming(self) -> Rows | None:
         found = (each for _, each in self.predicates if isinstance(each, Rows) and each.streams)
@@ -372,9 +413,8 @@ class _Looking:
         one_by_one: few rows are asked about.
         """
         conditions = [~resource.deleted]
-        reach = self.caller.reach_for("s")
-        if len(self.types) < len(resource_types()) or not reach.is_everywhere:
-            conditions.append(reach_of_types(reach, self.types, resource))
+        if len(self.types) < len(resource_types()) or not self.reach.is_everywhere:
+            conditions.append(reach_of_types(self.reach, self.types, resource))
         for _, predicate in self.predicates:
             if few is not None and predicate is few.predicate:
                 continue
@@ -386,67 +426,80 @@ class _Looking:
                 conditions.append(predicate.at(resource.id))
         return conditions
 
-    def _from_rows(self, most: int, cursor: Cursor | None, few: _Few | None) -> list[_Found]:
+    def _from_rows(self, most: Asked, cursor: Cursor | None, few: _Few | None) -> list[_Found]:
         """From the resource table in the order of the page: all along it, or from a handful."""
-        values = [key.value(_TABLE.c.id, _TABLE.c) for key in self.keys]
-        statement = select(*values, *ROW).where(*self._conditions(_TABLE.c, few))
-        if few is not None:
-            statement = statement.where(_TABLE.c.id.in_(few.ids))
-        return self._read(self._page_of(statement, values, _TABLE.c.id, most, cursor))
 
-    def _from_next(self, most: int, cursor: Cursor | None) -> list[_Found]:
+        def build() -> Select[Any]:
+            values = [key.value(_TABLE.c.id, _TABLE.c) for key in self.keys]
+            statement = select(*values, *ROW).where(*self._conditions(_TABLE.c, few))
+            if few is not None:
+                statement = statement.where(few.are(_TABLE.c.id))
+            return self._page_of(statement, values, _TABLE.c.id, most, cursor)
+
+        return self._read(("rows", most, cursor, self._led_by(few)), build)
+
+    def _from_next(self, most: Asked, cursor: Cursor | None) -> list[_Found]:
         """A whole page of the next documents of the type for which all holds, or nothing.
 
         Of what is broad, a page is found among few documents. But PostgreSQL cannot tell how often several
         predicates hold together; where it guesses too little, it goes through all that one of them holds for.
         SQLite walks by itself.
         """
-        if self.keys or len(self.types) != 1 or self.database.startswith("sqlite"):
+        if self.keys or len(self.types) != 1 or self.reading.database.is_sqlite:
             return []
-        near = select(_TABLE).where(_TABLE.c.type == self.types[0])
-        backwards = cursor is not None and cursor.backwards
-        if cursor is not None:
-            near = near.where(_beyond([], [], [], _TABLE.c.id, cursor))
-        rows = near.order_by(*self._order([], _TABLE.c.id, backwards)).limit(WALKED).subquery()
-        conditions = self._conditions(rows.c, None, one_by_one=True)
-        statement = select(*(rows.c[column.name] for column in ROW)).where(*conditions)
-        found = self._read(statement.order_by(*self._order([], rows.c.id, backwards)).limit(most))
-        return found if len(found) == most else []
+        walked = Asked(WALKED)
 
-    def _from_few(self, most: int, cursor: Cursor | None, few: _Few, ids: Select[Any]) -> list[_Found]:
+        def build() -> Select[Any]:
+            near = select(_TABLE).where(_TABLE.c.type == self.types[0])
+            backwards = cursor is not None and cursor.backwards
+            if cursor is not None:
+                near = near.where(_beyond([], [], [], _TABLE.c.id, cursor))
+            rows = near.order_by(*self._order([], _TABLE.c.id, backwards)).limit(walked).subquery()
+            conditions = self._conditions(rows.c, None, one_by_one=True)
+            statement = select(*(rows.c[column.name] for column in ROW)).where(*conditions)
+            return statement.order_by(*self._order([], rows.c.id, backwards)).limit(most)
+
+        found = self._read(("next", most, cursor, walked), build)
+        return found if len(found) == most.value else []
+
+    def _from_few(self, most: Asked, cursor: Cursor | None, few: _Few) -> list[_Found]:
         """From the few documents of a driver: all are sorted by their ids and values, and read one by one.
 
         That the sorted ids are a query of their own keeps the database from reading every document first:
         PostgreSQL goes through them in their order and stops when the page is full.
         """
-        rows = ids.distinct().subquery()
-        key = rows.c.resource_id
-        chosen = select(key.label("id"))
-        own = fresh(_TABLE)
-        if any(each.own for each in self.keys):
-            chosen = chosen.join(own, own.c.id == key)
-        named = [each.value(key, own.c).label(f"value{at}") for at, each in enumerate(self.keys)]
-        backwards = cursor is not None and cursor.backwards
-        found = chosen.add_columns(*named).order_by(*self._order(named, key, backwards)).subquery()
-        values: list[ColumnElement[Any]] = [found.c[each.name] for each in named]
-        statement = (
-            select(*values, *ROW)
-            .select_from(found.join(_TABLE, _TABLE.c.id == found.c.id))
-            .where(*self._conditions(_TABLE.c, few))
-        )
-        return self._read(self._page_of(statement, values, found.c.id, most, cursor))
 
-    def _read(self, statement: Select[Any]) -> list[_Found]:
+        def build() -> Select[Any]:
+            rows = few.predicate.ids().distinct().subquery()
+            key = rows.c.resource_id
+            chosen = select(key.label("id"))
+            own = fresh(_TABLE)
+            if any(each.own for each in self.keys):
+                chosen = chosen.join(own, own.c.id == key)
+            named = [each.value(key, own.c).label(f"value{at}") for at, each in enumerate(self.keys)]
+            backwards = cursor is not None and cursor.backwards
+            found = chosen.add_columns(*named).order_by(*self._order(named, key, backwards)).subquery()
+            values: list[ColumnElement[Any]] = [found.c[each.name] for each in named]
+            statement = (
+                select(*values, *ROW)
+                .select_from(found.join(_TABLE, _TABLE.c.id == found.c.id))
+                .where(*self._conditions(_TABLE.c, few))
+            )
+            return self._page_of(statement, values, found.c.id, most, cursor)
+
+        return self._read(("few", most, cursor, self._led_by(few)), build)
+
+    def _read(self, about: tuple[Any, ...], build: Callable[[], Select[Any]]) -> list[_Found]:
         """What a statement finds: a sort value for each key, and the columns of the row."""
         at = len(self.keys)
-        return [_Found(tuple(row[: at + 1]), row) for row in self.session.connection().execute(statement)]
+        return [_Found(tuple(row[: at + 1]), ResourceRow(*row[at:])) for row in self._rows(about, build)]
 
     def _page_of(
         self,
         statement: Select[Any],
         values: list[ColumnElement[Any]],
         key: ColumnElement[int],
-        most: int,
+        most: Asked,
         cursor: Cursor | None,
     ) -> Select[Any]:
         """A statement in the order of the page, from the cursor on."""
@@ -472,22 +525,25 @@ class _Looking:
     def _at_index(self, key: ColumnElement[int], without: Predicate | None) -> list[ColumnElement[bool]]:
         """All that must hold at a row of an index, beside the predicate that it stands for."""
         conditions = [each.at(key) for _, each in self.predicates if each is not without]
-        reach = self.caller.reach_for("s")
-        if not reach.is_everywhere:
+        if not self.reach.is_everywhere:
             own = fresh(_TABLE)
-            is_reached = reach_of_types(reach, self.types, own.c)
+            is_reached = reach_of_types(self.reach, self.types, own.c)
             conditions.append(exists().where(own.c.id == key, is_reached))
         return conditions
 
-    def _from_index(self, most: int, cursor: Cursor | None, driver: Rows) -> list[_Found]:
+    def _from_index(self, most: Asked, cursor: Cursor | None, driver: Rows) -> list[_Found]:
         """Along the index of one value, which holds documents in the order of their ids."""
-        rows = fresh(driver.table)
-        key = rows.c.resource_id
-        is_it = and_(rows.c.parameter == driver.numbers[0], driver.match(rows.c))
-        ids = select(key).distinct().where(is_it, *self._at_index(key, driver))
-        page = select(*ROW).where(_TABLE.c.id.in_(self._page_of(ids, [], key, most, cursor)))
-        backwards = cursor is not None and cursor.backwards
-        return self._read(page.order_by(*self._order([], _TABLE.c.id, backwards)))
+
+        def build() -> Select[Any]:
+            rows = fresh(driver.table)
+            key = rows.c.resource_id
+            is_it = and_(rows.c.parameter == driver.numbers[0], driver.match(rows.c))
+            ids = select(key).distinct().where(is_it, *self._at_index(key, driver))
+            page = select(*ROW).where(_TABLE.c.id.in_(self._page_of(ids, [], key, most, cursor)))
+            backwards = cursor is not None and cursor.backwards
+            return page.order_by(*self._order([], _TABLE.c.id, backwards))
+
+        return self._read(("index", most, cursor, self._number_of(driver)), build)
 
     def _from_sort_index(self, most: int, cursor: Cursor | None) -> list[_Found]:
         """Along the index of the one sort key; then (or before, going back) what has no value of it."""
@@ -502,47 +558,57 @@ class _Looking:
         for part in parts:
             if len(found) < most:
                 at = cursor if cursor is not None and part is parts[0] and not found else None
-                found += part(most - len(found), at, backwards)
+                found += part(Asked(most - len(found)), at, backwards)
         return found
 
     def _with_value(
-        self, most: int, cursor: Cursor | None, backwards: bool, within: Rows | None = None
+        self, most: Asked, cursor: Cursor | None, backwards: bool, within: Rows | None = None
     ) -> list[_Found]:
         """Along the index of the one sort key, all of it or the range of a predicate."""
         (sort,) = self.keys
-        rows, other = fresh(sort.index()), fresh(sort.index())
-        value, key = rows.c[sort.column], rows.c.resource_id
-        statement = select(value, key).where(rows.c.parameter == sort.number, *self._at_index(key, within))
-        if within is not None:
-            statement = statement.where(within.match(rows.c))
-        if not sort.is_single:
-            better = other.c[sort.column] > value if sort.descending else other.c[sort.column] < value
-            of_same = and_(other.c.resource_id == key, other.c.parameter == sort.number)
-            statement = statement.distinct().where(not_(exists().where(of_same, better)))
+        upwards = sort.descending is backwards
         if cursor is not None and cursor.values[0] is None:
             cursor = None
-        upwards = sort.descending is backwards
-        if cursor is not None:
-            statement = statement.where(_beyond([value], [upwards], [True], key, cursor))
 
         def order(value: ColumnElement[Any], key: ColumnElement[int]) -> tuple[ColumnElement[Any], ...]:
             return value.asc() if upwards else value.desc(), key.desc() if backwards else key.asc()
 
-        page = statement.order_by(*order(value, key)).limit(most).subquery()
-        value, key = page.c[sort.column], page.c.resource_id
-        statement = select(value, *ROW).join_from(page, _TABLE, _TABLE.c.id == key)
-        return self._read(statement.order_by(*order(value, key)))
+        def build() -> Select[Any]:
+            rows, other = fresh(sort.index()), fresh(sort.index())
+            value, key = rows.c[sort.column], rows.c.resource_id
+            statement = select(value, key).where(
+                rows.c.parameter == sort.number, *self._at_index(key, within)
+            )
+            if within is not None:
+                statement = statement.where(within.match(rows.c))
+            if not sort.is_single:
+                better = other.c[sort.column] > value if sort.descending else other.c[sort.column] < value
+                of_same = and_(other.c.resource_id == key, other.c.parameter == sort.number)
+                statement = statement.distinct().where(not_(exists().where(of_same, better)))
+            if cursor is not None:
+                statement = statement.where(_beyond([value], [upwards], [True], key, cursor))
+            page = statement.order_by(*order(value, key)).limit(most).subquery()
+            value, key = page.c[sort.column], page.c.resource_id
+            statement = select(value, *ROW).join_from(page, _TABLE, _TABLE.c.id == key)
+            return statement.order_by(*order(value, key))
 
-    def _without_value(self, most: int, cursor: Cursor | None, backwards: bool) -> list[_Found]:
+        along = None if within is None else self._number_of(within)
+        return self._read(("value", most, cursor, backwards, along), build)
+
+    def _without_value(self, most: Asked, cursor: Cursor | None, backwards: bool) -> list[_Found]:
         (sort,) = self.keys
-        rows = fresh(sort.index())
-        present = exists().where(rows.c.resource_id == _TABLE.c.id, rows.c.parameter == sort.number)
-        statement = select(null(), *ROW).where(*self._conditions(_TABLE.c, None), not_(present))
-        if cursor is not None and cursor.values[0] is None:
-            last = cursor.values[-1]
-            statement = statement.where(_TABLE.c.id < last if backwards else _TABLE.c.id > last)
-        order = _TABLE.c.id.desc() if backwards else _TABLE.c.id.asc()
-        return self._read(statement.order_by(order).limit(most))
+        last = None if cursor is None or cursor.values[0] is not None else cursor.values[-1]
+
+        def build() -> Select[Any]:
+            rows = fresh(sort.index())
+            present = exists().where(rows.c.resource_id == _TABLE.c.id, rows.c.parameter == sort.number)
+            statement = select(null(), *ROW).where(*self._conditions(_TABLE.c, None), not_(present))
+            if last is not None:
+                statement = statement.where(_TABLE.c.id < last if backwards else _TABLE.c.id > last)
+            order = _TABLE.c.id.desc() if backwards else _TABLE.c.id.asc()
+            return statement.order_by(order).limit(most)
+
+        return self._read(("no value", most, last, backwards), build)
 
 
 def _beyond(
@@ -572,7 +638,7 @@ def _beyond(
 
 
 def _included(
-    records: Records, session: Session, caller: Caller, wanted: Search, rows: Sequence[ResourceRow]
+    reading: Reading, caller: Caller, wanted: Search, rows: Sequence[ResourceRow]
 ) -> tuple[list[ResourceRow], bool]:
     """What the matches refer to and what refers to them, each once, and whether there was too much.
 
@@ -589,10 +655,10 @@ def _included(
             followed = [
                 text.removeprefix("iterate:") for text in texts if not round_ or text.startswith("iterate:")
             ]
-            led = _followed(session, followed, forward, fresh) if followed else []
+            led = _followed(reading, followed, forward, fresh) if followed else []
             left_out |= len(led) > MOST_INCLUDED
             new = [row for row in led[:MOST_INCLUDED] if row.id not in known]
-            for row in _reachable(session, caller, new):
+            for row in _reachable(reading, caller, new):
                 known.add(row.id)
                 more[row.id] = row
         fresh = list(more.values())
@@ -603,52 +669,60 @@ def _included(
 
 
 def _followed(
-    session: Session, texts: list[str], forward: bool, rows: list[ResourceRow]
+    reading: Reading, texts: list[str], forward: bool, rows: list[ResourceRow]
 ) -> Sequence[ResourceRow]:
     """What some rows lead to along parameters (Type:code:Target), or what leads to them."""
-    index = fresh(IndexReference)
-    own = fresh(_TABLE)
-    alternatives = []
+    ways: list[tuple[tuple[int, ...], str]] = []  # numbers of parameters, and the type that they lead to
     types = sorted({row.type for row in rows})
     for text in texts:
         type_, _, rest = text.partition(":")
         code, _, target = rest.partition(":")
         sources = types if forward and type_ == "*" else sorted(resource_types()) if type_ == "*" else [type_]
-        numbers = [
+        numbers = tuple(
             parameter.number
             for source in sources
             for parameter in parameters_of(source).values()
             if parameter.type == "reference" and code in ("", "*", parameter.code)
-        ]
-        condition: ColumnElement[bool] = index.c.parameter.in_(numbers)
-        if target and forward:
-            condition = and_(condition, own.c.type == target)
-        elif target and not any(row.type == target for row in rows):
-            continue
-        alternatives.append(condition)
-    if not alternatives:
+        )
+        if forward:
+            ways.append((numbers, target))
+        elif not target or target in types:
+            ways.append((numbers, ""))
+    if not ways:
         return []
-    if forward:
-        led = select(own.c.id).where(
-            index.c.resource_id.in_([row.id for row in rows]), own.c.self_hash == index.c.target
-        )
-    else:
-        led = select(own.c.id).where(
-            index.c.target.in_([row.self_hash for row in rows]), own.c.id == index.c.resource_id
-        )
-    statement = select(*ROW).where(_TABLE.c.id.in_(led.where(or_(*alternatives))), ~_TABLE.c.deleted)
-    return session.connection().execute(statement.order_by(_TABLE.c.id).limit(MOST_INCLUDED + 1)).all()
+    begun = Asked([row.id if forward else row.self_hash for row in rows])
+
+    def build() -> Select[Any]:
+        index, own = fresh(IndexReference), fresh(_TABLE)
+        if forward:
+            met = and_(begun.is_at(index.c.resource_id), own.c.self_hash == index.c.target)
+        else:
+            met = and_(begun.is_at(index.c.target), own.c.id == index.c.resource_id)
+        along = [
+            and_(is_one_of(index.c.parameter, numbers), own.c.type == target if target else true())
+            for numbers, target in ways
+        ]
+        led = select(own.c.id).where(met, or_(*along))
+        statement = select(*ROW).where(_TABLE.c.id.in_(led), ~_TABLE.c.deleted)
+        return statement.order_by(_TABLE.c.id).limit(MOST_INCLUDED + 1)
+
+    shape = NOTHING_ASKED.with_more("included", forward, ways, begun)
+    return [ResourceRow(*row) for row in reading.rows(shape, build)]
 
 
-def _reachable(session: Session, caller: Caller, rows: list[ResourceRow]) -> list[ResourceRow]:
+def _reachable(reading: Reading, caller: Caller, rows: list[ResourceRow]) -> list[ResourceRow]:
     """Those of some rows that the caller may read: what is included obeys the same rules as what is found."""
     rows = [row for row in rows if caller.may(Action(row.type, "r"))]
     reach = caller.reach_for("r")
     if reach.is_everywhere or not rows:
         return rows
-    types = {row.type for row in rows}
-    statement = select(_TABLE.c.id).where(
-        _TABLE.c.id.in_([row.id for row in rows]), reach_of_types(reach, types, _TABLE.c)
-    )
-    kept = set(session.scalars(statement))
+    types = sorted({row.type for row in rows})
+    among = Asked([row.id for row in rows])
+
+    def build() -> Select[Any]:
+        within = reach_of_types(reach, types, _TABLE.c)
+        return select(_TABLE.c.id).where(among.is_at(_TABLE.c.id), within)
+
+    shape = NOTHING_ASKED.with_more("reachable", reach, types, among)
+    kept = {found for (found,) in reading.rows(shape, build)}
     return [row for row in rows if row.id in kept]

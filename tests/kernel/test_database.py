@@ -141,6 +141,10 @@ def test_a_database_without_the_tables_of_this_release_says_what_makes_them(
         database = Database(url)
         with pytest.raises(NoSchema, match="cloudfilm migrate"), database.snapshot() as session:
             session.scalar(select(func.count()).select_from(ChangeRow))
+        with pytest.raises(NoSchema):
+            database.rows(select(ChangeRow.seq), {})
+        with pytest.raises(NoSchema):
+            database.row(select(ChangeRow.seq), {})
         with pytest.raises(NoSchema), database.transaction() as session:
             session.execute(text("SELECT missing FROM (SELECT 1 AS one) AS rows"))
         database.close()

@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-from access.caller import Clause, Reach
+from access.caller import Caller, Clause, Reach
 from archive.model import Hold, Instance, Series, Study
 from archive.reach import within
 from archive.retrieve import COLUMNS
@@ -96,9 +96,9 @@ def test_what_is_prepared_is_prepared_once(rooms: Rooms, monkeypatch: pytest.Mon
     made: list[Executable] = []
     prepare = Prepared.of
 
-    def remember(statement: Executable, dialect: Dialect, parameters: dict[str, str]) -> Prepared:
+    def remember(statement: Executable, dialect: Dialect) -> Prepared:
         made.append(statement)
-        return prepare(statement, dialect, parameters)
+        return prepare(statement, dialect)
 
     monkeypatch.setattr(Prepared, "of", remember)
     statement = select(Study.id).where(Study.study_instance_uid == OPEN)
@@ -168,3 +168,41 @@ def test_every_thread_finds_its_row(server_of_our_own: Database) -> None:
             threads.map(lambda n: server_of_our_own.row(PROBED, {"id": n % 2 + 1}), range(2000), chunksize=10)
         )
     assert found == [(n % 2 * 10 + 10,) for n in range(2000)]
+
+
+@pytest.mark.parametrize("uids", [[], ["2"], ["1", "2", "9"]])
+def test_a_list_is_asked_for_at_each_use(rooms: Rooms, operator: Caller, uids: list[str]) -> None:
+    for number in (1, 2, 3):
+        store(rooms.archive, operator, ct_slice(study=number))
+    listed = bindparam("uids", type_=String(), expanding=True)
+    statement = select(Study.study_instance_uid, Study.created_at).order_by(Study.id)
+    among = statement.where(Study.study_instance_uid.in_(listed))
+    without = statement.where(Study.study_instance_uid.not_in(listed)).limit(bindparam("most"))
+    wanted = {"uids": [f"{ROOT}.{uid}" for uid in uids], "most": 2}
+    with rooms.database.transaction() as session:
+        for asked in (among, without):
+            for _ in range(2):
+                found = rooms.database.rows(asked, wanted)
+                assert found == [tuple(row) for row in session.execute(asked, wanted)]
+                assert found == rooms.database.rows(asked, wanted, session)
+
+
+def test_a_restart_is_not_seen_by_many_rows_either_and_a_session_comes_after_them(
+    server_of_our_own: Database,
+) -> None:
+    probed = select(PROBE.c.value).order_by(PROBE.c.id)
+    assert server_of_our_own.rows(probed, {}) == [(10,), (20,)]
+    with server_of_our_own.transaction() as session:  # on the same connection
+        session.execute(insert(PROBE).values(id=3, value=30))
+        assert server_of_our_own.rows(probed, {}) == [(10,), (20,)]
+        assert server_of_our_own.rows(probed, {}, session) == [(10,), (20,), (30,)]
+        session.rollback()
+    admin = Database(server_of_our_own.url.render_as_string(hide_password=False))
+    with admin.transaction() as session:
+        session.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                 " WHERE pid <> pg_backend_pid() AND datname = current_database()")
+        )  # fmt: skip
+    admin.close()
+
+    assert server_of_our_own.rows(probed, {}) == [(10,), (20,)]
