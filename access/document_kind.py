@@ -7,7 +7,7 @@ A kind stands beside the code that goes by the document (the rules of access bes
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from access.model import SiteDocument
@@ -24,15 +24,17 @@ class DocumentKind:
     resource: str = "Setting"  # whose r and u it takes: Setting (system) or Policy (security administrators)
 
 
+_NEWEST = (  # built once: what comes in by FHIR asks for one with every document
+    select(SiteDocument.document)
+    .where(SiteDocument.name == bindparam("of_name"))
+    .order_by(SiteDocument.version.desc())
+    .limit(1)
+)
+
+
 def current_document(session: Session, kind: DocumentKind) -> str:
     """The document in force, within the caller's transaction; the kind's default until there is one."""
-    newest = (
-        select(SiteDocument.document)
-        .where(SiteDocument.name == kind.name)
-        .order_by(SiteDocument.version.desc())
-        .limit(1)
-    )
-    text = session.scalar(newest)
+    text = session.connection().scalar(_NEWEST, {"of_name": kind.name})
     return kind.default if text is None else text
 
 

@@ -35,7 +35,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from kernel.clock import Clock
 from kernel.database import Base, Database, UtcDateTime, table_of
-from kernel.writes import write_all
+from kernel.writes import Write, write_all
 
 log = logging.getLogger(__name__)
 
@@ -118,14 +118,19 @@ def record_changes(
     session: Session, clock: Clock, changes: Sequence[tuple[str, str, dict[str, Any]]]
 ) -> None:
     """Add several (kind, subject, data) to the feed, at once."""
-    connection = session.connection()
+    write_all(session.connection(), [written_changes(session, clock, changes)])
+
+
+def written_changes(
+    session: Session, clock: Clock, changes: Sequence[tuple[str, str, dict[str, Any]]]
+) -> Write:
+    """The write of several (kind, subject, data), for who writes more with it."""
     now = clock.now()
     rows = [
         {"kind": kind, "subject": subject, "data": json.dumps(data, ensure_ascii=False), "at": now}
         for kind, subject, data in changes
     ]
-    on_postgresql = connection.dialect.name == "postgresql"
-    write_all(connection, [(_RECORD_ON_POSTGRESQL if on_postgresql else _RECORD, rows)])
+    return (_RECORD_ON_POSTGRESQL if _is_postgresql(session) else _RECORD, rows)
 
 
 def read_changes(session: Session, after: tuple[int, int], most: int) -> Sequence[Row[Any]]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from access.audit import Noted, note_all, note_once
 from access.caller import Action, Caller, Door
 from access.site import keep_consent
-from kernel.changes import record_changes
+from kernel.changes import record_changes, written_changes
 from kernel.clock import new_id
 from kernel.crypto import DamagedBlob
 from kernel.database import table_of
@@ -453,7 +453,15 @@ def _store(records: Records, session: Session, caller: Caller, planned: Sequence
     ]  # fmt: skip
     replaced = [each.resource_id for each in planned if each.row is not None and not each.row.deleted]
     found = {each.resource_id: each.index for each in planned}
-    rows: list[Write] = [(_ADD, inserted), (_UPDATE, updated), (_ADD_VERSION, versions)]
+    changes = [
+        (f"resource-{each.verb}d", each.name, {"version": each.stored.version})
+        for each in planned
+        if each.stored
+    ]
+    rows: list[Write] = [
+        (_ADD, inserted), (_UPDATE, updated), (_ADD_VERSION, versions),
+        written_changes(session, records.clock, changes),
+    ]  # fmt: skip
     store_index(session, found, replaced, rows)
     _require_reach(session, caller, [each for each in planned if each.writing.document is not None])
     for each in planned:
@@ -463,11 +471,6 @@ def _store(records: Records, session: Session, caller: Caller, planned: Sequence
             records.keep_subscription(records, session, caller, each.logical_id, each.plain)
         elif each.writing.resource_type == "SearchParameter":
             follow_definition(records, session, each.logical_id, each.plain)
-    record_changes(
-        session, records.clock,
-        [(f"resource-{each.verb}d", each.name, {"version": each.stored.version})
-         for each in planned if each.stored],
-    )  # fmt: skip
     note_all(session, records.clock, caller, [_noted(each) for each in planned])
 
 
@@ -480,7 +483,7 @@ def _noted(each: _Planned) -> Noted:
     )  # fmt: skip
 
 
-_NEXT_IDS = text("SELECT nextval(pg_get_serial_sequence('resource', 'id')) FROM generate_series(1, :count)")
+_NEXT_IDS = "SELECT nextval(pg_get_serial_sequence('resource', 'id')) FROM generate_series(1, %(count)s)"
 _ADD = insert(_TABLE)
 
 
@@ -509,7 +512,7 @@ def _insert_rows(
         if each.stored
     ]
     if not records.database.is_sqlite:
-        ids = session.connection().scalars(_NEXT_IDS, {"count": len(rows)}).all()
+        ids = session.connection().exec_driver_sql(_NEXT_IDS, {"count": len(rows)}).scalars().all()
         for each, row, resource_id in zip(planned, rows, ids, strict=True):
             each.resource_id = row["id"] = resource_id
         return rows
