@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -116,9 +116,15 @@ HEADERS = (
 HSTS = ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")  # RFC 6797: only ever over TLS
 
 
+class _App(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function as it is: none here is a coroutine, and to look each time, for each, takes longer."""
+        return func
+
+
 def create_app(rooms: Rooms) -> Flask:
     """Make the application of one process."""
-    app = Flask("cloudfilm", static_folder=None)
+    app = _App("cloudfilm", static_folder=None)
     app.extensions["cloudfilm"] = {**rooms.by_kind(), health.Readiness: health.Readiness(rooms.archive)}
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False

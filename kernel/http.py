@@ -51,7 +51,7 @@ def base_url(public_url: str) -> str:
     below = str(request.environ.get(PREFIX, ""))
     if public_url:
         return public_url.rstrip("/") + below
-    base, port = request.host_url.rstrip("/"), request.environ.get("SERVER_PORT", "")
+    base, port = f"{request.scheme}://{request.host}", request.environ.get("SERVER_PORT", "")
     says_port = ":" in request.host.rpartition("]")[2]
     behind_proxy = "werkzeug.proxy_fix.orig" in request.environ or "Via" in request.headers
     if says_port or behind_proxy or port in ("", "80", "443"):

@@ -74,9 +74,11 @@ def search_compartment(compartment: str, logical_id: str, resource_type: str) ->
 def _search(resource_type: str, path: str, compartment: tuple[str, ...] = ()) -> Response:
     """What is not known is refused, unless the client prefers `handling=lenient`."""
     require_json()
-    if request.method == "POST" and request.mimetype != FORM and request.stream.read(1):
-        raise BodyIsNoSearch
-    arguments = [*request.args.items(multi=True), *request.form.items(multi=True)]
+    arguments = list(request.args.items(multi=True))
+    if request.method == "POST":
+        if request.mimetype != FORM and request.stream.read(1):
+            raise BodyIsNoSearch
+        arguments += request.form.items(multi=True)
     wanted = parse_search(
         resource_type,
         [(name, _own(value)) for name, value in arguments],
