@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
+from typing import NamedTuple
 
 from kernel.errors import Forbidden
 
@@ -57,8 +58,7 @@ class Principal:
     fhir_user: str = ""  # reference to who it is in clinical documents, as Practitioner/x
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):  # hashed and compared some hundred times by what is about every type
     """A verb on a resource type: c create, r read, u update, d delete, s search (SMART 2.2, 3.0.2.1)."""
 
     resource: str
