@@ -43,6 +43,9 @@ from tests.builders import ROOT, ct_slice
 from tests.conftest import BACKENDS, POSTGRESQL, empty_database
 
 ALONE = frozenset({"0002_site_documents", "0009_search_tables"})  # say that older code does not run beside
+BEGUN_ANEW = {
+    "0030_sealed_requests": "sealing_pass"
+}  # where a job stands: it has to go through all once more
 MOVED = frozenset({"0002_site_documents"})  # rows find another home: tested in test_migrations
 
 NO_DATA = frozenset(
@@ -140,7 +143,10 @@ def test_every_step_up_and_down_keeps_the_data_and_lets_older_code_go_on(databas
         newer = codes[after] = Code(database)
         if after in MOVED:
             continue
-        assert common(newer.read(), older) == common(kept, older), after
+        found = newer.read()
+        if (place := BEGUN_ANEW.get(after)) is not None:
+            found[place] = kept[place]
+        assert common(found, older) == common(kept, older), after
         if after in ALONE:
             continue
         older.write(10 * number + 1)  # beside the new schema

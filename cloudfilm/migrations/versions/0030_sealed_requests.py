@@ -27,6 +27,12 @@ TEXTS = {
     "subscription_state": ("criteria", "owner"),
     "bulk_job": ("owner", "request", "asked"),
 }
+SEALING = sa.table(
+    "sealing_pass",
+    sa.column("sealed_to", sa.BigInteger),
+    sa.column("is_done", sa.Boolean),
+    sa.column("is_indexed", sa.Boolean),
+)
 KEYS = {"subscription_state": "logical_id"}  # that are not called `id`
 
 
@@ -38,7 +44,7 @@ def upgrade() -> None:
             for text, length in lengths.items():
                 changed.alter_column(text, type_=sa.Text(), existing_type=sa.String(length))
     op.add_column("share_visit", sa.Column("visitor_index", sa.String(32), nullable=False, server_default=""))
-    op.execute("DELETE FROM sealing_pass")
+    op.execute(SEALING.update().values(sealed_to=0, is_done=False, is_indexed=False))
     op.execute("DELETE FROM resealing_pass WHERE sealed_table = 'authorized_person'")
 
 
