@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from flask.testing import FlaskClient
@@ -26,6 +27,7 @@ from archive.model import Instance, Series, Study
 from cloudfilm.rooms import Rooms
 from cloudfilm.web import create_app
 from kernel.clock import FixedClock
+from kernel.prepared import Prepared
 from tests.builders import ct_slice
 from tests.conftest import Host
 from tests.doors.route_actions import DECLARED, needs_of
@@ -133,9 +135,15 @@ class World:
         def note(_: Any, __: Any, statement: str, *___: Any) -> None:
             asked.append(statement)
 
+        def note_prepared(prepared: Prepared, parameters: Any) -> Any:
+            asked.append(prepared.text)
+            return as_it_is(prepared, parameters)
+
+        as_it_is = Prepared.asked
         event.listen(Engine, "before_cursor_execute", note)
         try:
-            self.ask(method, rule, ids, token)
+            with patch.object(Prepared, "asked", note_prepared):
+                self.ask(method, rule, ids, token)
         finally:
             event.remove(Engine, "before_cursor_execute", note)
         return asked
