@@ -30,7 +30,7 @@ class NoSuchRow(CloudfilmError):
     kind = Kind.NOT_FOUND
 
     def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f"There is no {kind} {name}.")
+        super().__init__(f"There is no {kind} named {name}.")
 
 
 @job(queue="default", retries=1, every=timedelta(minutes=10))

@@ -296,7 +296,7 @@ class _Looking:
     types: tuple[str, ...]
     predicates: list[tuple[str, Predicate]]
     keys: tuple[_SortKey, ...]
-    reach: Reach
+    reached: Reach  # for searching
     shape: Shape  # of all these
 
     def page(self, few: _Few | None, count: int, cursor: Cursor | None) -> tuple[list[_Found], bool]:
@@ -413,8 +413,8 @@ class _Looking:
         one_by_one: few rows are asked about.
         """
         conditions = [~resource.deleted]
-        if len(self.types) < len(resource_types()) or not self.reach.is_everywhere:
-            conditions.append(reach_of_types(self.reach, self.types, resource))
+        if len(self.types) < len(resource_types()) or not self.reached.is_everywhere:
+            conditions.append(reach_of_types(self.reached, self.types, resource))
         for _, predicate in self.predicates:
             if few is not None and predicate is few.predicate:
                 continue
@@ -525,9 +525,9 @@ class _Looking:
     def _at_index(self, key: ColumnElement[int], without: Predicate | None) -> list[ColumnElement[bool]]:
         """All that must hold at a row of an index, beside the predicate that it stands for."""
         conditions = [each.at(key) for _, each in self.predicates if each is not without]
-        if not self.reach.is_everywhere:
+        if not self.reached.is_everywhere:
             own = fresh(_TABLE)
-            is_reached = reach_of_types(self.reach, self.types, own.c)
+            is_reached = reach_of_types(self.reached, self.types, own.c)
             conditions.append(exists().where(own.c.id == key, is_reached))
         return conditions
 
