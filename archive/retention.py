@@ -8,7 +8,7 @@ bytes stay, sealed, and can be brought back until its time is over; nobody remov
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import MAXYEAR, UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -85,6 +85,8 @@ def kept_until(session: Session, study: Study) -> datetime | None:
 
 
 def _years_after(day: date, years: int) -> datetime:
+    if day.year + years > MAXYEAR:  # a header may say any day
+        return datetime.max.replace(tzinfo=UTC)
     leap = day.month == 2 and day.day == 29  # the day that most years lack
     first = date(day.year + years, 3, 1) if leap else day.replace(year=day.year + years)
     return datetime(first.year, first.month, first.day, tzinfo=UTC)

@@ -68,6 +68,18 @@ def test_what_has_to_be_kept_leaves_every_view_and_stays_until_its_time_is_over(
     assert {each.id: each.end for each in removals(rooms.archive, operator)}[again.id] == "purged"
 
 
+def test_a_study_of_the_last_day_that_there_is_is_removed_and_kept_for_good(
+    rooms: Rooms, operator: Caller
+) -> None:
+    ingest(rooms.archive, operator, io.BytesIO(ct_slice(study=2, StudyDate="99991231")))
+    keep(rooms, operator, {"keep_years": 15})
+
+    removed = remove(rooms.archive, operator, WRONG, f"{ROOT}.2")
+
+    assert removed.purge_at.year == 9999
+    assert [each.id for each in removals(rooms.archive, operator)] == [removed.id]
+
+
 def test_nobody_removes_as_expired_what_has_to_be_kept(
     rooms: Rooms, operator: Caller, study: str, clock: FixedClock
 ) -> None:
