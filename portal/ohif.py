@@ -100,10 +100,11 @@ window.browserImportFunction = (name) => import(name);
 window.config = %(configuration)s;
 window.config.whiteLabeling = {
   createLogoComponentFn: (React) => {
-    const links = %(links)s.filter((_, at, all) => innerWidth >= 800 || at === all.length - 1);
-    const bar = { display: "flex", gap: "18px", alignItems: "baseline", whiteSpace: "nowrap" };
+    const links = %(links)s.filter((_, at, all) => innerWidth >= 1280 || at === all.length - 1);
+    const bar = { display: "flex", gap: "12px", alignItems: "baseline", whiteSpace: "nowrap" };
     return React.createElement("nav", { style: bar }, links.map(([text, href], at) => React.createElement(
-      "a", { key: href, href, style: { color: "#fff", fontSize: at ? "14px" : "18px" } }, text)));
+      "a", { key: href, href, "aria-label": text, style: { color: "#fff", fontSize: at ? "13px" : "18px" } },
+      innerWidth < 800 ? "\u2630" : text)));  // the list's title stands where a word would
   },
 };
 window.config.httpErrorHandler = (error) => {

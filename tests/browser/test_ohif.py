@@ -133,6 +133,25 @@ def drawn_viewports(page: Page) -> int:
     return count
 
 
+@pytest.mark.parametrize("language", ["zh-CN", "en-US"])
+@pytest.mark.parametrize("width", [390, 1024, 1280])
+def test_our_links_stand_beside_the_lists_title_and_not_over_it(
+    live_server: LiveServer, signed_in: Path, browser: Browser, width: int, language: str
+) -> None:
+    context = browser.new_context(
+        storage_state=signed_in, locale=language, viewport={"width": width, "height": 800}
+    )
+    page = context.new_page()
+    page.goto(f"{live_server.url}/ohif/")
+    links = page.locator("nav").bounding_box(timeout=WITHIN_MS)
+    title = page.get_by_text("Study List", exact=True).bounding_box(timeout=WITHIN_MS)
+    context.close()
+
+    assert links
+    assert title
+    assert links["x"] + links["width"] < title["x"]
+
+
 def wait_for_slice(page: Page, number: int) -> None:
     """Until the viewport shows that slice and no other."""
     deadline = WITHIN_MS / 500
