@@ -150,7 +150,9 @@ class Instance(Base):
     columns: Mapped[int] = mapped_column(default=0)
     size_bytes: Mapped[int] = mapped_column(BigInteger)  # of the Part 10 object as received
     sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
-    md5: Mapped[bytes] = mapped_column(LargeBinary(16))
+    md5: Mapped[bytes | None] = deferred(
+        mapped_column(LargeBinary(16))
+    )  # older code fills it, this asks for it nowhere: a later release drops it
     blob_key: Mapped[str] = mapped_column(String(160))
     seal: Mapped[bytes] = mapped_column(LargeBinary)  # kernel.crypto.Seal, packed
     frames: Mapped[bytes] = mapped_column(LargeBinary)  # archive.frame_index, packed

@@ -94,7 +94,6 @@ def place_non_patient(
             department=caller.principal.department,
             size_bytes=sealed.size_bytes,
             sha256=sealed.sha256,
-            md5=sealed.md5,
             blob_key=sealed.key,
             seal=sealed.seal.pack(),
             bulk=json.dumps(

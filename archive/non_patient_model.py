@@ -27,7 +27,7 @@ class NonPatientInstance(Base):
     department: Mapped[str] = mapped_column(String(64), default="")
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
-    md5: Mapped[bytes] = mapped_column(LargeBinary(16))
+    md5: Mapped[bytes | None] = deferred(mapped_column(LargeBinary(16)))  # as of Instance
     blob_key: Mapped[str] = mapped_column(String(160))
     seal: Mapped[bytes] = mapped_column(LargeBinary)
     bulk: Mapped[str] = mapped_column(Text, default="{}")  # as of Instance

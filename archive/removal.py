@@ -160,7 +160,6 @@ def _move(session: Session, removal_id: str, rows: list[Instance]) -> None:
                     "sop_instance_uid": row.sop_instance_uid,
                     "size_bytes": row.size_bytes,
                     "sha256": row.sha256,
-                    "md5": row.md5,
                     "blob_key": row.blob_key,
                     "seal": row.seal,
                 }
@@ -231,7 +230,7 @@ def restore(archive: Archive, caller: Caller, removal_id: str) -> Removed:
             .order_by(RemovedInstance.id)
         ).all()
         for row in rows:
-            sealed = Sealed(row.blob_key, Seal.unpack(row.seal), row.sha256, row.md5)
+            sealed = Sealed(row.blob_key, Seal.unpack(row.seal), row.sha256)
             place_again(archive, session, caller, sealed)
         session.execute(delete(RemovedInstance).where(RemovedInstance.removal_id == removal_id))
         removal.end, removal.ended_at = "restored", archive.clock.now()

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, deferred, mapped_column
 
 from archive.model import BigKey, text_key
 from kernel.database import Base, UtcDateTime
@@ -48,6 +48,6 @@ class RemovedInstance(Base):
     sop_instance_uid: Mapped[str] = mapped_column(text_key(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
-    md5: Mapped[bytes] = mapped_column(LargeBinary(16))
+    md5: Mapped[bytes | None] = deferred(mapped_column(LargeBinary(16)))  # as of Instance
     blob_key: Mapped[str] = mapped_column(String(160))
     seal: Mapped[bytes] = mapped_column(LargeBinary)

@@ -115,7 +115,6 @@ def instance_row(caller: Caller, header: Header, sealed: Sealed, document: bytes
             "columns": header.number("00280011") or 0,
             "size_bytes": sealed.size_bytes,
             "sha256": sealed.sha256,
-            "md5": sealed.md5,
             "blob_key": sealed.key,
             "seal": sealed.seal.pack(),
             "frames": header.frames.packed,

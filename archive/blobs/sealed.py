@@ -35,12 +35,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A stored object: where it is, how it opens, and the digests of its plain bytes."""
+    """A stored object: where it is, how it opens, and the digest of its plain bytes."""
 
     key: str
     seal: Seal
     sha256: bytes
-    md5: bytes
 
     @property
     def size_bytes(self) -> int:
@@ -174,7 +173,6 @@ class SealedWriter(io.RawIOBase):
         self._first: bytes | memoryview = b""
         self._size_bytes = 0
         self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
         self._finished = False
         try:
             self._writer.write(self._sealer.header)
@@ -221,7 +219,6 @@ class SealedWriter(io.RawIOBase):
 
     def _put(self, plain: memoryview, last: bool) -> None:
         self._sha256.update(plain)
-        self._md5.update(plain)
         self._writer.write(self._sealer.chunk(plain, last))
 
     def finish(self) -> Sealed:
@@ -237,7 +234,7 @@ class SealedWriter(io.RawIOBase):
             self._seal = replace(self._seal, size_bytes=self._size_bytes, packed_bytes=packed_bytes)
             self._writer.finish()
             self._finished = True
-        return Sealed(self._key, self._seal, self._sha256.digest(), self._md5.digest())
+        return Sealed(self._key, self._seal, self._sha256.digest())
 
     def reader(self) -> "SealedReader":
         """Read back a finished object; its first chunk is still at hand and is not decrypted again."""

@@ -208,10 +208,7 @@ def test_what_is_sealed_opens_the_same_whatever_its_size_and_the_pieces_it_came_
             assert reader.read(100) == data[:100]
         writer.commit()
 
-        assert (sealed.size_bytes, sealed.md5) == (
-            len(data),
-            hashlib.md5(data, usedforsecurity=False).digest(),
-        )
+        assert (sealed.size_bytes, sealed.sha256) == (len(data), hashlib.sha256(data).digest())
         assert archive.blobs.read(sealed.key, sealed.seal) == data
 
 

@@ -1,5 +1,6 @@
 """Migrations make the schema that the models describe, and go back, on every database."""
 
+import io
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from pydicom.uid import ColorPaletteStorage
 from sqlalchemy import create_engine, insert, inspect, make_url, select, text
 
 import cloudfilm.models
@@ -15,19 +17,25 @@ from access.audit import note, verify
 from access.caller import operator
 from access.grant_model import AuthorizedPerson, ShareGrant, ShareVisit
 from access.model import Account
+from archive.ingest import ingest
 from archive.model import Series, Study
+from archive.removal import remove, restore
+from archive.retrieve import find_instances
 from archive.workitem_model import PerformedStep, Workitem
 from cloudfilm.migrate import downgrade, expected_revision, migrate
+from cloudfilm.rooms import build_rooms
 from kernel.clock import FixedClock
 from kernel.crypto import DamagedBlob, KeyRing
 from kernel.database import Base, Database
 from kernel.errors import CloudfilmError
 from kernel.name_veil import NameVeil
 from kernel.resealing import reseal_table, sealed_tables
+from kernel.settings import BlobsSettings, DatabaseSettings, Settings
 from mpi.model import PatientRecord
 from records.bulk_model import BulkJob
 from records.model import Resource, ResourceVersion
 from records.subscription_model import SubscriptionState
+from tests.builders import ROOT, ct_slice
 from tests.conftest import BACKENDS, POSTGRESQL
 
 
@@ -262,6 +270,33 @@ def test_the_rules_keep_their_history_on_the_way_to_site_documents_and_back(empt
     assert rows(told.format("version", "site_document")) == kept
     downgrade(empty_url, "0001")
     assert rows(told.format("id", "policy_version")) == kept
+
+
+def test_objects_arrive_without_an_md5_and_have_an_empty_one_for_older_code(
+    empty_url: str, tmp_path: Path
+) -> None:
+    migrate(empty_url)
+    blobs = BlobsSettings(url=f"file://{tmp_path}/blobs", durable=False)
+    rooms = build_rooms(Settings(data_dir=tmp_path, database=DatabaseSettings(url=empty_url), blobs=blobs))
+    palette = ct_slice(3, SOPClassUID=ColorPaletteStorage, StudyInstanceUID=None, SeriesInstanceUID=None)
+    for data in (ct_slice(instance=1), ct_slice(instance=2), palette):
+        ingest(rooms.archive, operator(), io.BytesIO(data))
+    first = f"{ROOT}.1", f"{ROOT}.1.1", f"{ROOT}.1.1.1"
+    removal = remove(rooms.archive, operator(), "113001", *first)
+
+    def kept() -> list[bytes | None]:
+        with rooms.database.snapshot() as session:
+            names = ("instance", "removed_instance", "non_patient_instance")
+            found = [session.scalar(text(f"SELECT md5 FROM {name}")) for name in names]
+            return [None if md5 is None else bytes(md5) for md5 in found]
+
+    assert kept() == [None, None, None]
+    downgrade(empty_url, "0032_row_codes")
+    assert kept() == [b"", b"", b""]
+    migrate(empty_url)
+    restore(rooms.archive, operator(), removal.id)
+    assert len(list(find_instances(rooms.archive, operator(), f"{ROOT}.1"))) == 2
+    rooms.close()
 
 
 def test_there_is_no_way_back_while_names_are_veiled(empty_url: str) -> None:
