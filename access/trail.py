@@ -5,9 +5,7 @@ Reading the trail is written into the trail. Nothing here changes or removes an 
 Standards: GB/T 22239 8.1.4.3 (audit), RFC 5425 (syslog over TLS); `access.audit_message` has the messages.
 """
 
-import csv
 import hmac
-import io
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from access.caller import Action, Caller
 from access.model import AuditEntry, AuditSeal
 from access.tokens import Access
 from kernel.changes import CursorRow
+from kernel.csv_lines import csv_line
 from kernel.errors import CloudfilmError, Kind
 from kernel.jobs import job
 from kernel.tls import host_context
@@ -130,21 +129,10 @@ def export_trail(access: Access, caller: Caller, query: TrailQuery) -> Iterator[
 
 def csv_lines(entries: Iterable[AuditEntry]) -> Iterator[str]:
     """Entries as CSV, with a heading."""
-    yield _csv_line((*COLUMNS, "hash"))
+    columns = (*COLUMNS, "hash")
+    yield csv_line(columns)
     for entry in entries:
-        yield _csv_line(tuple(_cell(getattr(entry, name)) for name in (*COLUMNS, "hash")))
-
-
-def _cell(value: object) -> str:
-    """A value for a spreadsheet: a text that it would take for a formula is marked as text."""
-    text = value.isoformat() if isinstance(value, datetime) else str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def _csv_line(values: tuple[str, ...]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerow(values)
-    return buffer.getvalue()
+        yield csv_line(getattr(entry, name) for name in columns)
 
 
 @job(queue="default", every=timedelta(hours=1))

@@ -1,12 +1,12 @@
 """`cloudfilm study`: list, show, check and remove studies from the shell, and bring them back."""
 
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from access.caller import operator
-from archive.completeness import check_completeness
+from archive.completeness import check_completeness, parse_digests
 from archive.documents import parse_marked
 from archive.keys import KEY_BY_TAG, TAG_BY_KEYWORD, Level
 from archive.query import Match, Query
@@ -77,11 +77,29 @@ def show(context: Any, study_instance_uid: str) -> None:
 
 @study.command()
 @click.argument("study_instance_uid")
+@click.option(
+    "--digests",
+    type=click.File(encoding="utf-8-sig", errors="replace"),
+    help="What its sender has, as `sha256sum` or `md5sum` lists it; `-` reads it from a pipe.",
+)
+@click.option(
+    "--csv",
+    "as_csv",
+    type=click.File("w", encoding="utf-8"),
+    help="Save each object's UID, size, SHA-256 and MD5 here.",
+)
 @click.pass_obj
-def check(context: Any, study_instance_uid: str) -> None:
-    """Look for missing instances and damaged files. Exits 1 when there are some."""
-    report = check_completeness(context.rooms.archive, operator(), study_instance_uid)
+def check(context: Any, study_instance_uid: str, digests: TextIO | None, as_csv: TextIO | None) -> None:
+    """Look for missing instances and damaged files. Exits 1 when there are some.
+
+    Digests are of whole files as they came: by upload, import and STOW-RS the sender's own, by C-STORE not,
+    for its sender sends no file but a data set.
+    """
+    sent = parse_digests(digests or ())
+    report = check_completeness(context.rooms.archive, operator(), study_instance_uid, sent)
     click.echo(report.as_text())
+    if as_csv is not None:
+        as_csv.write(report.as_csv())
     sys.exit(0 if report.is_complete else 1)
 
 

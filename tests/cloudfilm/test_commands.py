@@ -5,6 +5,7 @@ import os
 import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,24 @@ def test_studies_are_listed_shown_and_checked(run, tmp_path: Path) -> None:  # t
     check = run("study", "check", f"{ROOT}.1")
     assert check.exit_code == 1
     assert "missing numbers: 3" in check.output
+
+
+def test_a_study_is_checked_against_what_its_sender_has(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    slices = {number: ct_slice(instance=number) for number in (1, 2)}
+    first, second = (f"{sha256(data).hexdigest()}  影像/{number}.dcm" for number, data in slices.items())
+    (tmp_path / "1.dcm").write_bytes(slices[1])
+    run("import", str(tmp_path / "1.dcm"))
+    listed, saved = tmp_path / "SHA256SUMS", tmp_path / "study.csv"
+
+    listed.write_text(first, "utf-8-sig")
+    whole = run("study", "check", f"{ROOT}.1", "--digests", str(listed), "--csv", str(saved))
+    assert (whole.exit_code, "compared with 1 digests" in whole.output) == (0, True)
+    assert first[:64] in saved.read_text()
+
+    listed.write_text(f"{first}\n{second}\n", "gb18030")
+    lacking = run("study", "check", f"{ROOT}.1", "--digests", str(listed))
+    assert (lacking.exit_code, f"not in the study: {second[:64]}" in lacking.output) == (1, True)
+    assert "NOT complete" in lacking.output
 
 
 def test_what_is_deleted_is_gone_until_it_is_restored(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
