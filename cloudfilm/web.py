@@ -46,6 +46,7 @@ import portal.review
 import portal.share_admin
 import portal.share_opening
 import portal.staff_shares
+import portal.study_check
 import portal.ui_files
 import portal.wechat
 from access.audit import note_refusal
@@ -100,6 +101,7 @@ BLUEPRINTS = (
     (portal.patient.blp, ""),
     (portal.staff_shares.blp, ""),
     (portal.share_admin.blp, ""),
+    (portal.study_check.blp, ""),
     (portal.gateway_reports.blp, ""),
     (portal.health_links.blp, ""),
     (portal.wechat.blp, ""),

@@ -185,6 +185,8 @@ PAGES = {  # each by its own name: a page that is not here fails the suite, as a
     "* /my/access": "", "* /my/factor": "", "POST /my/factor/key": "", "POST /my/factor/key/options": "",
     "GET /my/log": "", "* /my/order": "", "* /my/password": "",
     "* /staff/shares": "Share.s", "* /staff/labels": "Share.s",
+    "GET /staff/studies/<study>/completeness": "ImagingStudy.r",
+    "GET /staff/studies/<study>/completeness.csv": "ImagingStudy.r",
     "* /patient/account": "", "GET /patient/messages": "", "GET /patient/messages.json": "",
     "POST /patient/push": "", "* /patient/records": "",
     **{  # of a patient who is signed in, and of a visitor of a share

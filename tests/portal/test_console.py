@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import md5
 from html import unescape
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from messaging.model import Notice
 from portal.catalogue import LANGUAGES, texts
 from portal.console import MENU
 from portal.film import local_time
-from tests.builders import ct_slice
+from tests.builders import ROOT, ct_slice
 from tests.settling import settle
 
 PASSWORD = "Correct-Horse-7"
@@ -249,6 +250,40 @@ def test_what_hides_a_study_is_shown(rooms: Rooms, browser: FlaskClient, operato
     assert "Refused: ImagingStudy.r" in said
     assert "hides this study" in said
     assert "Study 1.2 was not found" in browser.get(f"/admin/explain?{query}&study=1.2").text
+
+
+@pytest.mark.parametrize(
+    ("slices", "said"),
+    [
+        ((1, 2), ("The study is complete.", "2 objects, 0 of them damaged")),
+        ((1, 4), ("The study is NOT complete.", "2, 3")),
+    ],
+)
+def test_whether_a_study_is_whole_is_shown_and_each_object_saved_with_its_digests(
+    rooms: Rooms, browser: FlaskClient, operator: Caller, slices: tuple[int, ...], said: tuple[str, ...]
+) -> None:
+    objects = [ct_slice(instance=number) for number in slices]
+    for data in objects:
+        ingest(rooms.archive, operator, io.BytesIO(data))
+    enter(rooms, browser, operator, "operator")
+    assert f'href="/staff/studies/{ROOT}.1/completeness"' in browser.get(f"/staff/shares?study={ROOT}.1").text
+
+    shown = browser.get(f"/staff/studies/{ROOT}.1/completeness?lang=en").text
+    assert all(each in shown for each in said)
+    saved = browser.get(re.search(r'href="([^"]+\.csv)"', shown)[1])  # type: ignore[index]
+    assert "attachment" in saved.headers["Content-Disposition"]
+    rows = csv.DictReader(io.StringIO(saved.text))
+    assert [row["md5"] for row in rows] == [md5(each, usedforsecurity=False).hexdigest() for each in objects]
+
+
+def test_a_study_that_is_out_of_reach_is_not_checked(
+    rooms: Rooms, browser: FlaskClient, operator: Caller
+) -> None:
+    ingest(rooms.archive, operator, io.BytesIO(ct_slice()))
+    enter(rooms, browser, operator, "referrer")
+
+    for file in ("completeness", "completeness.csv"):
+        assert browser.get(f"/staff/studies/{ROOT}.1/{file}").status_code == 404
 
 
 def test_a_person_ends_its_apps_and_nobody_elses(
