@@ -9,6 +9,8 @@ from archive.image_pixel import Attributes, first, values, whole
 from archive.image_source import ImageSource
 from archive.transcode import Samples
 
+GROUPS = {f"{group:04X}" for group in range(0x6000, 0x6020, 2)}
+
 Bitmap = npt.NDArray[np.bool_]
 
 
@@ -28,8 +30,7 @@ def read_overlays(
     active: only planes with this attribute set to a layer (`1001`, of a presentation state); None: all.
     """
     found = []
-    for group in range(0x6000, 0x6020, 2):
-        prefix = f"{group:04X}"
+    for prefix in _groups(attributes):
         if active is not None and not first(attributes, prefix + active):
             continue
         bitmap = _plane(source, attributes, prefix, frame)
@@ -38,6 +39,11 @@ def read_overlays(
             row, column = origin if len(origin) == 2 else (1, 1)
             found.append(Overlay(_laid(bitmap, shape, int(row) - 1, int(column) - 1)))
     return found
+
+
+def _groups(attributes: Attributes) -> list[str]:
+    """The groups of overlays that an object has, which is mostly none."""
+    return sorted({tag[:4] for tag in attributes if tag.startswith("60")} & GROUPS)
 
 
 def _plane(source: ImageSource, attributes: Attributes, prefix: str, frame: int) -> Bitmap | None:
@@ -70,8 +76,7 @@ def _laid(bitmap: Bitmap, shape: tuple[int, int], row: int, column: int) -> Bitm
 def embedded_overlays(attributes: Attributes, raw: Samples, shape: tuple[int, int]) -> list[Overlay]:
     """Planes in unused bits of the pixels (retired, PS3.3 C.9.2.1.1): of raw samples before masking."""
     found = []
-    for group in range(0x6000, 0x6020, 2):
-        prefix = f"{group:04X}"
+    for prefix in _groups(attributes):
         bit = whole(attributes, prefix + "0102")
         if whole(attributes, prefix + "0100") > 1 and bit and prefix + "3000" not in attributes:
             found.append(Overlay((raw.reshape(shape) >> bit & 1).astype(np.bool_)))

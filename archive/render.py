@@ -34,6 +34,7 @@ from archive.lettering import write_lines, write_watermark
 from archive.overlays import Bitmap, embedded_overlays, read_overlays
 from archive.palette import has_palette, to_rgb
 from archive.presentation_state import Presentation, Turn, cover, presentation_for
+from archive.resampling import BICUBIC, LANCZOS, Filter, resample
 from archive.retrieve import StoredInstance, bulk_bytes, frame_bytes, instance_document
 from archive.room import Archive
 from archive.transcode import (
@@ -47,7 +48,7 @@ from archive.transcode import (
 from archive.video import is_video, still_of_video
 from kernel.errors import CloudfilmError, Kind
 
-REVISION = 1  # counted up when the same parameters come to look different
+REVISION = 2  # counted up when the same parameters come to look different
 JPEG, PNG, GIF = "image/jpeg", "image/png", "image/gif"
 PICTURES = (JPEG, PNG, GIF)
 FORMATS = {JPEG: "JPEG", PNG: "PNG", GIF: "GIF"}
@@ -99,6 +100,7 @@ class Rendered:
     data: bytes
     media_type: str
     tag: str  # names content and parameters: an entity tag
+    is_kept: bool  # in the cache, under its tag
 
 
 def render_frame(
@@ -124,16 +126,29 @@ def render_frames(
     state: StoredInstance | None = None,
 ) -> Rendered:
     """Frames as one picture; several become an animation, which only GIF has."""
+    done = find_or_draw(archive, stored, numbers, rendering, state)
+    if not done.is_kept:
+        archive.cache.put(done.tag, done.data)
+    return replace(done, is_kept=True)
+
+
+def find_or_draw(
+    archive: Archive,
+    stored: StoredInstance,
+    numbers: Sequence[int],
+    rendering: Rendering,
+    state: StoredInstance | None = None,
+) -> Rendered:
+    """The same for who keeps it later, when nobody waits for it any more."""
     key = rendering_key(stored, numbers, rendering, state)
     kept = archive.cache.get(key)
-    if kept is None:
-        pictures = [
-            draw_stored(archive, stored, number, rendering, state) for number in numbers[:MOST_GIF_FRAMES]
-        ]
-        own = icc_profile_of(image_source(archive, stored)) if rendering.icc_profile else None
-        kept = encode_picture(pictures, rendering, own)
-        archive.cache.put(key, kept)
-    return Rendered(kept, rendering.media_type, key)
+    if kept is not None:
+        return Rendered(kept, rendering.media_type, key, is_kept=True)
+    pictures = [
+        draw_stored(archive, stored, number, rendering, state) for number in numbers[:MOST_GIF_FRAMES]
+    ]
+    own = icc_profile_of(image_source(archive, stored)) if rendering.icc_profile else None
+    return Rendered(encode_picture(pictures, rendering, own), rendering.media_type, key, is_kept=False)
 
 
 def rendering_key(
@@ -303,13 +318,20 @@ def fitted(picture: Image.Image, viewport: Viewport, enlarge: bool = True) -> Im
     size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
     box = (left, top, right, bottom)
     if size != picture.size or box != (0.0, 0.0, float(picture.width), float(picture.height)):
-        method = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
-        picture = picture.resize(size, method, box=box)
+        picture = _scaled(picture, size, box, LANCZOS if scale < 1 else BICUBIC)
     if wide < 0:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if high < 0:
         picture = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     return picture
+
+
+def _scaled(
+    picture: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float], by: Filter
+) -> Image.Image:
+    if picture.mode == "L":
+        return Image.fromarray(resample(np.asarray(picture), size, box, by))
+    return picture.resize(size, by.of_pillow, box=box)
 
 
 PATIENT = ("00100010", "00100020", "00100040", "00100030")

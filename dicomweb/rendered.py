@@ -28,8 +28,8 @@ from archive.render import (
     Viewport,
     draw_stored,
     encode_picture,
+    find_or_draw,
     render_frame,
-    render_frames,
     rendering_key,
     representative_frame,
 )
@@ -152,12 +152,16 @@ def picture(
     rendering: Rendering,
     state: StoredInstance | None = None,
 ) -> Response:
-    """Frames as one picture; the client that has it already is told so before it is drawn."""
+    """Frames as one picture; the client that has it already is told so before it is drawn, and one that is
+    new is kept when it is sent."""
     tag = rendering_key(stored, numbers, rendering, state)
     if is_known(tag):
         return not_modified(tag)
-    done = render_frames(archive, stored, numbers, rendering, state)
-    return conditional(Response(done.data, content_type=done.media_type), done.tag)
+    done = find_or_draw(archive, stored, numbers, rendering, state)
+    answer = Response(done.data, content_type=done.media_type)
+    if not done.is_kept:
+        answer.call_on_close(lambda: archive.cache.put(done.tag, done.data))
+    return conditional(answer, done.tag)
 
 
 def _document(archive: Archive, stored: StoredInstance, media_type: str) -> Response:

@@ -297,6 +297,17 @@ def test_an_instance_is_rendered_as_a_picture(
                        ).status_code == 304  # fmt: skip
 
 
+def test_a_picture_is_kept_when_it_was_sent(service: Service, image: Ingested) -> None:
+    first_time = service.get(f"{path_of(image)}/rendered?viewport=30,30", "image/png")
+    tag = first_time.get_etag()[0]
+    assert tag is not None
+
+    first_time.close()
+
+    assert service.rooms.archive.cache.get(tag) == first_time.data
+    assert service.get(f"{path_of(image)}/rendered?viewport=30,30", "image/png").data == first_time.data
+
+
 def test_rendering_parameters_are_taken_also_percent_encoded(service: Service, image: Ingested) -> None:
     path = f"{path_of(image)}/frames/1/rendered"
     white = service.get(f"{path}?window=-100%2C10%2Clinear", "image/png")
