@@ -65,7 +65,7 @@ def find_candidates(
     return sorted(candidates, key=lambda candidate: -candidate.scored.weight)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16384)  # 1.3 kB each
 def opened(keys: KeyRing, sealed: bytes, issuer: str, identifier: str) -> Features:
     """What can be compared of a record; remembered, for those who share a common key are opened often."""
     return features_of(open_sealed(keys, sealed, issuer, identifier))

@@ -127,13 +127,7 @@ def features_of(said: Demographics) -> Features:
         guardian_identity=guardian,
         insurance=_number(said.insurance_number),
         numbers=_numbers(said),
-        phones=tuple(
-            dict.fromkeys(
-                phone
-                for part in PHONES.split(unicodedata.normalize("NFKC", said.phone))
-                if (phone := _phone(part))
-            )
-        ),
+        phones=_phones(said.phone),
         address=address,
         postcode=postcode_of(address),
         origin=_origin(name, address, identity, is_chinese=is_han or bool(guardian)),
@@ -221,8 +215,17 @@ def fold_latin(text: str) -> str:
 
 
 def _number(text: str) -> str:
+    if not text:
+        return ""
     number = NO_NUMBER.sub("", unicodedata.normalize("NFKC", text).upper())
     return number if len(number) >= 5 and len(set(number)) > 1 else ""
+
+
+def _phones(text: str) -> tuple[str, ...]:
+    if not text:
+        return ()
+    split = PHONES.split(unicodedata.normalize("NFKC", text))
+    return tuple(dict.fromkeys(phone for part in split if (phone := _phone(part))))
 
 
 def _phone(text: str) -> str:
@@ -245,6 +248,8 @@ def postcode_of(address: str) -> str:
 
 
 def _address(text: str) -> str:
+    if not text:
+        return ""
     plain = simplified(unicodedata.normalize("NFKC", text)).casefold()
     if has_han(plain):
         plain = re.sub(r"\s+", "", plain).translate(ADDRESS_WORDS)

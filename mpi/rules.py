@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from mpi.compare import are_siblings_names
-from mpi.features import ELDER, YOUNGER, Features
+from mpi.features import Features
 from mpi.weights import FIELDS, MISSING, Levels
 
 
@@ -56,9 +56,9 @@ _AT = {field.name: at for at, field in enumerate(FIELDS)}
 def _identity_and_name(pair: Pair) -> bool:
     identity = pair.one.identity
     return (
-        pair.has("identity", "same")
-        and identity is not None
+        identity is not None
         and identity.is_valid
+        and pair.has("identity", "same")
         and pair.has("name", "same", "sound")
         and not pair.has("sex", "different")
         and pair.has("birth_date", "same", "typo", "lunar", "year", None)  # type: ignore[arg-type]
@@ -67,10 +67,11 @@ def _identity_and_name(pair: Pair) -> bool:
 
 def _same_number(pair: Pair) -> bool:
     """Two sources know the patient by one hospital's number, and mean one human being by it."""
-    is_contradicted = pair.has("name", "given", "family", "different") and (
-        pair.has("sex", "different") or not pair.has("birth_date", "same", "typo")
+    if pair.one.numbers.isdisjoint(pair.other.numbers):
+        return False
+    return not pair.has("name", "given", "family", "different") or (
+        pair.has("birth_date", "same", "typo") and not pair.has("sex", "different")
     )
-    return bool(pair.one.numbers & pair.other.numbers) and not is_contradicted
 
 
 def _newborn(pair: Pair) -> bool:
@@ -85,13 +86,18 @@ def _newborn_and_mother(pair: Pair) -> bool:
 
 
 def _other_twin(pair: Pair) -> bool:
-    return {pair.one.newborn_order, pair.other.newborn_order} == {ELDER, YOUNGER}
+    one, other = pair.one.newborn_order, pair.other.newborn_order
+    return one != other and bool(one and other)
 
 
 def _guardian(pair: Pair) -> bool:
-    one, other = pair.one, pair.other
-    numbers = {feature.identity.number for feature in (one, other) if feature.identity}
-    return bool({one.guardian_identity, other.guardian_identity} & numbers)
+    return _is_with(pair.one, pair.other) or _is_with(pair.other, pair.one)
+
+
+def _is_with(child: Features, parent: Features) -> bool:
+    """Whether the number on the child's record is the parent's."""
+    number = child.guardian_identity
+    return bool(number) and parent.identity is not None and parent.identity.number == number
 
 
 def _generations(pair: Pair) -> bool:
@@ -178,11 +184,15 @@ HOUSEHOLD_RULES: tuple[tuple[str, Verdict, Callable[[Pair], bool]], ...] = (
 )
 """Looked at after those where families share addresses and phones."""
 
+_ALL_RULES = (*RULES, *HOUSEHOLD_RULES)
+
 
 def judge(pair: Pair, households: bool = True) -> tuple[str, Verdict] | None:
     """The first rule that holds, and what it says."""
-    rules = (*RULES, *HOUSEHOLD_RULES) if households else RULES
-    return next(((name, verdict) for name, verdict, holds in rules if holds(pair)), None)
+    for name, verdict, holds in _ALL_RULES if households else RULES:
+        if holds(pair):
+            return name, verdict
+    return None
 
 
 def may_be_certain(pair: Pair) -> bool:
