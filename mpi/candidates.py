@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -69,6 +69,12 @@ def find_candidates(
 def opened(keys: KeyRing, sealed: bytes, issuer: str, identifier: str) -> Features:
     """What can be compared of a record; remembered, for those who share a common key are opened often."""
     return features_of(open_sealed(keys, sealed, issuer, identifier))
+
+
+@lru_cache(maxsize=16384)
+def unnumbered(features: Features) -> Features:
+    """The features but for the numbers: one object for all records that say the same otherwise."""
+    return replace(features, numbers=frozenset())
 
 
 def as_array(dialect: str, numbers: Sequence[int]) -> list[int] | str:

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 from kernel.crypto import KeyRing
 from mpi.blocking import name_key
-from mpi.candidates import hash_of, hashes_of, opened
+from mpi.candidates import hash_of, hashes_of, opened, unnumbered
 from mpi.demographics import Demographics
-from mpi.features import features_of
+from mpi.features import Features, features_of
 from mpi.scoring import Scored, Scorer
 from mpi.sealing import seal
 from mpi.weights import Weights
@@ -105,8 +105,16 @@ class _Hand:
 
     def _near(self, asked: Comparison) -> Iterator[tuple[int, Scored]]:
         one = opened(self.keys, *asked.one)
-        for number, other in asked.others:
-            scored = self._scorer.near(one, opened(self.keys, *other), asked.frequency, asked.records)
+        alike: dict[Features, Scored | None] = {}  # who share a crowded key often say the same
+        for number, sealed in asked.others:
+            other = opened(self.keys, *sealed)
+            if one.numbers.isdisjoint(other.numbers):
+                said = unnumbered(other)
+                if said not in alike:
+                    alike[said] = self._scorer.near(one, said, asked.frequency, asked.records)
+                scored = alike[said]
+            else:
+                scored = self._scorer.near(one, other, asked.frequency, asked.records)
             if scored is not None:
                 yield number, scored
 
