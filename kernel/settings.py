@@ -61,7 +61,7 @@ class WebSettings:
     public_url: str = ""  # how browsers reach it, as https://film.example.org; empty: taken from the request
     trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-* headers are believed
     hand_over_files: bool = False  # the proxy is nginx as in docker/ and sends files itself
-    processes: int = 2  # server processes
+    processes: int = 4  # server processes: two for each processor keep all of them busy
     threads: int = 32  # requests that each process serves at once
     client_timeout_s: float = 60.0  # a client that sends and takes nothing for so long is let go
     tls: str = "auto"  # on, off, or auto: on when it listens to other machines and no trusted proxy is named

@@ -34,7 +34,7 @@ def test_whichever_process_answers_the_figures_are_those_of_all(live_server: Liv
     client = live_server.session()
 
     def search_many_times() -> None:
-        for _ in range(24):  # on new connections, so that both processes get some
+        for _ in range(24):  # on new connections, so that several processes get some
             requests.get(f"{live_server.url}/dicomweb/studies", headers=client.headers, timeout=10)
 
     def searches() -> float:
