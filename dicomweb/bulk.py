@@ -22,7 +22,7 @@ from archive.retrieve import (
 from archive.room import Archive
 from dicomweb.answers import Part, multipart, ranged, wanted
 from dicomweb.frames import pixel_data
-from dicomweb.media_types import OCTETS, NotAcceptable
+from dicomweb.media_types import OCTETS, Representation, best
 from dicomweb.service import INSTANCE, SERIES, STUDY, service_base
 from kernel.http import room
 
@@ -42,20 +42,18 @@ def bulk_data(study: str, series: str, instance: str, path: str) -> Response:
         return pixel_data(study, series, instance)
     media_type = _media_type(archive, stored, path)
     length = document_length(archive, stored, path, bulk)
-    for form in wanted():
-        if form.media_type in (media_type, OCTETS, "application/*", "*/*"):
-            given = OCTETS if form.media_type == OCTETS else media_type
-            if form.multipart:
-                content = value_bytes(archive, stored, bulk.offset, length)
-                headers = {"Content-Type": given, "Content-Location": request.base_url}
-                return multipart(given, [(headers, content)])
-            return ranged(
-                lambda offset, size: value_bytes(archive, stored, bulk.offset + offset, size),
-                length,
-                given,
-                f"{stored.sha256.hex()}.{path}",
-            )
-    raise NotAcceptable((media_type, f'multipart/related; type="{media_type}"'))
+    types = dict.fromkeys((media_type, OCTETS))
+    given = best(wanted(), tuple(Representation(way, each) for way in (False, True) for each in types))
+    if given.multipart:
+        content = value_bytes(archive, stored, bulk.offset, length)
+        headers = {"Content-Type": given.media_type, "Content-Location": request.base_url}
+        return multipart(given.media_type, [(headers, content)])
+    return ranged(
+        lambda offset, size: value_bytes(archive, stored, bulk.offset + offset, size),
+        length,
+        given.media_type,
+        f"{stored.sha256.hex()}.{path}",
+    )
 
 
 def is_encapsulated(bulk: BulkValue) -> bool:
@@ -86,11 +84,7 @@ def document_length(archive: Archive, stored: StoredInstance, path: str, bulk: B
 def all_bulk_data(study: str, series: str = "", instance: str = "") -> Response:
     """Every bulk value of a study, series or instance, each as a part with its URI."""
     archive, caller = room(Archive), current_caller(Door.DICOMWEB)
-    if not any(
-        (form.multipart and form.media_type in (OCTETS, "application/*", "*/*")) or form.media_type == "*/*"
-        for form in wanted()
-    ):
-        raise NotAcceptable((f'multipart/related; type="{OCTETS}"',))
+    best(wanted(), (Representation(True, OCTETS),))
     parts = _all_parts(archive, find_instances(archive, caller, study, series, instance), service_base())
     first_part = next(parts, None)
     if first_part is None:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app
 
 from access.bearer import open_to_all
 from archive.keys import SEARCH_KEYS, Level, Matching
 from archive.non_patient_keys import CATEGORY_BY_NAME
-from dicomweb.answers import text_answer
-from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTETS, accepted, negotiate
+from dicomweb.answers import text_answer, wanted
+from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTETS, negotiate
 from dicomweb.service import ROOT, service_base
 
 blp = Blueprint("capabilities", __name__)
@@ -49,8 +49,7 @@ GIVEN = (  # by the end of a resource's path: its representations and its parame
 @open_to_all
 def capabilities() -> Response:
     """What the service can do (PS3.18 8.9)."""
-    ranges = accepted(request.headers.get("Accept"), request.args.get("accept"))
-    media_type = negotiate(ranges, (WADL_XML, "application/xml", "application/wadl+xml", WADL_JSON))
+    media_type = negotiate(wanted(), (WADL_XML, "application/xml", "application/wadl+xml", WADL_JSON))
     described = describe()
     if media_type == WADL_JSON:
         return text_answer(json.dumps(described).encode(), media_type)

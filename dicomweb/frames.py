@@ -46,7 +46,7 @@ from dicomweb.answers import (
 from dicomweb.media_types import OCTETS, NotAcceptable, Representation
 from dicomweb.multipart import new_boundary, write_parts
 from dicomweb.service import INSTANCE, SERIES, STUDY, service_base
-from dicomweb.transfer_syntaxes import frame_media_type, wanted_syntax
+from dicomweb.transfer_syntaxes import frame_media_type, wanted_syntaxes
 from kernel.crypto import DamagedBlob
 from kernel.http import room
 
@@ -63,7 +63,7 @@ GZIP_LEVEL = 1
 class Choice:
     """The form that a request gets, and what it comes from."""
 
-    form: Representation
+    as_parts: bool
     transfer_syntax_uid: str
     rendition: StoredRendition | None = None  # that has the frames in this transfer syntax
 
@@ -108,7 +108,7 @@ def name_answer(stored: StoredInstance, numbers: str, choice: Choice, takes_gzip
     """Type and entity tag of an answer with the frames `numbers` (a list, as it stands in the URL)."""
     syntax = choice.transfer_syntax_uid
     media_type = OCTETS if syntax in UNCOMPRESSED else frame_media_type(syntax)
-    single = not choice.form.multipart and "," not in numbers and choice.form.media_type != "*/*"
+    single = not choice.as_parts and "," not in numbers
     gzipped = single and media_type == OCTETS and takes_gzip
     tag = f"{stored.sha256.hex()}.{numbers}"
     if syntax != stored.transfer_syntax_uid:
@@ -174,26 +174,23 @@ def choose_form(archive: Archive, stored: StoredInstance, forms: tuple[Represent
     own_type = frame_media_type(own)
     pixel: ImagePixel | None = None
     for form in forms:
-        if form.transfer_syntax == "*":  # as stored, untouched, whatever the type asked for: OHIF's way
-            return Choice(form, own)
-        same_type = form.media_type in (own_type, own_type.partition("/")[0] + "/*", "*/*")
-        if same_type and form.transfer_syntax in ("", own):
-            return Choice(form, own)
-        if form.media_type == OCTETS and own in UNCOMPRESSED and form.transfer_syntax in ("", own):
-            return Choice(form, own)
-        asked = wanted_syntax(form.media_type, form.transfer_syntax)
-        if not asked or is_video(own):
-            continue
-        rendition = find_rendition(archive, stored, asked)
-        if rendition is not None:
-            return Choice(form, asked, rendition)
-        if pixel is None:
-            try:
-                pixel = image_pixel_of(parse_marked(instance_document(archive, stored)))
-            except NotAnImage:
-                continue
-        if can_encode(pixel, asked) or (asked == JPEG_BASELINE and can_be_baseline(pixel)):
-            return Choice(form, asked)
+        for as_parts in reversed(form.ways):  # parts, where the request leaves it to us
+            as_stored = form.transfer_syntax == "*"  # untouched, whatever the type asked for: OHIF's way
+            if (as_stored and not form.refuses(as_parts, own_type, own)) or form.takes(
+                as_parts, own_type, own
+            ):
+                return Choice(as_parts, own)
+            for asked in () if is_video(own) else wanted_syntaxes(form, as_parts):
+                rendition = find_rendition(archive, stored, asked)
+                if rendition is not None:
+                    return Choice(as_parts, asked, rendition)
+                if pixel is None:
+                    try:
+                        pixel = image_pixel_of(parse_marked(instance_document(archive, stored)))
+                    except NotAnImage:
+                        break
+                if can_encode(pixel, asked) or (asked == JPEG_BASELINE and can_be_baseline(pixel)):
+                    return Choice(as_parts, asked)
     raise NotAcceptable(
         (
             f'multipart/related; type="{own_type}"; transfer-syntax={own}',

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kernel.errors import CloudfilmError, Kind
 
 DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
 DICOM_XML = "application/dicom+xml"
+JSON = "application/json"
 OCTETS = "application/octet-stream"
 MULTIPART = "multipart/related"
 
@@ -36,9 +37,13 @@ class MediaRange:
 
     def covers(self, media_type: str) -> bool:
         """Whether a media type falls into this range."""
-        return self.type in ("*/*", media_type) or (
-            self.type.endswith("/*") and media_type.startswith(self.type[:-1])
-        )
+        return falls_into(media_type, self.type)
+
+
+def falls_into(media_type: str, pattern: str) -> bool:
+    """Whether a media type is one of `*/*`, `type/*` or `type/subtype`."""
+    named = media_type.lower()
+    return pattern in ("*/*", named) or (pattern.endswith("/*") and named.startswith(pattern[:-1]))
 
 
 def parse_accept(header: str) -> tuple[MediaRange, ...]:
@@ -46,12 +51,11 @@ def parse_accept(header: str) -> tuple[MediaRange, ...]:
 
     Parameters may be quoted or not: `type="application/dicom"` and `type=application/dicom` are the same.
     """
-    return _best_first(_ranges_of(header))
+    return tuple(each for each in _best_first(_ranges_of(header)) if each.quality > 0)
 
 
 def _best_first(ranges: Iterable[MediaRange]) -> tuple[MediaRange, ...]:
-    """Those that are accepted at all, by their quality."""
-    return tuple(sorted((each for each in ranges if each.quality > 0), key=lambda each: -each.quality))
+    return tuple(sorted(ranges, key=lambda each: -each.quality))
 
 
 def _ranges_of(header: str) -> list[MediaRange]:
@@ -92,7 +96,7 @@ def _quality(text: str) -> float:
 
 def accepted(header: str | None, parameter: str | None) -> tuple[MediaRange, ...]:
     """What a request accepts: the `accept` query parameter first (PS3.18 8.3.3.1), else the header, else
-    all."""
+    all. What it refuses (`q=0`) stands at the end."""
     as_meant = re.sub(r"(?<=\w) (?=\w)", "+", parameter or "")  # a + that a client did not escape
     for text in (as_meant, header or ""):
         ranges = _ranges_of(text)
@@ -101,28 +105,48 @@ def accepted(header: str | None, parameter: str | None) -> tuple[MediaRange, ...
     return (MediaRange("*/*"),)
 
 
-def negotiate(ranges: Iterable[MediaRange], offered: tuple[str, ...]) -> str:
-    """The offered media type that is liked best; of equals, the first offered. Raises NotAcceptable."""
-    for range_ in ranges:
-        for media_type in offered:
-            if range_.covers(media_type):
-                return media_type
-    raise NotAcceptable(offered)
-
-
-def negotiate_json(header: str | None, parameter: str | None) -> str:
-    """The JSON media type for a search answer or metadata. Raises NotAcceptable."""
-    return negotiate(accepted(header, parameter), (DICOM_JSON, "application/json"))
-
-
 @dataclass(frozen=True, slots=True)
 class Representation:
     """A form in which objects or frames are sent: whole or as parts, of which media type and transfer
-    syntax."""
+    syntax. What a range of an Accept header says has wildcards in it."""
 
     multipart: bool
     media_type: str
     transfer_syntax: str = ""  # a UID, `*` for the stored one, or empty for the default of the media type
+    but: tuple["Representation", ...] = ()  # narrower ranges of the same header, which are liked less
+
+    def __str__(self) -> str:
+        named = f'{MULTIPART}; type="{self.media_type}"' if self.multipart else self.media_type
+        return f"{named}; transfer-syntax={self.transfer_syntax}" if self.transfer_syntax else named
+
+    @property
+    def ways(self) -> tuple[bool, ...]:
+        """Whether it may be sent as parts: only `*/*` lets us choose, alone first."""
+        return (False, True) if self.media_type == "*/*" and not self.multipart else (self.multipart,)
+
+    def takes(self, multipart: bool, media_type: str, transfer_syntax: str = "") -> bool:
+        """Whether this range lets a concrete form be sent: it covers it, and no narrower range, which goes
+        before (RFC 9110 12.5.1), says less."""
+        return self._covers(multipart, media_type, transfer_syntax) and not self.refuses(
+            multipart, media_type, transfer_syntax
+        )
+
+    def refuses(self, multipart: bool, media_type: str, transfer_syntax: str = "") -> bool:
+        """Whether a narrower range of the header likes a concrete form less, or not at all."""
+        return any(each._covers(multipart, media_type, transfer_syntax) for each in self.but)
+
+    def _covers(self, multipart: bool, media_type: str, transfer_syntax: str) -> bool:
+        return (
+            multipart in self.ways
+            and falls_into(media_type, self.media_type)
+            and self.transfer_syntax in ("", "*", transfer_syntax)
+        )
+
+    @property
+    def narrowness(self) -> int:
+        """How specific it is as a range: parts before all, a type before a wildcard, a parameter more."""
+        named = sum(each != "*" for each in self.media_type.split("/"))
+        return self.multipart + named + bool(self.transfer_syntax)
 
 
 def representations(ranges: Iterable[MediaRange]) -> tuple[Representation, ...]:
@@ -130,16 +154,34 @@ def representations(ranges: Iterable[MediaRange]) -> tuple[Representation, ...]:
 
     The transfer syntax of a range may come in its parameters or, as some clients do, inside `type`.
     """
-    forms = []
-    for range_ in ranges:
-        if range_.type in (MULTIPART, "multipart/*"):
-            inner = range_.parameters.get("type", "")
-            inside = parse_accept(inner)
-            media_type = inside[0].type if inside else "*/*"
-            syntax = range_.parameters.get("transfer-syntax") or (
-                inside[0].parameters.get("transfer-syntax", "") if inside else ""
-            )
-            forms.append(Representation(True, media_type, syntax))
-        else:
-            forms.append(Representation(False, range_.type, range_.parameters.get("transfer-syntax", "")))
-    return tuple(forms)
+    read = [(_form_of(each), each.quality) for each in ranges]
+    return tuple(
+        replace(
+            form,
+            but=tuple(other for other, less in read if less < quality and other.narrowness > form.narrowness),
+        )
+        for form, quality in read
+        if quality > 0
+    )
+
+
+def _form_of(range_: MediaRange) -> Representation:
+    if range_.type not in (MULTIPART, "multipart/*"):
+        return Representation(False, range_.type, range_.parameters.get("transfer-syntax", ""))
+    inside = parse_accept(range_.parameters.get("type", ""))[:1] or (MediaRange("*/*"),)
+    syntax = range_.parameters.get("transfer-syntax") or inside[0].parameters.get("transfer-syntax", "")
+    return Representation(True, inside[0].type, syntax)
+
+
+def best(forms: Iterable[Representation], offered: tuple[Representation, ...]) -> Representation:
+    """The offered form that is liked best; of equals, the first offered. Raises NotAcceptable."""
+    for form in forms:
+        for each in offered:
+            if form.takes(each.multipart, each.media_type, each.transfer_syntax):
+                return each
+    raise NotAcceptable(map(str, offered))
+
+
+def negotiate(forms: Iterable[Representation], offered: tuple[str, ...]) -> str:
+    """The same of media types of single bodies."""
+    return best(forms, tuple(Representation(False, media_type) for media_type in offered)).media_type

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from access.bearer import current_caller
 from access.caller import Door
@@ -25,8 +25,9 @@ from dicomweb.answers import (
     not_modified,
     text_answer,
     text_stream,
+    wanted,
 )
-from dicomweb.media_types import DICOM_JSON, DICOM_XML, MULTIPART, NotAcceptable, accepted
+from dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON, Representation, best
 from dicomweb.native_xml import to_xml
 from dicomweb.service import INSTANCE, SERIES, STUDY, service_base
 from kernel.http import room
@@ -34,27 +35,23 @@ from kernel.http import room
 blp = Blueprint("metadata", __name__)
 
 
-def _asks_for_xml() -> str:
+OFFERED = (
+    Representation(False, DICOM_JSON), Representation(False, JSON), Representation(True, DICOM_XML),
+    # as some clients ask; each gets what it means
+    Representation(False, DICOM_XML), Representation(True, DICOM_JSON), Representation(True, JSON),
+)  # fmt: skip
+
+
+def _json_type() -> str:
     """The JSON media type to answer with, or empty for XML. Raises NotAcceptable."""
-    for range_ in accepted(request.headers.get("Accept"), request.args.get("accept")):
-        if range_.type in (MULTIPART, "multipart/*"):
-            inner = range_.parameters.get("type", DICOM_XML).partition(";")[0].strip().lower()
-            if inner == DICOM_XML:
-                return ""
-            if inner in (DICOM_JSON, "application/json"):
-                return inner
-        for media_type in (DICOM_JSON, "application/json"):
-            if range_.covers(media_type):
-                return media_type
-        if range_.type == DICOM_XML:
-            return ""
-    raise NotAcceptable((DICOM_JSON, "application/json", f'{MULTIPART}; type="{DICOM_XML}"'))
+    media_type = best(wanted(), OFFERED).media_type
+    return "" if media_type == DICOM_XML else media_type
 
 
 @blp.get(STUDY + "/metadata")
 def study_metadata(study: str) -> Response:
     """The metadata of every instance of a study."""
-    media_type = _asks_for_xml()
+    media_type = _json_type()
     archive, caller, base = room(Archive), current_caller(Door.DICOMWEB), service_base()
     extent = find_extent(archive, caller, study)
     documents = (
@@ -66,7 +63,7 @@ def study_metadata(study: str) -> Response:
 @blp.get(SERIES + "/metadata")
 def series_metadata(study: str, series: str) -> Response:
     """The metadata of every instance of a series, ready-made when the study is at rest."""
-    media_type = _asks_for_xml()
+    media_type = _json_type()
     archive, base = room(Archive), service_base()
     caller = current_caller(Door.DICOMWEB)
     found = find_series_metadata(archive, caller, room(EncodedBundles), study, series, base)
@@ -82,7 +79,7 @@ def series_metadata(study: str, series: str) -> Response:
 @blp.get(INSTANCE + "/metadata")
 def instance_metadata(study: str, series: str, instance: str) -> Response:
     """The metadata of one instance."""
-    media_type = _asks_for_xml()
+    media_type = _json_type()
     archive = room(Archive)
     stored = find_instance(archive, current_caller(Door.DICOMWEB), study, series, instance)
     document = at_base(instance_document(archive, stored), service_base())

@@ -29,7 +29,17 @@ from archive.retrieve import value_bytes
 from archive.room import Archive
 from archive.transcode import EXPLICIT_LITTLE
 from dicomweb.answers import conditional, multipart, ranged, text_answer, wanted
-from dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, OCTETS, NotAcceptable, Representation
+from dicomweb.media_types import (
+    DICOM,
+    DICOM_JSON,
+    DICOM_XML,
+    JSON,
+    OCTETS,
+    NotAcceptable,
+    Representation,
+    best,
+    negotiate,
+)
 from dicomweb.native_xml import to_xml
 from dicomweb.qido import parse_query, search_answer, search_media_type
 from dicomweb.service import service_base
@@ -39,7 +49,10 @@ from kernel.http import room
 
 blp = Blueprint("non_patient", __name__)
 
-JSON_TYPES = (DICOM_JSON, "application/json")
+DESCRIBED = (
+    Representation(False, DICOM_JSON), Representation(False, JSON), Representation(False, DICOM_XML),
+    Representation(True, DICOM_XML),
+)  # fmt: skip
 
 
 def _search(category: Category) -> Response:
@@ -65,32 +78,33 @@ def _retrieve(category: Category, uid: str) -> Response:
     for form in wanted():
         if (answer := _in_form(archive, found, form)) is not None:
             return answer
-    raise NotAcceptable((DICOM, f'multipart/related; type="{DICOM}"', *JSON_TYPES, DICOM_XML))
+    raise NotAcceptable((DICOM, f'multipart/related; type="{DICOM}"', *map(str, DESCRIBED)))
 
 
 def _in_form(archive: Archive, found: NonPatient, form: Representation) -> Response | None:
     """The instance in one of the forms that the request takes; None when it cannot be had so."""
     stored, digest = found.stored, found.stored.sha256.hex()
-    if form.media_type in (DICOM, "application/*", "*/*"):
-        own = stored.transfer_syntax_uid
-        asked = form.transfer_syntax or (EXPLICIT_LITTLE if form.media_type == DICOM else "*")
-        target = own if asked == "*" else asked
-        if not can_recode(archive, stored, target):
-            return None
+    own = stored.transfer_syntax_uid
+    asked = form.transfer_syntax or (EXPLICIT_LITTLE if form.media_type == DICOM else "*")
+    target = own if asked == "*" else asked
+    ways = [way for way in form.ways if form.takes(way, DICOM, target)]
+    if ways and can_recode(archive, stored, target):
         tag = digest if target == own else f"{digest}.{target}"
-        if not form.multipart:
+        if not ways[0]:
             return whole(archive, stored, target, tag)
         part = {"Content-Type": f"{DICOM}; transfer-syntax={target}"}, recoded_bytes(archive, stored, target)
         return conditional(multipart(DICOM, [part]), tag, weak=True)
+    try:
+        given = best((form,), DESCRIBED)
+    except NotAcceptable:
+        return None
     document = at_base(non_patient_document(archive, found), service_base())
-    if form.media_type in JSON_TYPES:
-        return text_answer(b"[" + document + b"]", form.media_type, f"{digest}.json")
-    if form.media_type == DICOM_XML:
-        xml, tag = to_xml(parse_marked(document)), f"{digest}.xml"
-        if form.multipart:
-            return conditional(multipart(DICOM_XML, [({"Content-Type": DICOM_XML}, (xml,))]), tag, weak=True)
-        return text_answer(xml, DICOM_XML, tag)
-    return None
+    if given.media_type != DICOM_XML:
+        return text_answer(b"[" + document + b"]", given.media_type, f"{digest}.json")
+    xml, tag = to_xml(parse_marked(document)), f"{digest}.xml"
+    if given.multipart:
+        return conditional(multipart(DICOM_XML, [({"Content-Type": DICOM_XML}, (xml,))]), tag, weak=True)
+    return text_answer(xml, DICOM_XML, tag)
 
 
 def _remove(category: Category, uid: str) -> Response:
@@ -104,8 +118,7 @@ def _bulk(category: Category, uid: str, path: str) -> Response:
     archive = room(Archive)
     found = find_non_patient(archive, current_caller(Door.DICOMWEB), category, uid)
     bulk = non_patient_bulk(found, path)
-    if not any(form.media_type in (OCTETS, "application/*", "*/*") for form in wanted()):
-        raise NotAcceptable((OCTETS,))
+    negotiate(wanted(), (OCTETS,))
     return ranged(
         lambda offset, size: value_bytes(archive, found.stored, bulk.offset + offset, size),
         bulk.length,

@@ -27,8 +27,8 @@ from archive.query import (
 from archive.room import Archive
 from archive.search import Found, search
 from archive.zones import combined_moments, offset_minutes, shifted
-from dicomweb.answers import multipart, text_answer
-from dicomweb.media_types import DICOM_JSON, DICOM_XML, MULTIPART, NotAcceptable, accepted
+from dicomweb.answers import multipart, text_answer, wanted
+from dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON, Representation, best
 from dicomweb.native_xml import to_xml
 from dicomweb.service import service_base
 from kernel.errors import CloudfilmError, Kind
@@ -100,16 +100,15 @@ def search_answer(found: Found, asked: "Asked", media_type: str) -> Response:
     return answer
 
 
+OFFERED = (
+    Representation(False, DICOM_JSON), Representation(False, JSON), Representation(True, DICOM_XML),
+    Representation(False, DICOM_XML),  # as some clients ask for the parts
+)  # fmt: skip
+
+
 def search_media_type() -> str:
     """What the answer comes as. Raises NotAcceptable."""
-    for range_ in accepted(request.headers.get("Accept"), request.args.get("accept")):
-        for media_type in (DICOM_JSON, "application/json"):
-            if range_.covers(media_type):
-                return media_type
-        named = range_.parameters.get("type", DICOM_XML).partition(";")[0].strip().lower()
-        if range_.type == DICOM_XML or (range_.type == MULTIPART and named == DICOM_XML):
-            return DICOM_XML
-    raise NotAcceptable((DICOM_JSON, "application/json", f'{MULTIPART}; type="{DICOM_XML}"'))
+    return best(wanted(), OFFERED).media_type
 
 
 def _answer(rows: tuple[bytes, ...], media_type: str) -> Response:

@@ -61,7 +61,7 @@ from dicomweb.answers import (
 )
 from dicomweb.bulk import DOCUMENT_TYPE, ENCAPSULATED_DOCUMENT, document_length
 from dicomweb.frames import FRAME_LIST
-from dicomweb.media_types import NotAcceptable, Representation
+from dicomweb.media_types import NotAcceptable, Representation, best
 from dicomweb.rendering_parameters import rendering_of
 from dicomweb.service import INSTANCE, SERIES, STUDY, service_base
 from kernel.errors import CloudfilmError
@@ -78,13 +78,20 @@ CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # of 
 MOST_VIDEO_FRAMES = 4000
 
 
-def chosen(offered: tuple[str, ...], forms: tuple[Representation, ...]) -> str:
-    """The offered media type that is liked best, as one body. Raises NotAcceptable."""
-    for form in forms:
-        for media_type in offered:
-            if form.media_type in (media_type, "*/*", media_type.partition("/")[0] + "/*"):
-                return media_type
-    raise NotAcceptable(offered)
+def chosen(offered: tuple[str, ...]) -> Representation:
+    """The offered media type that this request likes best, alone or as a part; a page comes alone. Raises
+    NotAcceptable."""
+    alone = tuple(Representation(False, each) for each in offered)
+    return best(wanted(), alone + tuple(Representation(True, each) for each in offered if each != HTML))
+
+
+def as_asked(form: Representation, answer: Response) -> Response:
+    """A single body as the only part, where the request takes nothing but parts."""
+    if not form.multipart or answer.status_code != 200:
+        return answer
+    headers = {"Content-Type": form.media_type, "Content-Location": request.base_url}
+    parts = multipart(form.media_type, [(headers, answer.iter_encoded())])
+    return conditional(parts, answer.get_etag()[0] or "", weak=True)
 
 
 @blp.get(INSTANCE + "/rendered")
@@ -94,8 +101,8 @@ def rendered_instance(study: str, series: str, instance: str) -> Response:
     stored = find_instance(archive, caller, study, series, instance)
     if stored.sop_class_uid.startswith(PRESENTATION_STATES):
         return _rendered_by_state(archive, caller, stored)
-    offered = offered_types(archive, stored)
-    return render_as(archive, stored, chosen(offered, wanted()))
+    form = chosen(offered_types(archive, stored))
+    return as_asked(form, render_as(archive, stored, form.media_type))
 
 
 def offered_types(archive: Archive, stored: StoredInstance) -> tuple[str, ...]:
@@ -208,14 +215,11 @@ def rendered_frames(study: str, series: str, instance: str, numbers: str) -> Res
     archive = room(Archive)
     stored = find_instance(archive, current_caller(Door.DICOMWEB), study, series, instance)
     listed = frame_numbers(archive, stored, numbers)
-    forms = wanted()
-    offered = (*PICTURES, MP4) if len(listed) > 1 else PICTURES
-    media_type = chosen(offered, forms)
-    if media_type == MP4:
-        raise NotAcceptable(PICTURES)
+    form = chosen(PICTURES)
+    media_type = form.media_type
     rendering = rendering_of(request.args, media_type)
     if len(listed) == 1 or media_type == GIF:
-        return picture(archive, stored, listed, rendering)
+        return as_asked(form, picture(archive, stored, listed, rendering))
     parts: Iterator[Part] = (
         ({"Content-Type": media_type}, (render_frame(archive, stored, each, rendering).data,))
         for each in listed
@@ -243,8 +247,7 @@ def rendered_many(study: str, series: str = "") -> Response:
     """Every image of a study or series as parts (PS3.18 10.4.1.1.3)."""
     archive, caller = room(Archive), current_caller(Door.DICOMWEB)
     extent = find_extent(archive, caller, study, series)
-    forms = tuple(form for form in wanted() if form.multipart or form.media_type == "*/*")
-    media_type = _chosen_part(forms)
+    media_type = best(wanted(), tuple(Representation(True, each) for each in PICTURES)).media_type
     rendering = rendering_of(request.args, media_type)
     tag = f"{extent.tag}.{media_type}.{hash_of(rendering)}"
     if is_known(tag):
@@ -254,13 +257,6 @@ def rendered_many(study: str, series: str = "") -> Response:
     if first_part is None:
         raise NotFound("An image")
     return conditional(multipart(media_type, itertools.chain((first_part,), parts)), tag, weak=True)
-
-
-def _chosen_part(forms: tuple[Representation, ...]) -> str:
-    try:
-        return chosen(PICTURES, forms)
-    except NotAcceptable:
-        raise NotAcceptable(f'multipart/related; type="{each}"' for each in PICTURES) from None
 
 
 def hash_of(rendering: Rendering) -> str:
@@ -290,13 +286,14 @@ def _parts(
 def _rendered_by_state(archive: Archive, caller: Caller, state: StoredInstance) -> Response:
     """The images that a presentation state refers to, shown by it."""
     attributes = parse_marked(instance_document(archive, state))
-    media_type = chosen(PICTURES, wanted())
+    form = chosen(PICTURES)
+    media_type = form.media_type
     rendering = rendering_of(request.args, media_type)
     found = list(_referenced(archive, caller, state, attributes))
     if not found:
         raise NotFound("An image of this presentation state")
     if len(found) == 1:
-        return picture(archive, found[0][0], (found[0][1],), rendering, state)
+        return as_asked(form, picture(archive, found[0][0], (found[0][1],), rendering, state))
     parts: Iterator[Part] = (
         ({"Content-Type": media_type}, (render_frame(archive, image, frame, rendering, state).data,))
         for image, frame in found
@@ -338,7 +335,8 @@ def thumbnail(study: str, series: str, instance: str, numbers: str = "") -> Resp
 
 
 def _thumbnail(archive: Archive, stored: StoredInstance, numbers: tuple[int, ...] = ()) -> Response:
-    media_type = chosen(PICTURES, wanted())
+    form = chosen(PICTURES)
+    media_type = form.media_type
     asked = rendering_of(request.args, media_type)  # of its parameters, only the viewport counts here
     rendering = Rendering(media_type=media_type, viewport=asked.viewport or THUMBNAIL, quality=80)
     if rendering.viewport is not None and rendering.viewport.region_width is not None:
@@ -350,7 +348,7 @@ def _thumbnail(archive: Archive, stored: StoredInstance, numbers: tuple[int, ...
     if data is None:
         data = encode_picture([_small_picture(archive, stored, numbers, rendering)], rendering)
         archive.cache.put(tag, data)
-    return conditional(Response(data, content_type=media_type), tag)
+    return as_asked(form, conditional(Response(data, content_type=media_type), tag))
 
 
 def _small_picture(

@@ -21,12 +21,12 @@ from archive.ingest import Place, Refused, ingest_all
 from archive.non_patient_keys import CATEGORY_OF_CLASS
 from archive.placing import Ingested, Outcome
 from archive.room import Archive
+from dicomweb.answers import wanted
 from dicomweb.media_types import (
     DICOM,
     DICOM_JSON,
     DICOM_XML,
     MULTIPART,
-    accepted,
     negotiate,
     parse_accept,
 )
@@ -127,8 +127,7 @@ def _objects() -> Iterator[Readinto]:
 
 def answer_type() -> str:
     """What the answer comes as. Raises NotAcceptable, before anything is stored."""
-    ranges = accepted(request.headers.get("Accept"), request.args.get("accept"))
-    return negotiate(ranges, (DICOM_JSON, "application/json", DICOM_XML))
+    return negotiate(wanted(), (DICOM_JSON, "application/json", DICOM_XML))
 
 
 def _respond(answer: _Answer, media_type: str) -> Response:

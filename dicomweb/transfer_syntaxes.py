@@ -1,6 +1,8 @@
 """Media types of frames by transfer syntax (PS3.18 tables 8.7.3-2 to 8.7.3-5)."""
 
-from dicomweb.media_types import OCTETS
+from collections.abc import Iterator
+
+from dicomweb.media_types import OCTETS, Representation
 
 MEDIA_TYPES = {
     "1.2.840.10008.1.2.4.50": "image/jpeg",
@@ -62,9 +64,12 @@ RETIRED_NAMES = {
 }
 
 
-def wanted_syntax(media_type: str, transfer_syntax: str) -> str:
-    """The transfer syntax that a media type with a parameter asks for; empty when the two disagree."""
-    if not transfer_syntax:
-        return DEFAULT_SYNTAX.get(media_type, "")
-    named = RETIRED_NAMES.get(media_type, media_type)
-    return transfer_syntax if frame_media_type(transfer_syntax) == named else ""
+def wanted_syntaxes(form: Representation, multipart: bool) -> Iterator[str]:
+    """The transfer syntaxes that a form asks for: of its media type, or of each that a wildcard covers. None
+    when a media type and its parameter disagree."""
+    named = DEFAULT_SYNTAX if form.media_type.endswith("/*") else (form.media_type,)
+    for media_type in named:
+        syntax = form.transfer_syntax or DEFAULT_SYNTAX.get(media_type, "")
+        agree = frame_media_type(syntax) == RETIRED_NAMES.get(media_type, media_type)
+        if syntax and agree and form.takes(multipart, media_type, syntax):
+            yield syntax

@@ -38,8 +38,10 @@ from archive.workitems import (
     request_cancellation,
     update_workitem,
 )
-from dicomweb.media_types import DICOM_JSON, DICOM_XML, MULTIPART, accepted, negotiate, parse_accept
+from dicomweb.answers import wanted
+from dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON, MULTIPART, negotiate, parse_accept
 from dicomweb.native_xml import from_xml, to_xml
+from dicomweb.qido import search_media_type
 from dicomweb.service import service_base
 from kernel.errors import CloudfilmError, Kind
 from kernel.http import base_url, problem, room
@@ -47,7 +49,6 @@ from kernel.settings import Settings
 
 blp = Blueprint("ups", __name__)
 
-JSON = "application/json"
 OFFERED = (DICOM_JSON, JSON, DICOM_XML)
 UID = re.compile(r"[0-9][0-9.]{0,63}")
 BOUNDARY = "cloudfilm-workitem"
@@ -140,7 +141,7 @@ def create(archive: Archive, caller: Caller) -> Response:
 @_transaction("r")
 def retrieve(archive: Archive, caller: Caller, uid: str) -> Response:
     """Retrieve Workitem (PS3.18 11.5)."""
-    media_type = negotiate(accepted(request.headers.get("Accept"), request.args.get("accept")), OFFERED)
+    media_type = negotiate(wanted(), OFFERED)
     found = read_workitem(archive, caller, uid)
     if media_type == DICOM_XML:
         return Response(to_xml(found), mimetype=DICOM_XML)
@@ -183,8 +184,7 @@ def cancel(archive: Archive, caller: Caller, uid: str, requester: str = "") -> R
 @_transaction("s")
 def search(archive: Archive, caller: Caller) -> Response:
     """Search (PS3.18 11.9): every attribute is a key, by keyword, tag or path of sequences."""
-    ranges = accepted(request.headers.get("Accept"), request.args.get("accept"))
-    media_type = negotiate(ranges, (DICOM_JSON, JSON, MULTIPART, DICOM_XML))
+    media_type = search_media_type()
     keys: Document = {}
     fuzzy, limit, offset = False, MOST_FOUND, 0
     for name, value in request.args.items(multi=True):
@@ -203,7 +203,7 @@ def search(archive: Archive, caller: Caller) -> Response:
     has_more, found = len(found) > limit, found[:limit]
     if not found:
         return Response(status=204)
-    if media_type in (MULTIPART, DICOM_XML):
+    if media_type == DICOM_XML:
         parts = (
             f"--{BOUNDARY}\r\nContent-Type: {DICOM_XML}\r\n\r\n".encode() + to_xml(each) for each in found
         )

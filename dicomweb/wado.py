@@ -43,7 +43,6 @@ blp = Blueprint("wado", __name__)
 
 ZIP = "application/zip"
 MOST_LISTED = 1000  # objects whose rows are held at once; how long an answer of more is shows at its end
-DICOM_TYPES = (DICOM, "application/*", "*/*")
 
 
 @blp.get(STUDY)
@@ -57,12 +56,13 @@ def retrieve(study: str, series: str = "", instance: str = "") -> Response:
         return _one(archive, caller, stored)
     extent = find_extent(archive, caller, study, series)
     for form in wanted():
-        if form.media_type == ZIP and not form.multipart:
+        syntax = _syntax_for(form)
+        if form.takes(True, DICOM, syntax) and all(
+            _can_be_had(own, pixels, syntax) for own, pixels in extent.transfer_syntaxes
+        ):
+            return _many(archive, caller, study, series, syntax, extent)
+        if form.takes(False, ZIP, form.transfer_syntax):
             return _zipped(archive, caller, study, series, extent.tag)
-        if form.media_type in DICOM_TYPES and (form.multipart or form.media_type == "*/*"):
-            syntax = _syntax_for(form)
-            if all(_can_be_had(own, pixels, syntax) for own, pixels in extent.transfer_syntaxes):
-                return _many(archive, caller, study, series, syntax, extent)
     raise NotAcceptable((f'multipart/related; type="{DICOM}"', f'multipart/related; type="{DICOM}"; '
                          "transfer-syntax=*", ZIP))  # fmt: skip
 
@@ -121,10 +121,11 @@ def _one(archive: Archive, caller: Caller, stored: StoredInstance) -> Response:
         if form.media_type == ZIP and not form.multipart:
             uids = stored.study_instance_uid, stored.series_instance_uid, stored.sop_instance_uid
             return _zipped(archive, caller, uids[0], uids[1], stored.sha256.hex(), uids[2])
-        if form.media_type not in DICOM_TYPES:
-            continue
         syntax = _syntax_for(form)
         target = own if syntax == "*" else syntax
+        ways = [way for way in form.ways if form.takes(way, DICOM, target)]
+        if not ways:
+            continue
         if target == EXPLICIT_LITTLE != own and not can_recode(archive, stored, target):
             target = own if not form.transfer_syntax else target
         if not can_recode(archive, stored, target):
@@ -132,7 +133,7 @@ def _one(archive: Archive, caller: Caller, stored: StoredInstance) -> Response:
         tag = stored.sha256.hex() if target == own else f"{stored.sha256.hex()}.{target}"
         if is_known(tag):
             return not_modified(tag)
-        if form.multipart:
+        if ways[0]:
             return conditional(multipart(DICOM, [_part(archive, stored, target)]), tag, weak=True)
         return whole(archive, stored, target, tag)
     raise NotAcceptable((DICOM, f'multipart/related; type="{DICOM}"', f"{DICOM}; transfer-syntax={own}", ZIP))

@@ -19,8 +19,8 @@ from archive.room import Archive
 from archive.transcode import EXPLICIT_LITTLE, CannotEncode
 from archive.video import is_video
 from dicomweb.answers import wanted
-from dicomweb.media_types import DICOM, NotAcceptable, Representation, parse_accept
-from dicomweb.rendered import chosen, offered_types, picture, render_as
+from dicomweb.media_types import DICOM, NotAcceptable, negotiate, parse_accept, representations
+from dicomweb.rendered import offered_types, picture, render_as
 from dicomweb.rendering_parameters import parse_annotations, parse_profile, parse_quality
 from dicomweb.wado import whole as whole_object
 from kernel.errors import CloudfilmError, Kind
@@ -65,17 +65,15 @@ def _content_type(archive: Archive, stored: StoredInstance) -> tuple[str, dict[s
         offered = offered_types(archive, stored)
     except NotAcceptable:
         offered = ()
-    forms = tuple(Representation(False, range_.type) for range_ in ranges)
     every = (*offered, DICOM)
-    if forms:
-        found = chosen(every, forms)
+    if ranges:
+        found = negotiate(representations(ranges), every)
         parameters = next((range_.parameters for range_ in ranges if range_.covers(found)), {})
         return found, parameters
     if request.args.get("anonymize") or request.args.get("transferSyntax"):
         return DICOM, {}
-    default = tuple(form for form in wanted() if not form.multipart)
     try:
-        return chosen(every, default), {}
+        return negotiate(wanted(), every), {}
     except NotAcceptable:
         return (offered or (DICOM,))[0], {}
 

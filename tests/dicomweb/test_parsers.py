@@ -9,6 +9,7 @@ from typing_extensions import Buffer
 
 from archive.keys import Level
 from archive.query import Query, parse_date_range, parse_time_range
+from dicomweb.answers import forms_of
 from dicomweb.media_types import (
     DICOM_JSON,
     DICOM_XML,
@@ -120,9 +121,9 @@ def test_accept_is_read_with_and_without_quotes(header: str, forms: list[tuple[b
 
 
 def test_the_query_parameter_wins_over_the_header() -> None:
-    assert negotiate(accepted("text/html", "image/png"), ("image/png",)) == "image/png"
+    assert negotiate(forms_of("text/html", "image/png"), ("image/png",)) == "image/png"
     with pytest.raises(NotAcceptable):
-        negotiate(accepted("text/html", None), ("image/png",))
+        negotiate(forms_of("text/html"), ("image/png",))
 
 
 def test_a_plus_that_a_client_did_not_escape_is_one() -> None:
@@ -133,8 +134,32 @@ def test_a_plus_that_a_client_did_not_escape_is_one() -> None:
 
 def test_what_is_refused_by_its_quality_is_not_taken_for_anything() -> None:
     with pytest.raises(NotAcceptable):
-        negotiate(accepted("image/png;q=0", None), ("image/png",))
-    assert negotiate(accepted("", None), ("image/png",)) == "image/png"
+        negotiate(forms_of("image/png;q=0"), ("image/png",))
+    assert negotiate(forms_of(""), ("image/png",)) == "image/png"
+
+
+@pytest.mark.parametrize(
+    ("header", "liked"),
+    [
+        ("*/*, image/jpeg;q=0", "image/png"),
+        ("image/*, image/jpeg;q=0.2", "image/png"),
+        ("image/*;q=0.5, image/gif", "image/gif"),
+        ("*/*;q=1, image/*;q=0, image/gif;q=0.1", "image/gif"),
+        ("image/png;q=0.5, image/jpeg;q=0.5", "image/png"),
+        ("IMAGE/*;Q=0.3, image/jpeg;q=0.2", "image/png"),
+        ("*/*, image/*;q=0", None),
+        ("text/*, application/*", None),
+        ("multipart/related; type=image/png", None),
+        ("*/*, multipart/related;q=0", "image/jpeg"),
+    ],
+)
+def test_the_most_specific_range_says_how_a_media_type_is_liked(header: str, liked: str | None) -> None:
+    offered = ("image/jpeg", "image/png", "image/gif")
+    if liked is None:
+        with pytest.raises(NotAcceptable):
+            negotiate(forms_of(header), offered)
+    else:
+        assert negotiate(forms_of(header), offered) == liked
 
 
 @given(st.text(max_size=200))
