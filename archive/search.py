@@ -8,7 +8,7 @@ from the stored documents of the rows on the page, never of others.
 PS3.4 C.2.2.2 (matching), C.6.2 (Study Root), PS3.18 10.6 (Search).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,10 @@ from access.audit import note_once
 from access.caller import SEARCH_IMAGES, Caller
 from archive.documents import dump_marked, open_document, parse_marked
 from archive.folding import fold, fold_name, pinyin
+from archive.image_pixel import Attributes
 from archive.indexed_values import IndexedValue
-from archive.keys import KEY_BY_TAG, PATIENT_COUNTS, Level, Matching, SearchKey
+from archive.keys import PATIENT_COUNTS, Level, Matching, SearchKey
+from archive.levels import level_of
 from archive.model import Instance, Series, Study
 from archive.query import (
     Match,
@@ -38,6 +40,7 @@ from kernel.veil import Beginning, Beyond, Wildcard
 from kernel.veiled_text import NAME
 
 COUNTED = frozenset(PATIENT_COUNTS)
+ROWS_AT_ONCE = 200  # whose documents one statement reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,13 @@ def search(archive: Archive, caller: Caller, query: Query) -> Found:
         rows = session.execute(statement).all()
         has_more = len(rows) > limit
         rows = rows[:limit]
+        answers = tuple(_joined(found[2:], found[1]) if len(found) > 2 else found[1] for found in rows)
         if query.include_all or query.include - COUNTED:
-            answers = tuple(_with_more(archive, session, query, found[0], found[1]) for found in rows)
-        else:
-            answers = tuple(_joined(found[2:], found[1]) if len(found) > 2 else found[1] for found in rows)
+            at = {found[0]: place for place, found in enumerate(rows)}
+            more = list(answers)
+            for row_id, stored in _stored_of(archive, session, query.level, tuple(at)):
+                more[at[row_id]] = _with_more(query, answers[at[row_id]], stored)
+            answers = tuple(more)
         if query.level <= Level.STUDY and query.include & COUNTED:
             counts = _patient_counts(session, caller, [found[0] for found in rows])
             answers = tuple(
@@ -303,27 +309,42 @@ def _joined(outer: Sequence[bytes], own: bytes) -> bytes:
     return dump_marked(dict(sorted(together.items())))
 
 
-def _with_more(archive: Archive, session: Session, query: Query, row_id: int, attributes: bytes) -> bytes:
-    """A row with attributes beyond the default, from the document of its first instance."""
-    of_row = {
-        Level.PATIENT: Instance.study_id,
-        Level.STUDY: Instance.study_id,
-        Level.SERIES: Instance.series_id,
-        Level.INSTANCE: Instance.id,
-    }[query.level]
-    document = session.scalar(
-        select(Instance.document).where(of_row == row_id).order_by(Instance.id).limit(1)
-    )
-    own = parse_marked(attributes)
-    if document is None:
-        return attributes
-    stored = open_document(archive.blobs.keys, document)
+def _with_more(query: Query, answer: bytes, stored: Attributes) -> bytes:
+    """A row with attributes beyond the default: those that are asked for, or all of its level and of those
+    above (PS3.18 8.3.4.3)."""
+    own = parse_marked(answer)
+    lowest = max(query.level, Level.STUDY)
     for tag, value in stored.items():
-        key = KEY_BY_TAG.get(tag)
-        below = key is not None and key.level > max(query.level, Level.STUDY)
-        if tag not in own and (tag in query.include or (query.include_all and not below)):
-            own[tag] = value
+        if tag in query.include or (query.include_all and level_of(tag) <= lowest):
+            own.setdefault(tag, value)
     return dump_marked(dict(sorted(own.items())))
+
+
+def _stored_of(
+    archive: Archive, session: Session, level: Level, row_ids: Sequence[int]
+) -> Iterator[tuple[int, Attributes]]:
+    """The document of each row's first instance, by the row's id; in one statement for many rows."""
+    first = (
+        select(Instance.id)
+        .where(Instance.series_id == Series.id)
+        .order_by(Instance.instance_number, Instance.id)
+        .limit(1)
+        .correlate(Series)
+        .scalar_subquery()
+    )
+    for at in range(0, len(row_ids), ROWS_AT_ONCE):
+        ids = row_ids[at : at + ROWS_AT_ONCE]
+        if level is Level.INSTANCE:
+            statement = select(Instance.id, Instance.document).where(Instance.id.in_(ids))
+        elif level is Level.SERIES:
+            statement = select(Series.id, Instance.document).join(Instance, Instance.id == first)
+            statement = statement.where(Series.id.in_(ids))
+        else:
+            statement = select(Series.study_id, Instance.document).join(Instance, Instance.id == first)
+            oldest = select(func.min(Series.id)).where(Series.study_id.in_(ids)).group_by(Series.study_id)
+            statement = statement.where(Series.id.in_(oldest))
+        for row_id, document in session.execute(statement):
+            yield row_id, open_document(archive.blobs.keys, document)
 
 
 def _patient_counts(session: Session, caller: Caller, study_ids: Sequence[int]) -> dict[int, bytes]:

@@ -213,6 +213,19 @@ def search_include_all(target: Target) -> None:
     expect(all("00281050" in each for each in found), "a stored attribute is missing")
 
 
+@row("8.3.4.3", "Search: includefield=all gives a study and a series what belongs to them, and no instance's")
+def search_include_level(target: Target) -> None:
+    own = {f"/studies?StudyInstanceUID={target.study}&": "00104000",
+           f"/studies/{target.study}/series?SeriesInstanceUID={target.series}&": "00081070"}  # fmt: skip
+    for path, tag in own.items():
+        (found,) = rows_of(target, f"{path}includefield=all")
+        expect(tag in found, f"{tag} is missing at {path}")
+        below = [
+            each for each in ("00080018", "00200013", "00280010", "00281050", "7FE00010") if each in found
+        ]
+        expect(not below, f"{', '.join(below)} of an instance at {path}")
+
+
 @row("8.3.4.4", "Search: limit and offset page through all, each once")
 def search_paging(target: Target) -> None:
     pages = [rows_of(target, f"/studies/{target.study}/instances?limit=1&offset={at}") for at in range(3)]
@@ -524,6 +537,33 @@ for _level, _path in (
         expect(answer.content.startswith(b"\xff\xd8"), answer.headers.get("Content-Type"))
 
     row("10.4.1.1.4", f"Thumbnail: {_level}")(_check_thumbnail)
+
+
+# -- negotiation (8.7.5 to 8.7.8) ---------------------------------------------------------------------------
+
+
+@row("8.7.8", "Negotiation: what is refused by q=0 is not sent")
+def refused_types(target: Target) -> None:
+    for path, accept, refused in (
+        (f"/studies?StudyInstanceUID={target.study}", "*/*, application/dicom+json;q=0", JSON),
+        (f"/studies/{target.study}/metadata", "*/*, application/dicom+json;q=0", JSON),
+        (f"{target.frames_path}/frames/1", "*/*, multipart/related;q=0", "multipart/related"),
+        (f"{target.slice_path}/rendered", "*/*, image/jpeg;q=0", "image/jpeg"),
+    ):
+        answer = target.get(path, accept)
+        status_is(answer, 200, 406)
+        sent = answer.headers.get("Content-Type", "")
+        expect(answer.status_code == 406 or not sent.startswith(refused), f"{sent} at {path}")
+        status_is(target.get(path, "application/*;q=0, image/*;q=0, multipart/*;q=0, */*;q=0"), 406)
+
+
+@row("8.7.8", "Negotiation: the most specific range of Accept says how a media type is liked")
+def specific_types(target: Target) -> None:
+    for accept, liked in (("image/*, image/jpeg;q=0.1", "image/"), ("image/*;q=0.1, image/png", "image/png")):
+        answer = target.get(f"{target.slice_path}/rendered", accept)
+        status_is(answer, 200)
+        sent = answer.headers.get("Content-Type", "")
+        expect(sent.startswith(liked) and sent != "image/jpeg", f"{sent} for {accept}")
 
 
 # -- the rest -----------------------------------------------------------------------------------------------

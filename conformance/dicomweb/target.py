@@ -111,6 +111,7 @@ def _common(target: Target, series: str, instance: str, sop_class: str, modality
     ds.PatientBirthDate, ds.PatientSex = "19800102", "O"
     ds.StudyDate, ds.StudyTime, ds.StudyID = "20240229", "101112", "1"
     ds.AccessionNumber, ds.ReferringPhysicianName = target.accession_number, "Doe^Ref"
+    ds.PatientComments, ds.OperatorsName = "of the study", "Check^Series"
     ds.StudyDescription, ds.Modality, ds.SeriesNumber = "胸部 check", modality, 1
     return ds
 

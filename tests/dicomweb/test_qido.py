@@ -4,7 +4,9 @@ import gzip
 from typing import Any
 
 import pytest
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
+from sqlalchemy import Engine, event
 
 from tests.builders import ROOT, dataset, part10
 from tests.dicomweb.conftest import Service, parts_of
@@ -216,3 +218,86 @@ def test_nothing_found_is_204_and_answers_come_as_xml_and_compressed(service: Se
     packed = service.get("/studies?PatientID=Q*", Accept_Encoding="gzip")
     assert b"0020000D" in gzip.decompress(packed.data)
     assert service.get("/studies", "text/plain").status_code == 406
+
+
+# -- all attributes of a level (8.3.4.3) --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def described(service: Service) -> None:
+    of_image = {"ImageType": ["ORIGINAL", "PRIMARY"], "KVP": "120", "ConvolutionKernel": "B30"}
+    of_series = {"OperatorsName": "Sun^Li", "DeviceSerialNumber": "77", "PatientPosition": "HFS"}
+    of_study = {"PatientComments": "note", "PhysiciansOfRecord": "Qian^Yi", "AdmissionID": "ADM1",
+                "RequestedProcedureDescription": "Chest"}  # fmt: skip
+    for series in (1, 2):
+        for instance in (1, 2):
+            ds = dataset(
+                37, series, instance, PatientID="Q7", SeriesDescription=f"s{series}", **of_study, **of_series,
+                **of_image,
+            )  # fmt: skip
+            ds.private_block(0x0029, "SITE", create=True).add_new(1, "LO", "own")
+            service.store(part10(ds))
+
+
+STUDY_ALL = {"PatientComments", "PhysiciansOfRecord", "AdmissionID", "RequestedProcedureDescription",
+             "StudyDescription", "PatientName", "NumberOfStudyRelatedInstances"}  # fmt: skip
+SERIES_ALL = {"OperatorsName", "DeviceSerialNumber", "PatientPosition", "Modality", "SeriesDescription",
+              "FrameOfReferenceUID", "NumberOfSeriesRelatedInstances"}  # fmt: skip
+INSTANCE_ALL = {"SOPInstanceUID", "ImageType", "KVP", "ConvolutionKernel", "Rows", "PixelSpacing",
+                "ImagePositionPatient", "PixelData", "InstanceNumber", "ContentDate"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "there", "not_there"),
+    [
+        ("/studies?PatientID=Q7", STUDY_ALL, SERIES_ALL | INSTANCE_ALL),
+        ("/series?PatientID=Q7", STUDY_ALL | SERIES_ALL, INSTANCE_ALL),
+        (f"/studies/{ROOT}.37/series?SeriesNumber=1", STUDY_ALL - {"NumberOfStudyRelatedInstances"}
+         | SERIES_ALL, INSTANCE_ALL),
+        ("/instances?PatientID=Q7", STUDY_ALL | SERIES_ALL | INSTANCE_ALL, set()),
+    ],
+)  # fmt: skip
+def test_all_are_those_of_the_level_and_above(
+    service: Service, described: None, path: str, there: set[str], not_there: set[str]
+) -> None:
+    for row in service.get(f"{path}&includefield=all").get_json():
+        answered = {keyword_for_tag(int(tag, 16)) for tag in row}
+
+        assert there - answered == set()
+        assert answered & not_there == set()
+        assert ("00291001" in row) == ("instances" in path)
+        assert list(row) == sorted(row)
+
+
+@pytest.mark.parametrize("path", ["/series", "/instances"])
+def test_what_is_above_is_answered_with_further_attributes_as_without(
+    service: Service, described: None, path: str
+) -> None:
+    plain = service.get(f"{path}?PatientID=Q7").get_json()
+    more = service.get(f"{path}?PatientID=Q7&includefield=KVP").get_json()
+
+    assert [row | {"00180060": {"vr": "DS", "Value": [120.0]}} for row in plain] == more
+
+
+@pytest.mark.parametrize("path", ["/studies", "/series", "/instances"])
+def test_further_attributes_of_many_rows_take_no_statement_for_each(
+    service: Service, described: None, path: str
+) -> None:
+    def statements(query: str) -> tuple[int, int]:
+        seen: list[str] = []
+
+        def note(*executed: Any) -> None:
+            seen.append(executed[2])
+
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            rows = service.get(f"{path}?{query}&includefield=all").get_json()
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+        return len(rows), len(seen)
+
+    statements("PatientID=Q7")  # what the first request of its kind notes for the audit trail
+    many, few = statements("PatientID=Q*"), statements("PatientID=Q7&limit=1")
+
+    assert many[0] > few[0] == 1
+    assert many[1] == few[1]
