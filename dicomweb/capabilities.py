@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response, current_app, request
 
 from access.bearer import open_to_all
 from archive.keys import SEARCH_KEYS, Level, Matching
@@ -23,24 +24,45 @@ QUERY = ("accept", "charset")
 SEARCH = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching", "includefield", "limit", "offset")
 BEYOND = ("/capabilities", "/removals", "/signed-urls")  # of ours, not of PS3.18
 RENDERING = ("annotation", "quality", "viewport", "window", "iccprofile")
+DICOM_PARTS, XML_PARTS = (f'multipart/related; type="{each}"' for each in (DICOM, DICOM_XML))
+STORED = (DICOM_PARTS, f'multipart/related; type="{DICOM_JSON}"', XML_PARTS, DICOM)
+WORKITEM = (DICOM_JSON, WADL_JSON, DICOM_XML)
 
-GIVEN = (  # by the end of a resource's path: its representations and its parameters
-    (r"/metadata", (DICOM_JSON, f'multipart/related; type="{DICOM_XML}"'), ()),
-    (r"/rendered", (
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a resource is had as, by which parameters, and what is sent to it."""
+
+    ends: str  # of its path
+    representations: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    bodies: tuple[str, ...] = ()
+
+
+GIVEN = (
+    Given(r"/metadata", (DICOM_JSON, XML_PARTS)),
+    Given(r"/rendered", (
         "image/jpeg", "image/png", "image/gif", "video/mp4", "application/pdf", "text/html"), RENDERING),
-    (r"/thumbnail", ("image/jpeg", "image/png", "image/gif"), ("viewport",)),
-    (r"/frames/<numbers>", (
-        OCTETS, "image/jpeg", "image/jls", "image/jp2", "image/jphc", "image/dicom-rle"), ()),
-    (r"/(bulkdata|pixeldata)(/<path>)?", (OCTETS,), ()),
-    (r"/wado", (DICOM, "image/jpeg", "image/png", "image/gif", "video/mp4", "application/pdf"), (
+    Given(r"/thumbnail", ("image/jpeg", "image/png", "image/gif"), ("viewport",)),
+    Given(r"/frames/<numbers>", (
+        OCTETS, "image/jpeg", "image/jls", "image/jp2", "image/jphc", "image/dicom-rle")),
+    Given(r"/(bulkdata|pixeldata)(/<path>)?", (OCTETS,)),
+    Given(r"/wado", (DICOM, "image/jpeg", "image/png", "image/gif", "video/mp4", "application/pdf"), (
         "requestType", "studyUID", "seriesUID", "objectUID", "contentType", "anonymize", "annotation", "rows",
         "columns", "region", "windowCenter", "windowWidth", "frameNumber", "imageQuality", "presentationUID",
         "presentationSeriesUID", "transferSyntax", "iccprofile")),
-    (r"/(studies|series|instances)", (DICOM_JSON,), SEARCH),
-    (rf"/({'|'.join(CATEGORY_BY_NAME)})", (DICOM_JSON,), SEARCH),
-    (rf"/({'|'.join(CATEGORY_BY_NAME)})/<uid>", (
-        DICOM, f'multipart/related; type="{DICOM}"', DICOM_JSON, DICOM_XML), ()),
-    (r"", (f'multipart/related; type="{DICOM}"', DICOM, "application/zip"), ()),
+    Given(r"/reject/<reason>"),
+    Given(r"/workitems", (DICOM_JSON, XML_PARTS), (
+        "fuzzymatching", "includefield", "limit", "offset"), WORKITEM),
+    Given(r"/workitems/<uid>", (DICOM_JSON, DICOM_XML), bodies=WORKITEM),
+    Given(r"/(state|cancelrequest)(/<requester>)?", bodies=WORKITEM),
+    Given(r"/subscribers/<ae_title>(/suspend)?"),
+    Given(r"/studies", (DICOM_JSON, XML_PARTS), SEARCH, STORED),
+    Given(r"/(series|instances)", (DICOM_JSON, XML_PARTS), SEARCH),
+    Given(rf"/({'|'.join(CATEGORY_BY_NAME)})", (DICOM_JSON, XML_PARTS), SEARCH, STORED),
+    Given(rf"/({'|'.join(CATEGORY_BY_NAME)})/<uid>", (DICOM, DICOM_PARTS, DICOM_JSON, DICOM_XML),
+          bodies=STORED),
+    Given(r"", (DICOM_PARTS, DICOM, "application/zip"), bodies=STORED),
 )  # fmt: skip
 
 
@@ -49,27 +71,54 @@ GIVEN = (  # by the end of a resource's path: its representations and its parame
 @open_to_all
 def capabilities() -> Response:
     """What the service can do (PS3.18 8.9)."""
+    return _answer(_resources())
+
+
+@blp.before_app_request
+def capabilities_of_resource() -> Response | None:
+    """What one resource can do, whether there is one or not; a browser's preflight is answered as such."""
+    if request.method != "OPTIONS" or request.url_rule is None:
+        return None
+    shape = PLACE.sub("<>", request.url_rule.rule.removeprefix(ROOT))
+    resources = {path: methods for path, methods in _resources().items() if PLACE.sub("<>", path) == shape}
+    if not resources or "Access-Control-Request-Method" in request.headers:
+        return None
+    answer = _answer(resources)
+    methods = {"OPTIONS"}.union(*resources.values())
+    answer.headers["Allow"] = ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+    return answer
+
+
+def _answer(resources: dict[str, list[str]]) -> Response:
     media_type = negotiate(wanted(), (WADL_XML, "application/xml", "application/wadl+xml", WADL_JSON))
-    described = describe()
+    described = describe(resources)
     if media_type == WADL_JSON:
         return text_answer(json.dumps(described).encode(), media_type)
     return text_answer(to_wadl(described), media_type)
 
 
-def describe() -> dict[str, Any]:
-    """The service as one value: its resources with their methods, representations and parameters."""
-    resources: dict[str, list[dict[str, Any]]] = {}
+def _resources() -> dict[str, list[str]]:
+    """The paths of PS3.18 below the service's root that there are, and the methods that each takes."""
+    resources: dict[str, list[str]] = {}
     for rule in current_app.url_map.iter_rules():
         path = rule.rule.removeprefix(ROOT)
-        if rule.rule.startswith(ROOT + "/") and not path.startswith(BEYOND):
-            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-                resources.setdefault(path, []).append(_method(method, path))
+        methods = sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+        if methods and rule.rule.startswith(ROOT + "/") and not path.startswith(BEYOND):
+            resources.setdefault(path, []).extend(methods)
+    return resources
+
+
+def describe(resources: dict[str, list[str]]) -> dict[str, Any]:
+    """Resources as one value, with their methods, representations and parameters."""
     return {
         "application": {
             "resources": {
                 "@base": service_base(),
                 "resource": [
-                    {"@path": PLACE.sub(r"{\1}", path).lstrip("/"), "method": methods}
+                    {
+                        "@path": PLACE.sub(r"{\1}", path).lstrip("/"),
+                        "method": [_method(method, path) for method in methods],
+                    }
                     for path, methods in sorted(resources.items())
                 ],
             }
@@ -78,25 +127,24 @@ def describe() -> dict[str, Any]:
 
 
 def _method(method: str, path: str) -> dict[str, Any]:
-    media_types, parameters = next(
-        (media_types, parameters)
-        for pattern, media_types, parameters in GIVEN
-        if re.search(pattern + "$", path)
-    )
-    if method == "POST":
-        bodies = (f'multipart/related; type="{DICOM}"', f'multipart/related; type="{DICOM_JSON}"',
-                  f'multipart/related; type="{DICOM_XML}"', DICOM)  # fmt: skip
+    given = next(each for each in GIVEN if re.search(each.ends + "$", path))
+    if method == "GET":
+        names = (*QUERY, *given.parameters, *(_searched(path) if given.parameters is SEARCH else ()))
         return {
             "@name": method,
-            "request": {"representation": [{"@mediaType": body} for body in bodies]},
-            "response": {"representation": [{"@mediaType": DICOM_JSON}, {"@mediaType": DICOM_XML}]},
+            "request": {"param": [{"@name": name, "@style": "query"} for name in names]},
+            "response": _represented(given.representations),
         }
-    names = (*QUERY, *parameters, *(_searched(path) if parameters is SEARCH else ()))
-    return {
-        "@name": method,
-        "request": {"param": [{"@name": name, "@style": "query"} for name in names]},
-        "response": {"representation": [{"@mediaType": media_type} for media_type in media_types]},
-    }
+    described: dict[str, Any] = {"@name": method}
+    if method != "DELETE" and given.bodies:
+        described["request"] = _represented(given.bodies)
+        if given.bodies is STORED:
+            described["response"] = _represented((DICOM_JSON, DICOM_XML))
+    return described
+
+
+def _represented(media_types: tuple[str, ...]) -> dict[str, Any]:
+    return {"representation": [{"@mediaType": media_type} for media_type in media_types]}
 
 
 def _searched(path: str) -> Iterator[str]:

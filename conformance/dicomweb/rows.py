@@ -577,6 +577,20 @@ def capabilities(target: Target) -> None:
         expect("studies" in answer.text, "no resources described")
 
 
+@row("8.9", "Capabilities: OPTIONS of a resource answers what it can itself, and Allow")
+def capabilities_of_resource(target: Target) -> None:
+    for path, method in (
+        ("/studies", "POST"),
+        (f"/studies/{target.study}", "GET"),
+        (target.slice_path, "GET"),
+    ):
+        answer = target.ask("OPTIONS", path, "application/vnd.sun.wadl+xml")
+        status_is(answer, 200)
+        allowed = {each.strip() for each in answer.headers.get("Allow", "").split(",")}
+        expect({method, "OPTIONS"} <= allowed, f"Allow: {answer.headers.get('Allow')} at {path}")
+        expect(f'name="{method}"' in answer.text, f"{method} is not described at {path}")
+
+
 @row("8.4", "CORS: a preflight is answered without credentials")
 def cors(target: Target) -> None:
     from requests import options

@@ -488,6 +488,49 @@ def test_the_service_says_what_it_can(service: Service) -> None:
     assert b'<resource path="studies">' in in_xml.data
 
 
+@pytest.mark.parametrize(
+    ("path", "template", "allow", "types"),
+    [
+        ("/studies", "studies", {"GET", "HEAD", "OPTIONS", "POST"}, {"application/dicom+json"}),
+        ("/studies/1.2.3", "studies/{study}", {"DELETE", "GET", "HEAD", "OPTIONS", "POST"},
+         {"application/zip"}),
+        ("/studies/1.2.3/series/4/instances/5/frames/1", "studies/{study}/series/{series}/instances/"
+         "{instance}/frames/{numbers}", {"GET", "HEAD", "OPTIONS"}, {"image/jphc"}),
+        ("/studies/1.2.3/rendered", "studies/{study}/rendered", {"GET", "HEAD", "OPTIONS"}, {"image/png"}),
+        ("/workitems", "workitems", {"GET", "HEAD", "OPTIONS", "POST"}, {"application/dicom+json"}),
+        ("/workitems/1.2/state", "workitems/{uid}/state", {"OPTIONS", "PUT"}, {"application/dicom+xml"}),
+        ("/hanging-protocols", "hanging-protocols", {"GET", "HEAD", "OPTIONS", "POST"},
+         {"application/dicom+json"}),
+    ],
+)  # fmt: skip
+def test_each_resource_says_what_it_can_itself(
+    service: Service, path: str, template: str, allow: set[str], types: set[str]
+) -> None:
+    url = f"/dicomweb{path}"
+    answer = service.client.options(url, headers={"Accept": "application/json"})
+    in_xml = service.client.options(url)
+    refused = service.client.options(url, headers={"Accept": "image/png"})
+
+    resources = answer.get_json()["application"]["resources"]["resource"]
+    methods = [method for each in resources for method in each["method"]]
+    represented = {
+        found["@mediaType"] for method in methods for way in ("request", "response")
+        for found in method.get(way, {}).get("representation", [])
+    }  # fmt: skip
+    assert template in [each["@path"] for each in resources]
+    assert {name.strip() for name in answer.headers["Allow"].split(",")} == allow
+    assert {method["@name"] for method in methods} == allow - {"HEAD", "OPTIONS"}
+    assert types <= represented
+    assert in_xml.mimetype == "application/vnd.sun.wadl+xml"
+    assert refused.status_code == 406
+
+
+def test_what_is_sent_to_a_worklist_is_no_object(service: Service) -> None:
+    answer = service.client.options("/dicomweb/workitems/1.2", headers={"Accept": "application/json"})
+
+    assert '"application/dicom"' not in answer.text
+
+
 def test_pages_of_other_sites_get_cors_on_answers_and_on_errors(service: Service, image: Ingested) -> None:
     preflight = service.client.open(
         "/dicomweb/studies", method="OPTIONS",
