@@ -46,7 +46,7 @@ def find_candidates(
     asked = {"hashes": as_array(dialect, hashes), "without": list(without) or [0], "named": named}
     rows = session.connection().execute(_NEAREST[dialect], asked).all()
     records = rows[0].newest if rows else 0
-    frequency = name_frequency(rows[0].bearers, records) if rows and named else 0.0
+    frequency = name_frequency(rows[0].bearers, rows[0].last_bearer, records) if rows and named else 0.0
     candidates = [
         Candidate(
             row.id,
@@ -95,7 +95,7 @@ HITS = {  # dialect -> hash and record of each key that is asked for, up to one 
         SELECT wanted.hash, found.id FROM unnest(CAST(:hashes AS bigint[])) AS wanted(hash)
         CROSS JOIN LATERAL (
             SELECT patient_record_id AS id FROM block_key WHERE block_key.hash = wanted.hash
-            LIMIT {MOST_IN_BLOCK + 1}
+            ORDER BY patient_record_id LIMIT {MOST_IN_BLOCK + 1}
         ) AS found""",  # noqa: S608 - numbers only
     "sqlite": f"""
         SELECT wanted.value AS hash, found.patient_record_id AS id FROM json_each(:hashes) AS wanted
@@ -110,7 +110,8 @@ HITS = {  # dialect -> hash and record of each key that is asked for, up to one 
 def _nearest_among(hits: str) -> Any:
     """The records that share the most keys, of as many the oldest, but for those merged into others.
 
-    `newest` is the register's size, `bearers` how many records stand under the key of the name."""
+    `newest` is the register's size, `bearers` how many records stand under the key of the name, of which
+    `last_bearer` is the newest, as far as they are looked at."""
     return text(
         f"""
         WITH hit AS ({hits}),
@@ -121,7 +122,8 @@ def _nearest_among(hits: str) -> Any:
         )
         SELECT r.id, r.person_id, r.patient_id, r.issuer, r.identifier, r.institution, r.authority, r.sealed,
             (SELECT max(id) FROM patient_record) AS newest,
-            (SELECT count(*) FROM hit WHERE hash = :named) AS bearers
+            (SELECT count(*) FROM hit WHERE hash = :named) AS bearers,
+            (SELECT max(id) FROM hit WHERE hash = :named) AS last_bearer
         FROM ranked JOIN patient_record AS r ON r.id = ranked.id
         WHERE place <= {MOST_COMPARED} AND (shared > 1 OR place <= {MOST_BY_ONE_KEY})
             AND r.replaced_by IS NULL
@@ -161,9 +163,15 @@ def reindex_record(session: Session, record_id: int, before: list[int], hashes: 
     index_record(session, record_id, [each for each in hashes if each not in before])
 
 
-def name_frequency(bearers: int, records: int) -> float:
-    """The share of records that bear a name; 0 while too few are known."""
-    return max(1, bearers) / records if records >= ENOUGH_RECORDS else 0.0
+def name_frequency(bearers: int, last_bearer: int | None, records: int) -> float:
+    """The share of records that bear a name; 0 while too few are known.
+
+    bearers: how many do, counted to one more than a block is looked at. The first so many of a common name
+    say how common it is: so many of those up to the last of them bear it.
+    """
+    if records < ENOUGH_RECORDS:
+        return 0.0
+    return max(1, bearers) / (last_bearer if last_bearer and bearers > MOST_IN_BLOCK else records)
 
 
 ENOUGH_RECORDS = 5000

@@ -25,7 +25,7 @@ from mpi.scoring import Scored
 T = TypeVar("T")
 TOGETHER = 4000  # hashes or rows that one statement asks for
 COMPARED_TOGETHER = 100  # records that a process of the crew compares at once
-CROWDED = [0] * (MOST_IN_BLOCK + 1)  # what stands for the members of a block that is too full
+CROWDED = [0] * MOST_IN_BLOCK  # what stands for the members of a block that is too full, before the last
 
 Found = list[tuple[int, Scored]]
 """The records that one is to be linked with, or that have to be looked at."""
@@ -57,8 +57,8 @@ class Neighbours:
             asked: list[tuple[Prepared, list[int], float, int]] = []
             for number, record in part:
                 shared = {key: members for key in record.hashes if (members := self._blocks.get(key))}
-                bearers = len(shared.get(record.named, ()))
-                frequency = name_frequency(bearers, records) if record.named else 0.0
+                bearers = shared.get(record.named) or [0]
+                frequency = name_frequency(len(bearers), bearers[-1], records) if record.named else 0.0
                 asked.append((record, nearest_of(shared.values(), number), frequency, records))
                 if are_new:
                     self._join(number, record.hashes)
@@ -96,7 +96,7 @@ class Neighbours:
         for part in parts(sorted(hashes - self._blocks.keys()), TOGETHER):
             found = connection.execute(_BLOCKS[dialect], {"hashes": as_array(dialect, part)})
             if dialect == "postgresql":
-                self._blocks.update((key, CROWDED if members is None else members) for key, members in found)
+                self._blocks.update((key, members or [*CROWDED, last]) for key, members, last in found)
             else:  # one row for a key: the driver lets go of the interpreter for each
                 self._blocks.update((key, json.loads(members)) for key, members in found if members != "[]")
 
@@ -168,14 +168,15 @@ def parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 _LAST_RECORD = select(func.max(table_of(PatientRecord).c.id))
-_BLOCKS = {  # of each key the records as one array; on PostgreSQL nothing if there are too many
+_BLOCKS = {  # of each key the records as one array; on PostgreSQL only the last if there are too many
     "postgresql": text(
         f"""
-        SELECT wanted.hash, CASE WHEN cardinality(found.ids) <= {MOST_IN_BLOCK} THEN found.ids END
+        SELECT wanted.hash, CASE WHEN cardinality(found.ids) <= {MOST_IN_BLOCK} THEN found.ids END,
+            found.ids[{MOST_IN_BLOCK + 1}]
         FROM unnest(CAST(:hashes AS bigint[])) AS wanted(hash) CROSS JOIN LATERAL (
             SELECT array_agg(id) AS ids FROM (
                 SELECT patient_record_id AS id FROM block_key WHERE block_key.hash = wanted.hash
-                LIMIT {MOST_IN_BLOCK + 1}
+                ORDER BY patient_record_id LIMIT {MOST_IN_BLOCK + 1}
             ) AS member
         ) AS found
         WHERE found.ids IS NOT NULL"""  # noqa: S608 - numbers only

@@ -1,8 +1,11 @@
 """Many records at once are placed as one by one."""
 
+import math
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from sqlalchemy import func, select
@@ -12,9 +15,12 @@ from access.caller import Caller
 from cloudfilm.rooms import Rooms
 from kernel.changes import ChangeRow
 from mpi.bulk import identify_all, prepared_batches
-from mpi.crew import Crew
+from mpi.candidates import find_candidates, hashes_of
+from mpi.crew import Comparison, Crew
 from mpi.demographics import Authority, Demographics
+from mpi.features import features_of
 from mpi.model import BlockKey, Link, PatientRecord, ReviewItem
+from mpi.neighbours import Found
 from mpi.resolve import Identified, State, identify
 from mpi.sealing import demographics_of
 
@@ -125,3 +131,36 @@ def test_a_register_in_batches_is_placed_as_one_by_one(
         with rooms.database.transaction() as session:
             again = identify_all(rooms.mpi, session, operator, crew, crew.prepare(register()[:3]).result())
     assert {(each.state, each.is_changed) for each in again} == {(State.KNOWN, False)}
+
+
+def test_a_common_name_is_as_common_in_a_large_register(
+    rooms: Rooms, operator: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those who bear it no more than a block's worth are counted, by which its share must not shrink."""
+    monkeypatch.setattr("mpi.candidates.ENOUGH_RECORDS", 100)
+    monkeypatch.setattr("mpi.scoring.COMMONEST", -40.0)
+    people = [
+        Demographics("A", f"A{at}", "H1", "=张伟" if at % 3 else f"={SURNAMES[at % 5]}{GIVEN[at % 8]}",
+                     date(1950, 1, 2) + timedelta(days=40 * at), "M")
+        for at in range(600)
+    ]  # fmt: skip
+    told: list[float] = []
+
+    def compare(crew: Crew, asked: Sequence[Comparison]) -> "Future[list[Found]]":
+        told.extend(each.frequency for each in asked)
+        return compared(crew, asked)
+
+    compared = Crew.compare
+    monkeypatch.setattr(Crew, "compare", compare)
+    with Crew(rooms.keys, rooms.mpi.scorer) as crew:
+        for batch in prepared_batches(crew, people, 300):
+            with rooms.database.transaction() as session:
+                identify_all(rooms.mpi, session, operator, crew, batch)
+    assert people[-1].name == "=张伟"
+    assert told[-1] == pytest.approx(2 / 3, rel=0.05)
+
+    learnt = rooms.mpi.scorer.weights.populations[0]
+    features = features_of(replace(people[1], identifier="B1"))
+    with rooms.database.snapshot() as session:
+        best, *_ = find_candidates(rooms.mpi, session, features, hashes_of(rooms.keys, features))
+    assert best.scored.adjustment == pytest.approx(math.log2(learnt.same_name_u / (2 / 3)), abs=0.1)
