@@ -37,6 +37,7 @@ from archive.presentation_state import Presentation, Turn, cover, presentation_f
 from archive.resampling import BICUBIC, LANCZOS, Filter, resample
 from archive.retrieve import StoredInstance, bulk_bytes, frame_bytes, instance_document
 from archive.room import Archive
+from archive.trace_page import draw_page
 from archive.transcode import (
     EXPLICIT_BIG,
     UNCOMPRESSED,
@@ -46,6 +47,7 @@ from archive.transcode import (
     ycbcr_to_rgb,
 )
 from archive.video import is_video, still_of_video
+from archive.waveform import is_waveform
 from kernel.errors import CloudfilmError, Kind
 
 REVISION = 2  # counted up when the same parameters come to look different
@@ -173,8 +175,11 @@ def draw_stored(
     rendering: Rendering,
     state: StoredInstance | None = None,
 ) -> Image.Image:
-    """A frame of a stored object as a picture in memory, not yet encoded."""
+    """A frame of a stored object, or its waveform, as a picture in memory, not yet encoded."""
     source = image_source(archive, stored)
+    if is_waveform(stored.sop_class_uid):
+        page = draw_page(source, archive.settings.font)
+        return finish_picture(page, source.attributes, rendering, archive.settings.font)
     presentation = None
     if state is not None:
         presentation = presentation_for(image_source(archive, state), stored.sop_instance_uid, number)

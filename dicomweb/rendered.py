@@ -49,6 +49,7 @@ from archive.retrieve import (
 from archive.room import Archive
 from archive.sr_html import is_structured_report, to_html
 from archive.video import is_video, mp4_of_pictures, mp4_of_stream
+from archive.waveform import is_waveform
 from dicomweb.answers import (
     Part,
     conditional,
@@ -91,6 +92,7 @@ def as_asked(form: Representation, answer: Response) -> Response:
         return answer
     headers = {"Content-Type": form.media_type, "Content-Location": request.base_url}
     parts = multipart(form.media_type, [(headers, answer.iter_encoded())])
+    parts.call_on_close(answer.close)
     return conditional(parts, answer.get_etag()[0] or "", weak=True)
 
 
@@ -116,9 +118,14 @@ def offered_types(archive: Archive, stored: StoredInstance) -> tuple[str, ...]:
         return (MP4, *PICTURES)
     if stored.number_of_frames > 1:
         return (*PICTURES, MP4)
-    if stored.number_of_frames:
+    if is_drawn(stored):
         return PICTURES
     raise NotAcceptable(("application/dicom",))
+
+
+def is_drawn(stored: StoredInstance) -> bool:
+    """Whether there are pixels, or traces."""
+    return stored.number_of_frames > 0 or is_waveform(stored.sop_class_uid)
 
 
 def render_as(
@@ -268,7 +275,7 @@ def _parts(
     archive: Archive, instances: Iterator[StoredInstance], rendering: Rendering, base: str
 ) -> Iterator[Part]:
     for stored in instances:
-        if not stored.number_of_frames:
+        if not is_drawn(stored):
             continue
         try:
             attributes = parse_marked(instance_document(archive, stored))
@@ -355,7 +362,7 @@ def _small_picture(
     archive: Archive, stored: StoredInstance, numbers: tuple[int, ...], rendering: Rendering
 ) -> Image.Image:
     attributes = parse_marked(instance_document(archive, stored))
-    if stored.number_of_frames:
+    if is_drawn(stored):
         try:
             viewport = rendering.viewport or THUMBNAIL
             if not numbers and (preview := preview_of(archive, stored)) is not None:

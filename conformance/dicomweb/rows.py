@@ -5,7 +5,16 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from conformance.dicomweb.target import PIXELS, Target, body_of, expect, new_uid, objects, parts_of
+from conformance.dicomweb.target import (
+    PIXELS,
+    Target,
+    body_of,
+    expect,
+    new_uid,
+    objects,
+    parts_of,
+    waveform,
+)
 
 Check = Callable[[Target], None]
 
@@ -522,6 +531,16 @@ def rendered_pdf(target: Target) -> None:
         answer = target.get(path, accept)
         status_is(answer, 200)
         expect(answer.content.startswith(b"%PDF"), answer.headers.get("Content-Type"))
+
+
+@row("8.7.4", "Rendered: an ECG as a picture")
+def rendered_ecg(target: Target) -> None:
+    body, content_type = body_of([waveform(target)])
+    status_is(target.ask("POST", "/studies", JSON, data=body, headers={"Content-Type": content_type}), 200)
+    path = f"/studies/{target.study}/series/{target.waveform_series}/instances/{target.waveform_instance}"
+    answer = target.get(f"{path}/rendered", "image/png")
+    status_is(answer, 200)
+    expect(answer.content.startswith(b"\x89PNG"), answer.headers.get("Content-Type"))
 
 
 for _level, _path in (

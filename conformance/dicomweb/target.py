@@ -42,6 +42,8 @@ class Target:
     document_instance: str = field(default_factory=new_uid)
     presentation_series: str = field(default_factory=new_uid)
     presentation_instance: str = field(default_factory=new_uid)
+    waveform_series: str = field(default_factory=new_uid)
+    waveform_instance: str = field(default_factory=new_uid)
     protocol_instance: str = field(default_factory=new_uid)
     palette_instance: str = field(default_factory=new_uid)
     workitem: str = field(default_factory=new_uid)
@@ -160,6 +162,28 @@ def presentation_state(target: Target) -> bytes:
     ds.PresentationCreationDate, ds.PresentationCreationTime = "20240229", "101112"
     ds.ReferencedSeriesSequence, ds.SoftcopyVOILUTSequence = [series], [window]
     ds.DisplayedAreaSelectionSequence, ds.PresentationLUTShape = [area], "IDENTITY"
+    return _file(ds)
+
+
+def waveform(target: Target) -> bytes:
+    """A General ECG of one lead and one second."""
+    general_ecg = "1.2.840.10008.5.1.4.1.1.9.1.2"
+    ds = _common(target, target.waveform_series, target.waveform_instance, general_ecg, "ECG")
+    lead, units, channel, group = Dataset(), Dataset(), Dataset(), Dataset()
+    lead.CodeValue, lead.CodingSchemeDesignator, lead.CodeMeaning = "2:1", "MDC", "Lead I"
+    units.CodeValue, units.CodingSchemeDesignator, units.CodeMeaning = "uV", "UCUM", "microvolt"
+    channel.ChannelSourceSequence, channel.ChannelSensitivityUnitsSequence = [lead], [units]
+    channel.ChannelSensitivity, channel.ChannelSensitivityCorrectionFactor = "2.5", "1"
+    channel.ChannelBaseline, channel.WaveformBitsStored = "0", 16
+    channel.ChannelSampleSkew = "0"
+    group.WaveformOriginality, group.NumberOfWaveformChannels = "ORIGINAL", 1
+    group.NumberOfWaveformSamples, group.SamplingFrequency = 256, "256"
+    group.ChannelDefinitionSequence, group.WaveformBitsAllocated = [channel], 16
+    group.WaveformSampleInterpretation = "SS"
+    group.add_new("WaveformData", "OW", PIXELS)
+    ds.SeriesNumber, ds.InstanceNumber = 5, 1
+    ds.ContentDate, ds.ContentTime, ds.AcquisitionDateTime = "20240229", "101112", "20240229101112"
+    ds.WaveformSequence, ds.AcquisitionContextSequence = [group], []
     return _file(ds)
 
 

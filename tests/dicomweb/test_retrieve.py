@@ -346,6 +346,59 @@ def test_many_frames_and_many_instances_come_as_parts(
     assert service.get(f"/studies/{ROOT}.23/rendered", "image/jpeg").status_code == 406
 
 
+ECG = "1.2.840.10008.5.1.4.1.1.9.1.1"
+
+
+def waveform(study: int, sop_class_uid: str) -> bytes:
+    """One lead of two seconds, with a beat in the middle."""
+    ds, lead, units, group, channel = without_pixels(study), Dataset(), Dataset(), Dataset(), Dataset()
+    ds.SOPClassUID, ds.Modality = sop_class_uid, "ECG"
+    lead.CodeValue, lead.CodingSchemeDesignator, lead.CodeMeaning = "2:1", "MDC", "Lead I"
+    units.CodeValue, units.CodingSchemeDesignator, units.CodeMeaning = "mV", "UCUM", "mV"
+    channel.ChannelSourceSequence, channel.ChannelSensitivityUnitsSequence = [lead], [units]
+    channel.ChannelSensitivity, channel.WaveformBitsStored = "0.001", 16
+    group.WaveformOriginality, group.NumberOfWaveformChannels = "ORIGINAL", 1
+    group.NumberOfWaveformSamples, group.SamplingFrequency = 4000, "2000"
+    group.ChannelDefinitionSequence, group.WaveformBitsAllocated = [channel], 16
+    group.WaveformSampleInterpretation = "SS"
+    samples = np.zeros(4000, "<i2")
+    samples[2000:2100] = 1000
+    group.add_new("WaveformData", "OW", samples.tobytes())
+    ds.WaveformSequence = [group]
+    return part10(ds)
+
+
+def without_pixels(study: int) -> Dataset:
+    ds = dataset(study)
+    for keyword in ("PixelData", "SamplesPerPixel", "PhotometricInterpretation"):
+        delattr(ds, keyword)
+    return ds
+
+
+def test_a_waveform_is_drawn_wherever_an_image_is(service: Service) -> None:
+    path = path_of(service.store(waveform(28, ECG)))
+    page = picture_of(service.get(f"{path}/rendered", "image/png").data)
+    smaller = picture_of(service.get(f"{path}/rendered?viewport=100,100").data)
+    thumbnail = service.get(f"{path}/thumbnail").data
+    study = parts_of(service.get(f"/studies/{ROOT}.28/rendered", "multipart/related; type=image/jpeg"))
+
+    assert page.width == (20 + 50 + 5) * 6
+    assert np.asarray(page.convert("L")).min() < 60  # ink
+    assert max(smaller.size) == 100
+    assert np.asarray(picture_of(thumbnail).convert("L")).mean() > 150  # paper, and no sign for what is none
+    assert len(study) == 1
+    assert service.get(f"{path}/rendered", "text/html").status_code == 406
+
+
+def test_what_has_neither_pixels_nor_traces_is_406_and_has_a_sign(service: Service) -> None:
+    audio = service.store(waveform(29, "1.2.840.10008.5.1.4.1.1.9.4.1"))
+    header_only = service.store(part10(without_pixels(30)))
+
+    for receipt in (audio, header_only):
+        assert service.get(f"{path_of(receipt)}/rendered").status_code == 406
+        assert service.get(f"{path_of(receipt)}/thumbnail").status_code == 200
+
+
 def test_video_is_made_by_the_hosts_ffmpeg_or_refused(service: Service, image: Ingested) -> None:
     answer = service.get(f"{path_of(image)}/rendered", "video/mp4")
 
