@@ -336,6 +336,9 @@ def _encode_jpeg_2000(samples: Samples, pixel: ImagePixel) -> tuple[bytes, str]:
     return bytes(data), "YBR_RCT" if transform else pixel.photometric
 
 
+TILE_PART_BY_RESOLUTION = 1  # as the encoder names it
+
+
 def _decode_htj2k(data: bytes, pixel: ImagePixel) -> tuple[Samples, str]:
     samples = np.asarray(imagecodecs.htj2k_decode(data))
     if pixel.is_color and samples.shape[0] == pixel.samples != samples.shape[2]:
@@ -343,15 +346,26 @@ def _decode_htj2k(data: bytes, pixel: ImagePixel) -> tuple[Samples, str]:
     return samples, _without_transform(pixel)
 
 
-def _encode_htj2k(samples: Samples, pixel: ImagePixel) -> tuple[bytes, str]:
+def _encode_htj2k(samples: Samples, pixel: ImagePixel, **options: Any) -> tuple[bytes, str]:
     transform = pixel.samples == 3 and pixel.photometric == "RGB"
     if (
         pixel.is_color and not transform
     ):  # the encoder takes samples by pixel only together with the transform
         planes = np.ascontiguousarray(samples.transpose(2, 0, 1))
-        return bytes(imagecodecs.htj2k_encode(planes, reversible=True, planar=True)), pixel.photometric
-    data = imagecodecs.htj2k_encode(np.ascontiguousarray(samples), reversible=True, rgb=transform or None)
+        data = imagecodecs.htj2k_encode(planes, reversible=True, planar=True, **options)
+        return bytes(data), pixel.photometric
+    data = imagecodecs.htj2k_encode(
+        np.ascontiguousarray(samples), reversible=True, rgb=transform or None, **options
+    )
     return bytes(data), "YBR_RCT" if transform else pixel.photometric
+
+
+def _encode_htj2k_rpcl(samples: Samples, pixel: ImagePixel) -> tuple[bytes, str]:
+    """By resolution (RPCL, the encoder's own order), the least of 64 pixels or fewer; in front stand the
+    lengths of tile-parts, one to a resolution, so that a client can stop at the size it needs (PS3.5
+    10.18)."""
+    halvings = max(5, (max(pixel.rows, pixel.columns) - 1).bit_length() - 6)
+    return _encode_htj2k(samples, pixel, resolutions=halvings, tlm=True, tilepart=TILE_PART_BY_RESOLUTION)
 
 
 def _decode_jpeg_xl(data: bytes, pixel: ImagePixel) -> tuple[Samples, str]:
@@ -444,7 +458,7 @@ CODECS: dict[str, Codec] = {
     JPEG_2000_LOSSLESS: Codec(_decode_jpeg_2000, _encode_jpeg_2000),
     JPEG_2000: Codec(_decode_jpeg_2000, _encode_jpeg_2000),  # may lose something, and need not (PS3.5 A.4.4)
     HTJ2K_LOSSLESS: Codec(_decode_htj2k, _encode_htj2k),
-    HTJ2K_LOSSLESS_RPCL: Codec(_decode_htj2k),
+    HTJ2K_LOSSLESS_RPCL: Codec(_decode_htj2k, _encode_htj2k_rpcl),
     HTJ2K: Codec(_decode_htj2k, _encode_htj2k),
     JPEG_XL_LOSSLESS: Codec(_decode_jpeg_xl),
     JPEG_XL_JPEG: Codec(_decode_jpeg_xl),

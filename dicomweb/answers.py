@@ -10,7 +10,7 @@ from flask import Response, request
 
 from dicomweb.media_types import Representation, accepted, representations
 from dicomweb.multipart import new_boundary, write_parts
-from kernel.http import ByteRange, parse_range
+from kernel.http import ByteRange, parse_ranges
 from kernel.runs import Runs
 
 Part = tuple[dict[str, str], Iterable[bytes]]
@@ -52,9 +52,9 @@ def multipart(media_type: str, parts: Iterable[Part], parameters: str = "") -> R
     content_type = f'multipart/related; type="{media_type}"; boundary={boundary}{parameters}'
     answer = long_answer(write_parts(boundary, parts), content_type)
     if isinstance(parts, list) and all("Content-Length" in headers for headers, _ in parts):
-        empty: list[Part] = [(headers, ()) for headers, _ in parts]
-        framing = sum(map(len, write_parts(boundary, empty)))
-        answer.content_length = framing + sum(int(headers["Content-Length"]) for headers, _ in parts)
+        answer.content_length = _framing(boundary, parts) + sum(
+            int(headers["Content-Length"]) for headers, _ in parts
+        )
     return answer
 
 
@@ -81,18 +81,45 @@ def head_of(pieces: list[bytes], content_type: str, tag: str) -> list[tuple[str,
 def ranged(
     read: Callable[[int, int], Iterable[bytes]], size_bytes: int, content_type: str, tag: str
 ) -> Response:
-    """A single-part answer, or the range of it that is asked for (RFC 9110 14)."""
+    """A single-part answer, or the ranges of it that are asked for, several as parts (RFC 9110 14)."""
     header = request.headers.get("Range")
     if header and (condition := request.headers.get("If-Range")) and condition.strip() != f'"{tag}"':
         header = None  # it has changed since: the whole is sent
-    asked = parse_range(header, size_bytes) or ByteRange(0, size_bytes - 1)
+    ranges = parse_ranges(header, size_bytes)
+    if len(ranges) > 1:
+        parts: list[Part] = [
+            ({"Content-Type": content_type, "Content-Range": _place(each, size_bytes)},
+             read(each.first, each.length)) for each in ranges
+        ]  # fmt: skip
+        return conditional(_byte_ranges(parts, sum(each.length for each in ranges)), tag)
+    asked = ranges[0] if ranges else ByteRange(0, size_bytes - 1)
     partial = asked.length != size_bytes
     answer = Response(read(asked.first, asked.length), 206 if partial else 200, content_type=content_type)
     answer.headers["Accept-Ranges"] = "bytes"
     answer.headers["Content-Length"] = str(asked.length)
     if partial:
-        answer.headers["Content-Range"] = f"bytes {asked.first}-{asked.last}/{size_bytes}"
+        answer.headers["Content-Range"] = _place(asked, size_bytes)
     return conditional(answer, tag)
+
+
+def _place(part: ByteRange, size_bytes: int) -> str:
+    return f"bytes {part.first}-{part.last}/{size_bytes}"
+
+
+def _byte_ranges(parts: list[Part], size_bytes: int) -> Response:
+    """Several ranges of one body (RFC 9110 14.6), which come to so many bytes."""
+    boundary = new_boundary()
+    answer = long_answer(write_parts(boundary, parts), f"multipart/byteranges; boundary={boundary}")
+    answer.status_code = 206
+    answer.headers["Accept-Ranges"] = "bytes"
+    answer.content_length = _framing(boundary, parts) + size_bytes
+    return answer
+
+
+def _framing(boundary: str, parts: list[Part]) -> int:
+    """The length of all that stands around the contents."""
+    empty: list[Part] = [(headers, ()) for headers, _ in parts]
+    return sum(map(len, write_parts(boundary, empty)))
 
 
 def ranged_bytes(data: bytes, content_type: str, tag: str) -> Response:

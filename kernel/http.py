@@ -89,6 +89,9 @@ class RangeNotSatisfiable(CloudfilmError):
     kind = Kind.INVALID
 
 
+RANGE = re.compile(r"(\d{0,18})-(\d{0,18})", re.ASCII)
+
+
 @dataclass(frozen=True, slots=True)
 class ByteRange:
     """Bytes `first` to `last`, both included."""
@@ -102,19 +105,29 @@ class ByteRange:
         return self.last - self.first + 1
 
 
-def parse_range(header: str | None, size_bytes: int) -> ByteRange | None:
-    """Read a Range header with one byte range (RFC 9110 14.2); None when there is none to be honoured.
+MOST_RANGES = 100
 
-    Several ranges, or another unit, are ignored, which the RFC allows. Raises RangeNotSatisfiable.
+
+def parse_ranges(header: str | None, size_bytes: int) -> tuple[ByteRange, ...]:
+    """Read a Range header (RFC 9110 14.2): the byte ranges in their order, without those that lie outside;
+    none when there are none to be honoured.
+
+    Another unit, what cannot be read, and ranges that come to more than the whole are ignored, which the RFC
+    allows. Raises RangeNotSatisfiable when all lie outside.
     """
-    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (header or "").replace(" ", ""))
-    if match is None or match[0] == "bytes=-":
-        return None
-    first, last = match[1], match[2]
-    if first and last and int(first) > int(last):
-        return None
-    start = int(first) if first else max(0, size_bytes - int(last))
-    stop = min(int(last), size_bytes - 1) if first and last else size_bytes - 1
-    if start > stop:
+    unit, equals, text = (header or "").replace(" ", "").partition("=")
+    specs = [RANGE.fullmatch(spec) for spec in text.split(",", MOST_RANGES)]
+    if unit != "bytes" or not equals or len(specs) > MOST_RANGES:
+        return ()
+    found = []
+    for spec in specs:
+        if spec is None or spec[0] == "-" or (spec[1] and spec[2] and int(spec[1]) > int(spec[2])):
+            return ()
+        first, last = spec[1], spec[2]
+        start = int(first) if first else max(0, size_bytes - int(last))
+        stop = min(int(last), size_bytes - 1) if first and last else size_bytes - 1
+        if start <= stop:
+            found.append(ByteRange(start, stop))
+    if not found:
         raise RangeNotSatisfiable(f"The range lies outside of the {size_bytes} bytes there are.")
-    return ByteRange(start, stop)
+    return tuple(found) if sum(each.length for each in found) <= size_bytes else ()

@@ -334,7 +334,8 @@ def retrieve_unquoted(target: Target) -> None:
 for _name, _syntax in (
     ("Implicit VR Little Endian", "1.2.840.10008.1.2"), ("JPEG Lossless SV1", "1.2.840.10008.1.2.4.70"),
     ("JPEG-LS lossless", "1.2.840.10008.1.2.4.80"), ("JPEG 2000 lossless", "1.2.840.10008.1.2.4.90"),
-    ("HTJ2K lossless", "1.2.840.10008.1.2.4.201"), ("RLE", "1.2.840.10008.1.2.5"),
+    ("HTJ2K lossless", "1.2.840.10008.1.2.4.201"), ("HTJ2K lossless RPCL", "1.2.840.10008.1.2.4.202"),
+    ("RLE", "1.2.840.10008.1.2.5"),
 ):  # fmt: skip
 
     def _check_syntax(target: Target, syntax: str = _syntax) -> None:
@@ -461,6 +462,14 @@ def bulk(target: Target) -> None:
 def bulk_range(target: Target) -> None:
     answer = target.get(f"{target.slice_path}/bulkdata/7FE00010", OCTETS, Range="bytes=0-3")
     expect((answer.status_code, len(answer.content)) == (206, 4), f"status {answer.status_code}")
+
+
+@row("8.4", "Bulk data: several ranges, as parts of multipart/byteranges")
+def bulk_ranges(target: Target) -> None:
+    answer = target.get(f"{target.slice_path}/bulkdata/7FE00010", OCTETS, Range="bytes=0-3,8-11")
+    content_type = answer.headers.get("Content-Type", "")
+    expect(content_type.startswith("multipart/byteranges"), f"status {answer.status_code}, {content_type}")
+    expect("bytes 8-11/512" in answer.content.decode("latin-1"), "no Content-Range of the second range")
 
 
 for _level, _path in (("study", "/studies/{s}"), ("series", "/studies/{s}/series/{e}")):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,6 +17,7 @@ from archive.transcode import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     HTJ2K_LOSSLESS,
+    HTJ2K_LOSSLESS_RPCL,
     JPEG_2000_LOSSLESS,
     JPEG_BASELINE,
     JPEG_LOSSLESS_SV1,
@@ -73,6 +75,34 @@ def test_what_gdcm_encodes_is_decoded_bit_for_bit(
     assert picture.header.transfer_syntax_uid == syntax
     decoded = decode_frame(picture.frame(), image_pixel_of(picture.attributes), syntax)
     assert np.array_equal(decoded.samples, SAMPLES[name])
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (300, 2100), (70, 65, 3), (4097, 8)])
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_htj2k_with_rpcl_options_is_what_the_standard_asks_for(
+    shape: tuple[int, ...], photometric: str
+) -> None:
+    """PS3.5 10.18: RPCL, a base of at most 64 x 64, lengths of tile-parts; here one for each resolution."""
+    samples = noise("u1", 8, shape)
+    picture = Picture(image(samples, 8))
+    frame = decode_frame(picture.frame(), image_pixel_of(picture.attributes), EXPLICIT_LITTLE)
+    if frame.pixel.is_color:
+        frame = replace(frame, pixel=frame.pixel.as_decoded(photometric))
+    data = encode_frame(frame, HTJ2K_LOSSLESS_RPCL).data
+
+    markers, at = {}, 2
+    while data[at : at + 2] != b"\xff\x90":  # the first tile-part
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        markers[data[at : at + 2].hex()] = data[at + 4 : at + 2 + length]
+        at += 2 + length
+    style, lengths = markers["ff52"], markers["ff55"]
+    halvings = style[5]
+    parts = [int.from_bytes(lengths[each + 2 : each + 6], "big") for each in range(2, len(lengths), 6)]
+    assert style[1] == 2  # RPCL
+    assert -(-max(shape[:2]) // 2**halvings) <= 64
+    assert len(parts) == halvings + 1
+    assert at + sum(parts) + 2 == len(data.rstrip(b"\0"))  # and the end of the code-stream
+    assert np.array_equal(imagecodecs.jpeg2k_decode(data, planar=False), samples)
 
 
 def test_colour_models_follow_the_codec() -> None:

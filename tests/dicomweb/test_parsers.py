@@ -22,7 +22,7 @@ from dicomweb.media_types import (
 from dicomweb.multipart import InvalidMultipart, MultipartReader, write_parts
 from dicomweb.qido import parse_query
 from kernel.errors import CloudfilmError
-from kernel.http import ByteRange, parse_range
+from kernel.http import RangeNotSatisfiable, parse_ranges
 from kernel.runs import Runs
 
 BOUNDARY = "b0un'dary"
@@ -219,10 +219,18 @@ def test_a_date_range_is_read_as_it_is_written(first, last) -> None:  # type: ig
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        (None, None), ("bytes=0-9", ByteRange(0, 9)), ("bytes=90-", ByteRange(90, 99)), ("bytes=-5",
-        ByteRange(95, 99)),
-        ("bytes=0-999", ByteRange(0, 99)), ("bytes=5-2", None), ("items=0-1", None), ("bytes=0-1,4-5", None),
+        (None, []), ("bytes=0-9", [(0, 9)]), ("bytes=90-", [(90, 99)]), ("bytes=-5", [(95, 99)]),
+        ("bytes=0-999", [(0, 99)]), ("bytes=5-2", []), ("items=0-1", []), ("bytes=", []), ("bytes=-", []),
+        ("bytes=0-1, 4-5", [(0, 1), (4, 5)]), ("bytes=50-59,-5,0-0", [(50, 59), (95, 99), (0, 0)]),
+        ("bytes=0-1,100-", [(0, 1)]), ("bytes=0-1,x", []), ("bytes=0-1,5-2", []), ("bytes=0-1,", []),
+        ("bytes=0-,0-", []), ("bytes=" + "0-0," * 100 + "0-0", []), ("bytes=0-1,-500", []),
     ],
 )  # fmt: skip
-def test_byte_ranges(header: str | None, expected: ByteRange | None) -> None:
-    assert parse_range(header, 100) == expected
+def test_byte_ranges(header: str | None, expected: list[tuple[int, int]]) -> None:
+    assert [(each.first, each.last) for each in parse_ranges(header, 100)] == expected
+
+
+@pytest.mark.parametrize("header", ["bytes=100-", "bytes=-0", "bytes=100-101,200-"])
+def test_ranges_that_all_lie_outside_are_refused(header: str) -> None:
+    with pytest.raises(RangeNotSatisfiable):
+        parse_ranges(header, 100)

@@ -255,6 +255,31 @@ def test_bulk_data_come_by_their_uri_and_in_ranges(service: Service, image: Inge
     assert service.get(f"{path_of(image)}/bulkdata/00280010").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("resource", "accept"),
+    [("", "application/dicom"), ("/frames/1", "application/octet-stream"), ("/bulkdata/7FE00010", "*/*")],
+)
+def test_several_ranges_come_as_parts(service: Service, image: Ingested, resource: str, accept: str) -> None:
+    path = path_of(image) + resource
+    whole = service.get(path, accept)
+    answer = service.get(path, accept, Range="bytes=0-9, 20-29,-4")
+    unchanged = {"Range": "bytes=0-9,20-29", "If_Range": whole.headers["ETag"]}
+    changed = {"Range": "bytes=0-9,20-29", "If_Range": '"other"'}
+
+    size = len(whole.data)
+    assert answer.status_code == 206
+    assert answer.mimetype == "multipart/byteranges"
+    assert answer.headers["ETag"] == whole.headers["ETag"]
+    assert answer.content_length == len(answer.data)
+    assert [(headers["content-range"], content) for headers, content in parts_of(answer)] == [
+        (f"bytes 0-9/{size}", whole.data[:10]), (f"bytes 20-29/{size}", whole.data[20:30]),
+        (f"bytes {size - 4}-{size - 1}/{size}", whole.data[-4:]),
+    ]  # fmt: skip
+    assert {headers["content-type"] for headers, _ in parts_of(answer)} == {whole.headers["Content-Type"]}
+    assert service.get(path, accept, **unchanged).status_code == 206
+    assert service.get(path, accept, **changed).data == whole.data
+
+
 def test_a_document_is_had_as_itself_as_bulk_data_and_rendered(service: Service) -> None:
     receipt = service.store(pdf())
     document = PDF_BYTES * 61
