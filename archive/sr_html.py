@@ -35,7 +35,7 @@ def is_structured_report(sop_class_uid: str) -> bool:
 
 def to_html(attributes: Attributes) -> bytes:
     """A structured report as one HTML page."""
-    title = code_meaning(items(attributes, "0040A043")) or "Structured report"
+    title = title_of(attributes)
     head = "".join(
         f"<dt>{label}</dt><dd>{escape(text)}</dd>"
         for tag, label in HEAD
@@ -48,6 +48,11 @@ def to_html(attributes: Attributes) -> bytes:
         f'<body><h1>{escape(title)}</h1><dl class="head">{head}</dl>{body}</body></html>'
     )
     return page.encode()
+
+
+def title_of(attributes: Attributes) -> str:
+    """What a report is called."""
+    return code_meaning(items(attributes, "0040A043")) or "Structured report"
 
 
 def code_meaning(codes: list[Attributes]) -> str:
@@ -94,28 +99,34 @@ def _content(nodes: list[Attributes], depth: int) -> Iterator[str]:
 
 def _value(node: Attributes, kind: Any) -> str:
     if kind == "TEXT":
-        return f"<p>{escape(plain(first(node, '0040A160')))}</p>"
-    if kind == "CODE":
-        return escape(code_meaning(items(node, "0040A168")))
+        return f"<p>{escape(value_text(node))}</p>"
     if kind == "NUM":
-        return _number(node)
+        return ", ".join(
+            f'{escape(number)} <span class="unit">{escape(unit)}</span>' for number, unit in _measured(node)
+        )
+    return escape(value_text(node))
+
+
+def value_text(node: Attributes) -> str:
+    """The value of a content item as text; empty for a container."""
+    kind = first(node, "0040A040")
+    if kind == "CODE":
+        return code_meaning(items(node, "0040A168"))
+    if kind == "NUM":
+        return ", ".join(f"{number} {unit}".strip() for number, unit in _measured(node))
     for tag in SIMPLE.get(str(kind), ()):
         if found := values(node, tag):
-            return escape(", ".join(plain(each) for each in found))
-    referenced = [str(first(item, "00081155") or "") for item in items(node, "00081199")]
-    return escape(", ".join(referenced))
+            return ", ".join(plain(each) for each in found)
+    return ", ".join(str(first(item, "00081155") or "") for item in items(node, "00081199"))
 
 
-def _number(node: Attributes) -> str:
-    shown = []
+def _measured(node: Attributes) -> Iterator[tuple[str, str]]:
     for measured in items(node, "0040A300"):
-        unit = code_meaning(items(measured, "004008EA"))
-        number = plain(first(measured, "0040A30A"))
-        shown.append(f'{escape(number)} <span class="unit">{escape(unit)}</span>')
-    return ", ".join(shown)
+        yield plain(first(measured, "0040A30A")), code_meaning(items(measured, "004008EA"))
 
 
 SIMPLE = {
+    "TEXT": ("0040A160",),
     "PNAME": ("0040A123",), "DATE": ("0040A121",), "TIME": ("0040A122",), "DATETIME": ("0040A120",),
     "UIDREF": ("0040A124",), "SCOORD": ("00700023",), "TCOORD": ("0040A130",),
 }  # fmt: skip

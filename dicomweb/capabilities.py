@@ -42,7 +42,8 @@ class Given:
 GIVEN = (
     Given(r"/metadata", (DICOM_JSON, XML_PARTS)),
     Given(r"/rendered", (
-        "image/jpeg", "image/png", "image/gif", "video/mp4", "application/pdf", "text/html"), RENDERING),
+        "image/jpeg", "image/png", "image/gif", "video/mp4", "application/pdf", "text/html",
+        "text/plain", "text/xml"), RENDERING),
     Given(r"/thumbnail", ("image/jpeg", "image/png", "image/gif"), ("viewport",)),
     Given(r"/frames/<numbers>", (
         OCTETS, "image/jpeg", "image/jls", "image/jp2", "image/jphc", "image/dicom-rle")),

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from access.bearer import current_caller
 from access.caller import Caller, Door
-from archive.documents import parse_marked
+from archive.documents import at_base, parse_marked
 from archive.grayscale import frame_count_of
 from archive.image_pixel import Attributes, first, items, number, values
 from archive.lettering import font_of
@@ -48,6 +48,7 @@ from archive.retrieve import (
 )
 from archive.room import Archive
 from archive.sr_html import is_structured_report, to_html
+from archive.sr_text import to_text
 from archive.video import is_video, mp4_of_pictures, mp4_of_stream
 from archive.waveform import is_waveform
 from dicomweb.answers import (
@@ -63,6 +64,7 @@ from dicomweb.answers import (
 from dicomweb.bulk import DOCUMENT_TYPE, ENCAPSULATED_DOCUMENT, document_length
 from dicomweb.frames import FRAME_LIST
 from dicomweb.media_types import NotAcceptable, Representation, best
+from dicomweb.native_xml import to_xml
 from dicomweb.rendering_parameters import rendering_of
 from dicomweb.service import INSTANCE, SERIES, STUDY, service_base
 from kernel.errors import CloudfilmError
@@ -71,6 +73,8 @@ from kernel.http import room
 blp = Blueprint("rendered", __name__)
 
 MP4, PDF, HTML, OCTETS = "video/mp4", "application/pdf", "text/html", "application/octet-stream"
+PAGE_OF = {HTML: to_html, "text/plain": to_text, "text/xml": to_xml}  # of a report; XML as PS3.19 A.1 has it
+PAGES = tuple(PAGE_OF)
 MEDIA_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}(; *[\w-]{1,32}=[\w.:-]{1,64})?", re.ASCII)
 PRESENTATION_STATES = "1.2.840.10008.5.1.4.1.1.11."
 ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
@@ -83,7 +87,8 @@ def chosen(offered: tuple[str, ...]) -> Representation:
     """The offered media type that this request likes best, alone or as a part; a page comes alone. Raises
     NotAcceptable."""
     alone = tuple(Representation(False, each) for each in offered)
-    return best(wanted(), alone + tuple(Representation(True, each) for each in offered if each != HTML))
+    parts = tuple(Representation(True, each) for each in offered if each not in PAGES)
+    return best(wanted(), alone + parts)
 
 
 def as_asked(form: Representation, answer: Response) -> Response:
@@ -113,7 +118,7 @@ def offered_types(archive: Archive, stored: StoredInstance) -> tuple[str, ...]:
         named = first(parse_marked(instance_document(archive, stored)), DOCUMENT_TYPE)
         return (named if MEDIA_TYPE.fullmatch(named) else OCTETS,) if isinstance(named, str) else (PDF,)
     if is_structured_report(stored.sop_class_uid):
-        return (HTML,)
+        return PAGES
     if is_video(stored.transfer_syntax_uid):
         return (MP4, *PICTURES)
     if stored.number_of_frames > 1:
@@ -132,10 +137,9 @@ def render_as(
     archive: Archive, stored: StoredInstance, media_type: str, state: StoredInstance | None = None
 ) -> Response:
     """One instance in the media type that was chosen."""
-    if media_type == HTML:
-        answer = text_answer(
-            to_html(parse_marked(instance_document(archive, stored))), f"{HTML}; charset=utf-8"
-        )
+    if media_type in PAGES:
+        document = at_base(instance_document(archive, stored), service_base())
+        answer = text_answer(PAGE_OF[media_type](parse_marked(document)), f"{media_type}; charset=utf-8")
         answer.headers["Content-Security-Policy"] = CONTENT_POLICY
         return answer
     if stored.sop_class_uid.startswith(ENCAPSULATED):

@@ -13,6 +13,7 @@ from conformance.dicomweb.target import (
     new_uid,
     objects,
     parts_of,
+    report,
     waveform,
 )
 
@@ -540,6 +541,18 @@ def rendered_pdf(target: Target) -> None:
         answer = target.get(path, accept)
         status_is(answer, 200)
         expect(answer.content.startswith(b"%PDF"), answer.headers.get("Content-Type"))
+
+
+@row("8.7.4", "Rendered: a structured report as text/html, text/plain and text/xml")
+def rendered_report(target: Target) -> None:
+    body, content_type = body_of([report(target)])
+    status_is(target.ask("POST", "/studies", JSON, data=body, headers={"Content-Type": content_type}), 200)
+    path = f"/studies/{target.study}/series/{target.report_series}/instances/{target.report_instance}"
+    for media_type in ("text/html", "text/plain", "text/xml"):
+        answer = target.get(f"{path}/rendered", media_type)
+        status_is(answer, 200)
+        sent = answer.headers.get("Content-Type", "")
+        expect(sent.startswith(media_type) and "No check finding" in answer.text, f"{sent} for {media_type}")
 
 
 @row("8.7.4", "Rendered: an ECG as a picture")

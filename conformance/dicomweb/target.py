@@ -42,6 +42,8 @@ class Target:
     document_instance: str = field(default_factory=new_uid)
     presentation_series: str = field(default_factory=new_uid)
     presentation_instance: str = field(default_factory=new_uid)
+    report_series: str = field(default_factory=new_uid)
+    report_instance: str = field(default_factory=new_uid)
     waveform_series: str = field(default_factory=new_uid)
     waveform_instance: str = field(default_factory=new_uid)
     protocol_instance: str = field(default_factory=new_uid)
@@ -162,6 +164,24 @@ def presentation_state(target: Target) -> bytes:
     ds.PresentationCreationDate, ds.PresentationCreationTime = "20240229", "101112"
     ds.ReferencedSeriesSequence, ds.SoftcopyVOILUTSequence = [series], [window]
     ds.DisplayedAreaSelectionSequence, ds.PresentationLUTShape = [area], "IDENTITY"
+    return _file(ds)
+
+
+def report(target: Target) -> bytes:
+    """A Basic Text SR with one finding."""
+    basic_text = "1.2.840.10008.5.1.4.1.1.88.11"
+    ds = _common(target, target.report_series, target.report_instance, basic_text, "SR")
+    title, name, finding = Dataset(), Dataset(), Dataset()
+    title.CodeValue, title.CodingSchemeDesignator, title.CodeMeaning = "18748-4", "LN", "Imaging report"
+    name.CodeValue, name.CodingSchemeDesignator, name.CodeMeaning = "121071", "DCM", "Finding"
+    finding.RelationshipType, finding.ValueType, finding.TextValue = "CONTAINS", "TEXT", "No check finding"
+    finding.ConceptNameCodeSequence = [name]
+    ds.SeriesNumber, ds.InstanceNumber = 6, 1
+    ds.ContentDate, ds.ContentTime = "20240229", "101112"
+    ds.CompletionFlag, ds.VerificationFlag = "COMPLETE", "UNVERIFIED"
+    ds.ReferencedPerformedProcedureStepSequence, ds.PerformedProcedureCodeSequence = [], []
+    ds.ValueType, ds.ContinuityOfContent = "CONTAINER", "SEPARATE"
+    ds.ConceptNameCodeSequence, ds.ContentSequence = [title], [finding]
     return _file(ds)
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from typing import Any
+from xml.etree import ElementTree
 
 import imagecodecs
 import numpy as np
@@ -454,6 +455,19 @@ def test_a_structured_report_is_rendered_as_a_page(service: Service) -> None:
     assert "双肺纹理清晰 &lt;b&gt;" in answer.text
     assert "<script>" not in answer.text
     assert "sandbox" in answer.headers["Content-Security-Policy"]
+
+    for accept in ("text/plain", "text/*;q=0.5, text/plain"):
+        text = service.get(f"{path_of(receipt)}/rendered", accept)
+        assert text.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert "所见 <script>: 双肺纹理清晰 <b>" in text.text.splitlines()
+    xml = service.get(f"{path_of(receipt)}/rendered", "text/xml")
+    assert ElementTree.fromstring(xml.data).tag.endswith("NativeDicomModel")
+    by_uri = service.get(
+        f"/wado?requestType=WADO&studyUID={receipt.study_instance_uid}&seriesUID="
+        f"{receipt.series_instance_uid}&objectUID={receipt.sop_instance_uid}&contentType=text/plain"
+    )
+    assert by_uri.data == text.data
+    assert service.get(f"{path_of(receipt)}/rendered", "image/png").status_code == 406
 
 
 def test_a_presentation_state_is_rendered_as_its_image(service: Service, image: Ingested) -> None:
