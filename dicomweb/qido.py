@@ -14,6 +14,7 @@ from access.caller import Door
 from access.signed_urls import PARAMETER
 from archive.documents import at_base, dump_marked, parse_marked
 from archive.keys import KEY_BY_TAG, STUDY_MOMENT, TIMEZONE, Level, Matching, SearchKey
+from archive.levels import level_of
 from archive.query import (
     InvalidMatch,
     Match,
@@ -181,6 +182,7 @@ def parse_query(
                 if strict:
                     raise
                 passed_over.append(name if name.isalnum() else "?")
+    include = {tag for tag in include if _is_answered_at(tag, level)}
     offset = next((_offset(value) for name, value in given if name in OFFSETS and value.strip()), "")
     here, there = offset_minutes(own_offset), offset_minutes(offset)
     zone = None if here is None or there is None else here - there
@@ -246,6 +248,12 @@ def _key(name: str, level: Level, keys: Mapping[str, SearchKey]) -> SearchKey:
     if key is None or key.matching is Matching.NONE or key.level > level:
         raise UnknownAttribute(name)
     return key
+
+
+def _is_answered_at(tag: str, level: Level) -> bool:
+    """Whether a result of a level has an attribute that is asked for: of what lies below it has not (PS3.18
+    10.6.3.3); whose a private one is, who asks knows."""
+    return level_of(tag) <= level or int(tag[3], 16) % 2 == 1
 
 
 def _flag(name: str, value: str) -> bool:

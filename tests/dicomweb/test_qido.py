@@ -269,14 +269,28 @@ def test_all_are_those_of_the_level_and_above(
         assert list(row) == sorted(row)
 
 
-@pytest.mark.parametrize("path", ["/series", "/instances"])
+@pytest.mark.parametrize("path", ["/studies", "/series", "/instances"])
 def test_what_is_above_is_answered_with_further_attributes_as_without(
     service: Service, described: None, path: str
 ) -> None:
     plain = service.get(f"{path}?PatientID=Q7").get_json()
-    more = service.get(f"{path}?PatientID=Q7&includefield=KVP").get_json()
+    more = service.get(f"{path}?PatientID=Q7&includefield=PatientComments").get_json()
 
-    assert [row | {"00180060": {"vr": "DS", "Value": [120.0]}} for row in plain] == more
+    assert [row | {"00104000": {"vr": "LT", "Value": ["note"]}} for row in plain] == more
+
+
+@pytest.mark.parametrize(
+    ("path", "below"), [("/studies", "KVP,Modality,00081070"), ("/series", "KVP,00080018,ImageType")]
+)
+def test_attributes_of_levels_below_are_not_answered(
+    service: Service, described: None, path: str, below: str
+) -> None:
+    """PS3.18 10.6.3.3: of a study nothing of a series or an instance, of a series nothing of an instance."""
+    plain = service.get(f"{path}?PatientID=Q7").get_json()
+
+    assert service.get(f"{path}?PatientID=Q7&includefield={below}").get_json() == plain
+    private = service.get(f"{path}?PatientID=Q7&includefield=00291001").get_json()
+    assert private[0]["00291001"]["Value"] == ["own"]
 
 
 @pytest.mark.parametrize("path", ["/studies", "/series", "/instances"])
