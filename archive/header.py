@@ -14,13 +14,27 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
 
-from archive.elements import KNOWN_VRS, BulkValue, ElementReader, Fragments, MalformedObject, Source
+from archive.elements import (
+    KNOWN_VRS,
+    LONGEST_HEAD,
+    BulkValue,
+    ElementReader,
+    Fragments,
+    MalformedObject,
+    Source,
+)
 from archive.frame_index import FrameIndex, group_fragments
 from archive.non_patient_keys import CATEGORY_OF_CLASS
 from archive.query import parse_date
 from kernel.errors import CloudfilmError, Kind
 
 WINDOW = 65536
+META_HEAD = struct.Struct("<HH2sH")  # of an element of the file meta information (PS3.10 7.1)
+MEDIA_CLASS_UID, MEDIA_INSTANCE_UID, TRANSFER_SYNTAX_UID = META_UIDS = (
+    0x0002,
+    0x0003,
+    0x0010,
+)  # its elements
 INFLATED_MOST = 256 * 1024 * 1024
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -125,13 +139,17 @@ class _Window:
         self._start = 0
         self._held = b""
 
-    def read(self, offset: int, length: int) -> bytes:
+    def at_hand(self, offset: int, length: int) -> tuple[bytes, int]:
         at = offset - self._start
         if at < 0 or at + length > len(self._held):
             self._stream.seek(offset)
             self._held = _exactly(self._stream, min(max(length, WINDOW), self.size - offset))
-            self._start, at = offset, 0
-        return self._held[at : at + length]
+            self._start = offset
+        return self._held, self._start
+
+    def read(self, offset: int, length: int) -> bytes:
+        held, start = self.at_hand(offset, length)
+        return held[offset - start : offset - start + length]
 
 
 def _exactly(stream: Seekable, length: int) -> bytes:
@@ -151,6 +169,9 @@ class _Inflated:
         self._start = start
         self._data = inflate(window.read(start, window.size - start))
         self.size = start + len(self._data)
+
+    def at_hand(self, offset: int, length: int) -> tuple[bytes, int]:
+        return self._data, self._start
 
     def read(self, offset: int, length: int) -> bytes:
         at = offset - self._start
@@ -177,7 +198,7 @@ def read_header(stream: Seekable, size: int) -> Header:
     """
     window = _Window(stream, size)
     meta, start = _read_meta(window)
-    syntax = meta.get("00020010", "")
+    syntax = meta.get(TRANSFER_SYNTAX_UID, "")
     if not syntax:
         raise NotPart10("the file meta information has no Transfer Syntax UID")
     source = _Inflated(window, start) if syntax in DEFLATED else window
@@ -191,7 +212,10 @@ def read_header(stream: Seekable, size: int) -> Header:
         ("", "") if category else tuple(_uid(attributes, tag, keyword) for tag, keyword in PLACE_UIDS)
     )
     warnings: list[str] = []
-    if meta.get("00020003", instance) != instance or meta.get("00020002", sop_class) != sop_class:
+    if (
+        meta.get(MEDIA_INSTANCE_UID, instance) != instance
+        or meta.get(MEDIA_CLASS_UID, sop_class) != sop_class
+    ):
         warnings.append("the file meta information names another object; the data set counts")
     place = (
         f"{category.name}/{instance}" if category else f"studies/{study}/series/{series}/instances/{instance}"
@@ -218,29 +242,30 @@ SOP_COMMON_UIDS = (("00080018", "SOP Instance UID"), ("00080016", "SOP Class UID
 PLACE_UIDS = (("0020000D", "Study Instance UID"), ("0020000E", "Series Instance UID"))
 
 
-def _read_meta(window: _Window) -> tuple[dict[str, str], int]:
-    """The file meta information (PS3.10 7.1), and where the data set begins."""
+def _read_meta(window: _Window) -> tuple[dict[int, str], int]:
+    """What the file meta information (PS3.10 7.1) says of the object, and where the data set begins."""
     if window.size < 140:
         raise NotPart10("it is too short")
     if window.read(128, 4) != b"DICM":
         raise NotPart10("it has no DICM prefix")
-    at, meta = 132, dict[str, str]()
+    at, meta = 132, dict[int, str]()
     while window.size - at >= 8:
-        group, element, vr, length = struct.unpack("<HH2sH", window.read(at, 8))
+        data, start = window.at_hand(at, min(LONGEST_HEAD, window.size - at))
+        group, element, vr, length = META_HEAD.unpack_from(data, at - start)
         if group != 2:
             break
         at += 8
         if vr in (b"OB", b"UN", b"UT"):
             if window.size - at < 4:
                 raise MalformedObject("it ends in the file meta information")
-            (length,) = struct.unpack("<I", window.read(at, 4))
+            length = int.from_bytes(data[at - start : at - start + 4], "little")
             at += 4
         elif not vr.isalpha() or not vr.isupper():
             raise MalformedObject("the file meta information is damaged")
         if length > window.size - at:
             raise MalformedObject("it ends in the file meta information")
-        if vr != b"OB" and length <= 256:
-            meta[f"{group:04X}{element:04X}"] = window.read(at, length).decode("latin_1").strip(" \0")
+        if element in META_UIDS and vr != b"OB" and length <= 256:
+            meta[element] = window.read(at, length).decode("latin_1").strip(" \0")
         at += length
     return meta, at
 
