@@ -216,6 +216,7 @@ class ElementReader:
         self._signed = False
         self.repairs: dict[str, None] = {}
         self.bulk: dict[str, BulkValue] = {}
+        self.referring: list[dict[str, Any]] = []  # the elements of the model whose values those are
         self.pixels: Fragments | BulkValue | None = None
 
     def dataset(self, offset: int, end: int) -> dict[str, Any]:
@@ -329,7 +330,9 @@ class ElementReader:
 
     def _refer(self, path: str, value: BulkValue) -> dict[str, Any]:
         self.bulk[path] = value
-        return {"vr": value.vr, "BulkDataURI": path}
+        element = {"vr": value.vr, "BulkDataURI": path}
+        self.referring.append(element)
+        return element
 
     def _decoder(self, value: bytes) -> TextDecoder:
         return TextDecoder.of(value.decode("latin_1").rstrip(" \0").split("\\"), self.repairs)

@@ -120,7 +120,8 @@ class Header:
             return None
 
     def _first(self, tag: str) -> Any:
-        values = self.attributes.get(tag, {}).get("Value")
+        element = self.attributes.get(tag)
+        values = element.get("Value") if element else None
         return values[0] if values else None
 
 
@@ -221,8 +222,8 @@ def read_header(stream: Seekable, size: int) -> Header:
         f"{category.name}/{instance}" if category else f"studies/{study}/series/{series}/instances/{instance}"
     )
     base = f"\x01/{place}/bulkdata/"
-    if reader.bulk:
-        _set_uris(attributes, base)
+    for element in reader.referring:
+        element["BulkDataURI"] = base + element["BulkDataURI"]
     frames = _index(source, reader.pixels, attributes, syntax, warnings)
     return Header(
         study, series, instance, sop_class, syntax, attributes, reader.bulk, frames, tuple(reader.repairs),
@@ -282,16 +283,6 @@ def _uid(attributes: dict[str, Any], tag: str, keyword: str) -> str:
     if len(values[0]) > 64 or not UID.fullmatch(values[0]):
         raise InvalidUid(keyword)
     return values[0]
-
-
-def _set_uris(attributes: dict[str, Any], base: str) -> None:
-    for value in attributes.values():
-        uri = value.get("BulkDataURI")
-        if uri is not None:
-            value["BulkDataURI"] = base + uri
-        elif value["vr"] == "SQ":
-            for item in value.get("Value", ()):
-                _set_uris(item, base)
 
 
 def _index(

@@ -62,6 +62,9 @@ class DateRange:
     last: date | None
 
 
+DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
+
+
 def parse_date(text: str) -> date | None:
     """A DICOM date `YYYYMMDD` (also `YYYY.MM.DD` of old, PS3.5 6.2 DA); None for an empty text.
 
@@ -70,7 +73,7 @@ def parse_date(text: str) -> date | None:
     text = text.strip()
     if not text:
         return None
-    match = re.fullmatch(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})", text)
+    match = DATE.fullmatch(text)
     if match is None:
         raise ValueError(text)
     return date(int(match[1]), int(match[2]), int(match[3]))

@@ -4,10 +4,10 @@ Nothing is asked of the database here, so all of it can be done before a transac
 there already (ids, counts, whose study it is) is added within (`archive.placing`).
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import String
 
 from access.caller import Caller
@@ -118,7 +118,7 @@ def instance_row(caller: Caller, header: Header, sealed: Sealed, document: bytes
             "blob_key": sealed.key,
             "seal": sealed.seal.pack(),
             "frames": header.frames.packed,
-            "bulk": json.dumps(bulk),
+            "bulk": orjson.dumps(bulk).decode(),
             "attributes": dump_marked(dict(sorted(answer.items()))),
             "document": document,
             "repairs": "\n".join((*header.repairs, *header.warnings)),

@@ -6,7 +6,6 @@ on PostgreSQL a sequence number may become visible after a larger one, so reader
 and stop short of the oldest transaction still open; on SQLite there is one writer at a time.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     BigInteger,
     Index,
@@ -127,7 +127,7 @@ def written_changes(
     """The write of several (kind, subject, data), for who writes more with it."""
     now = clock.now()
     rows = [
-        {"kind": kind, "subject": subject, "data": json.dumps(data, ensure_ascii=False), "at": now}
+        {"kind": kind, "subject": subject, "data": orjson.dumps(data).decode(), "at": now}
         for kind, subject, data in changes
     ]
     return (_RECORD_ON_POSTGRESQL if _is_postgresql(session) else _RECORD, rows)
@@ -151,7 +151,7 @@ def _is_postgresql(session: Session) -> bool:
 
 def change_of(row: ChangeRow | Row[Any]) -> Change:
     """A row as a subscriber sees it."""
-    return Change(row.seq, row.kind, row.subject, json.loads(row.data), row.at)
+    return Change(row.seq, row.kind, row.subject, orjson.loads(row.data), row.at)
 
 
 class GivingWay:

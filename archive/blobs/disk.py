@@ -42,9 +42,9 @@ class DiskStore:
         free = self.free_bytes()
         if free is not None and free < self._reserve_bytes:
             raise StorageFull
-        path = self._folder(key.rpartition("/")[0]) / key.rpartition("/")[2]
+        folder = self._folder(key.rpartition("/")[0])
         try:
-            return DiskWriter(key, path, self._durable, self._syncs)
+            return DiskWriter(key, folder, self._durable, self._syncs)
         except OSError as failure:
             raise refusal(failure) from failure
 
@@ -90,26 +90,27 @@ class DiskStore:
         status = os.statvfs(self.root)
         return status.f_bavail * status.f_frsize
 
-    def _make_folder(self, name: str) -> Path:
+    def _make_folder(self, name: str) -> str:
         folder = self.root / name
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             if self._durable:
                 for parent in list(folder.parents)[: name.count("/") + 1]:
                     sync_folder(parent)
-        return folder
+        return str(folder)
 
 
 class DiskWriter:
     """A new file. Appends are unbuffered: they come in sealed chunks."""
 
-    def __init__(self, key: str, path: Path, durable: bool, syncs: Executor) -> None:
+    def __init__(self, key: str, folder: str, durable: bool, syncs: Executor) -> None:
         self.key = key
-        self._path = path
+        self._folder = folder  # a text, for a `Path` of each object is slow to make
+        self._path = f"{folder}/{key.rpartition('/')[2]}"
         self._durable = durable
         self._syncs = syncs
         self._syncing: Future[None] | None = None
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def write(self, data: bytes) -> None:
         """Append bytes. Raises StorageFull or StorageUnavailable."""
@@ -133,16 +134,15 @@ class DiskWriter:
 
     def commit(self, synced: set[str]) -> None:
         """Wait until the file and its directory entry are on the disk; a folder is synced once in a batch."""
-        folder = str(self._path.parent)
         try:
             if self._durable:
                 if self._syncing is None:
                     os.fdatasync(self._descriptor)
                 else:
                     self._syncing.result()
-                if folder not in synced:
-                    sync_folder(self._path.parent)
-                    synced.add(folder)
+                if self._folder not in synced:
+                    sync_folder(self._folder)
+                    synced.add(self._folder)
         except OSError as failure:
             raise refusal(failure) from failure
         finally:
@@ -151,7 +151,7 @@ class DiskWriter:
     def discard(self) -> None:
         """Leave nothing behind."""
         self._close()
-        self._path.unlink(missing_ok=True)
+        Path(self._path).unlink(missing_ok=True)
 
     def reader(self) -> "DiskReader":
         """Read back what was written so far."""
@@ -182,7 +182,7 @@ class DiskReader:
             self._descriptor = -1
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path | str) -> None:
     """Wait until the entries of a directory are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
