@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, Dialect, Insert, Table, Update
+from sqlalchemy import Connection, Date, Dialect, Insert, Table, Update
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
+
+from kernel.database import UtcDateTime
 
 Rows = Sequence[Mapping[str, Any]]
 Write = tuple[Insert | Update, Rows]
@@ -165,9 +168,15 @@ def _quiet(statement: Insert | Update) -> Insert | Update:
 
 
 def _writers_of(compiled: SQLCompiler) -> dict[str, Callable[[Any], Any]]:
-    dialect = compiled.dialect
     return {
         name: writer
         for bind, name in compiled.bind_names.items()
-        if (writer := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
+        if (writer := _writer_of(bind.type, compiled.dialect)) is not None
     }
+
+
+def _writer_of(type_: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    writer = type_.dialect_impl(dialect).bind_processor(dialect)
+    if writer is not None and isinstance(type_, UtcDateTime | Date):
+        return lru_cache(maxsize=64)(writer)  # rows that go together have moments and days in common
+    return writer

@@ -130,4 +130,4 @@ class BlobStore(Readable, Protocol):
 def new_key(now: datetime) -> str:
     """A key for a new blob: by hour of arrival, so that a directory stays small and old ones stay as
     they are."""
-    return f"{now:%Y/%m/%d/%H}/{new_id()}"
+    return f"{now.year:04}/{now.month:02}/{now.day:02}/{now.hour:02}/{new_id()}"
