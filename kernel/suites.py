@@ -13,6 +13,7 @@ import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from cryptography.hazmat.primitives import hashes
@@ -64,9 +65,15 @@ def sm3(data: bytes) -> bytes:
     return digest.finalize()
 
 
+@lru_cache(maxsize=16)
+def _keyed(algorithm: type[hashes.SM3 | hashes.SHA256], key: bytes) -> openssl_hmac.HMAC:
+    """What has taken in its key and is copied for each text: a few keys hash a great many short ones."""
+    return openssl_hmac.HMAC(key, algorithm())
+
+
 def hmac_sm3(key: bytes, data: bytes) -> bytes:
     """HMAC over SM3."""
-    keyed = openssl_hmac.HMAC(key, hashes.SM3())
+    keyed = _keyed(hashes.SM3, key).copy()
     keyed.update(data)
     return keyed.finalize()
 
@@ -107,7 +114,9 @@ def sm4_key_unwrap(wrapping_key: bytes, wrapped: bytes) -> bytes:
 
 def hmac_sha256(key: bytes, data: bytes) -> bytes:
     """HMAC over SHA-256."""
-    return hmac.digest(key, data, "sha256")
+    keyed = _keyed(hashes.SHA256, key).copy()
+    keyed.update(data)
+    return keyed.finalize()
 
 
 def sha256(data: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Sealed blobs and the key ring."""
 
+import hmac
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from kernel.crypto import DamagedBlob, KeyRing, Seal, open_range, read_header
 from kernel.errors import InvalidSetting
 from kernel.packing import UnreadablePacking, pack, unpack
-from kernel.suites import COMMERCIAL, INTERNATIONAL, Suite
+from kernel.suites import COMMERCIAL, INTERNATIONAL, Suite, hmac_sha256
 
 CHUNK = 4096
 
@@ -181,3 +182,9 @@ def test_a_blind_number_is_the_beginning_of_the_blind_index(suite: Suite) -> Non
     for text in ("结节", "nodule", "结节"):
         beginning = bytes.fromhex(keys.blind_index(text))[:8]
         assert keys.blind_number(text) == int.from_bytes(beginning, signed=True)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=100), st.binary(max_size=300)), max_size=30))
+def test_a_keyed_hash_is_hmac_sha256_whichever_keys_came_before(texts: list[tuple[bytes, bytes]]) -> None:
+    for key, text in texts:
+        assert hmac_sha256(key, text) == hmac.digest(key, text, "sha256")
