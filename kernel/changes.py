@@ -43,7 +43,7 @@ LONGEST_S = 0.025  # that a subscriber's transaction lasts: on SQLite nobody els
 STILL_S = 0.2  # for so long nothing came: a burst is over
 LOOKED_AT = 200  # changes that are looked at to tell whom they concern
 PATIENCE_S = 2.0  # that the feed waits for a burst to end before it is followed for a moment
-TURN_S = 0.5  # that moment
+TURN_S = 0.2  # that moment
 LATEST_S = 30.0  # so long after the first of a burst the feed is followed to its end, whatever comes
 
 
