@@ -91,6 +91,16 @@ def _statement(*columns: Any, study: str, series: str = "", instance: str = "") 
     return statement
 
 
+def _within_series(has_series: bool, has_instance: bool, *columns: Any) -> Select[*tuple[Any, ...]]:
+    """The same for any study, series and instance, whose UIDs are parameters: to be built once."""
+    statement = _statement(*columns, study="")
+    if has_series:
+        statement = statement.where(Series.series_instance_uid == bindparam("series"))
+    if has_instance:
+        statement = statement.where(Instance.sop_instance_uid == bindparam("instance"))
+    return statement
+
+
 def _note(archive: Archive, caller: Caller, study_instance_uid: str, patient_logical_id: str) -> None:
     note_once(
         archive.database, archive.recently, archive.clock, caller, "read ImagingStudy", study_instance_uid,
@@ -111,14 +121,17 @@ def find_instances(
     is none.
     """
     caller.require(READ_IMAGES)
-    statement = within(
-        _statement(*COLUMNS, study=study_instance_uid, series=series_instance_uid, instance=sop_instance_uid),
-        caller.reach_for("r"),
-    ).order_by(Series.series_number, Series.id, Instance.instance_number, Instance.id)
+    statement = _page_of_instances(
+        caller.reach_for("r"), has_series=bool(series_instance_uid), has_instance=bool(sop_instance_uid)
+    )
+    named = {"study": study_instance_uid}
+    if series_instance_uid:
+        named["series"] = series_instance_uid
+    if sop_instance_uid:
+        named["instance"] = sop_instance_uid
     found = 0
     while True:
-        with archive.database.snapshot() as session:
-            page = [_stored(row) for row in session.execute(statement.limit(PAGE).offset(found))]
+        page = [_stored(row) for row in archive.database.rows(statement, {**named, "found": found})]
         if not found:
             if not page:
                 raise NotFound("The study, series or instance")
@@ -127,6 +140,16 @@ def find_instances(
         found += len(page)
         if len(page) < PAGE:
             return
+
+
+@lru_cache(maxsize=1024)
+def _page_of_instances(reach: Reach, has_series: bool, has_instance: bool) -> Select[*tuple[Any, ...]]:
+    return (
+        within(_within_series(has_series, has_instance, *COLUMNS), reach)
+        .order_by(Series.series_number, Series.id, Instance.instance_number, Instance.id)
+        .limit(PAGE)
+        .offset(bindparam("found", type_=Integer))
+    )
 
 
 def find_images(
@@ -238,35 +261,34 @@ def find_extent(
 ) -> Extent:
     """What there is of a study or series. Raises NotFound."""
     caller.require(READ_IMAGES)
-    has_pixels = Instance.number_of_frames > 0
-    statement = _statement(
-        Study.id, Study.revision, Study.patient_logical_id, Instance.transfer_syntax_uid,
-        has_pixels.label("has_pixels"), func.count(Instance.id).label("instances"),
-        study=study_instance_uid, series=series_instance_uid,
-    )  # fmt: skip
-    with archive.database.snapshot() as session:
-        rows = session.execute(
-            within(statement, caller.reach_for("r")).group_by(
-                Study.id, Study.revision, Study.patient_logical_id, Instance.transfer_syntax_uid, has_pixels
-            )
-        ).all()
+    named = {"study": study_instance_uid}
+    if series_instance_uid:
+        named["series"] = series_instance_uid
+    rows = archive.database.rows(_counted(caller.reach_for("r"), has_series=bool(series_instance_uid)), named)
     if not rows:
         raise NotFound("The study or series")
-    _note(archive, caller, study_instance_uid, rows[0].patient_logical_id)
+    study_id, revision, patient_logical_id = rows[0][:3]
+    _note(archive, caller, study_instance_uid, patient_logical_id)
     return Extent(
-        f"{rows[0].id}.{rows[0].revision}",
-        tuple((row.transfer_syntax_uid, bool(row.has_pixels)) for row in rows),
-        sum(row.instances for row in rows),
+        f"{study_id}.{revision}",
+        tuple((syntax, bool(has_pixels)) for _, _, _, syntax, has_pixels, _ in rows),
+        sum(row[5] for row in rows),
     )
+
+
+@lru_cache(maxsize=1024)
+def _counted(reach: Reach, has_series: bool) -> Select[*tuple[Any, ...]]:
+    kinds = (
+        Study.id, Study.revision, Study.patient_logical_id, Instance.transfer_syntax_uid,
+        Instance.number_of_frames > 0,
+    )  # fmt: skip
+    return within(_within_series(has_series, False, *kinds, func.count(Instance.id)), reach).group_by(*kinds)
 
 
 @lru_cache(maxsize=1024)
 def _one_instance(reach: Reach) -> Select[*tuple[Any, ...]]:
     """The statement for one instance within a reach, built once: a frame costs less than building it."""
-    statement = _statement(*COLUMNS, study="", series="", instance="").where(
-        Series.series_instance_uid == bindparam("series"), Instance.sop_instance_uid == bindparam("instance")
-    )
-    return within(statement, reach)
+    return within(_within_series(True, True, *COLUMNS), reach)
 
 
 def find_instance(
