@@ -137,13 +137,13 @@ def render_as(
     archive: Archive, stored: StoredInstance, media_type: str, state: StoredInstance | None = None
 ) -> Response:
     """One instance in the media type that was chosen."""
+    if stored.sop_class_uid.startswith(ENCAPSULATED):
+        return _document(archive, stored, media_type)
     if media_type in PAGES:
         document = at_base(instance_document(archive, stored), service_base())
         answer = text_answer(PAGE_OF[media_type](parse_marked(document)), f"{media_type}; charset=utf-8")
         answer.headers["Content-Security-Policy"] = CONTENT_POLICY
         return answer
-    if stored.sop_class_uid.startswith(ENCAPSULATED):
-        return _document(archive, stored, media_type)
     rendering = rendering_of(request.args, media_type if media_type in PICTURES else JPEG)
     if media_type == MP4:
         return _video(archive, stored, rendering)
