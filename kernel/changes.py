@@ -158,14 +158,16 @@ class GivingWay:
     """When a worker may follow the feed: behind those who store, and never long after.
 
     What follows an object or a document costs as much as to store it and more, and who stores waits for an
-    answer. So while changes of some kinds keep coming, the feed waits until they have been still for STILL_S,
-    and is followed for TURN_S after each PATIENCE_S: enough for what one who works at it brings. What is not
-    followed LATEST_S after it began to wait is followed to its end, whatever comes.
+    answer. So while changes of some kinds keep coming, whatever else does, the feed waits until they have
+    been still for STILL_S, and is followed for TURN_S after each PATIENCE_S: enough for what one who works at
+    it brings. What is not followed LATEST_S after it began to wait is followed to its end, whatever comes.
     """
 
     def __init__(self, to: frozenset[str], clock: Callable[[], float] = time.monotonic) -> None:
         """to: the kinds of changes that mean that somebody is storing."""
-        self._to = to
+        latest = select(_CHANGE.c.seq, _CHANGE.c.kind).order_by(_CHANGE.c.seq.desc()).limit(LOOKED_AT)
+        looked_at = latest.subquery()
+        self._newest_storing = select(func.max(looked_at.c.seq)).where(looked_at.c.kind.in_(sorted(to)))
         self._clock = clock
         self._newest = 0
         self._came_at = 0.0
@@ -175,12 +177,11 @@ class GivingWay:
 
     def may_follow(self, database: Database) -> bool:
         """Whether it is time to follow."""
-        newest = database.row(_NEWEST, {})
-        if newest is None or newest[1] not in self._to:
+        newest, now = self._newest_in(database), self._clock()
+        if newest is None:
             return True
-        now = self._clock()
-        if newest[0] != self._newest:
-            self._newest, self._came_at = newest[0], now
+        if newest != self._newest:
+            self._newest, self._came_at = newest, now
         if self._behind_since is None:
             self._behind_since, self._next_turn, self._turn_began = now, now + PATIENCE_S, None
         if now - self._came_at >= STILL_S or now - self._behind_since >= LATEST_S:
@@ -200,16 +201,16 @@ class GivingWay:
 
     def pass_over(self, database: Database) -> None:
         """What was written just now by what follows is no sign that somebody stores."""
-        newest = database.row(_NEWEST, {})
-        if newest is not None:
-            self._newest = newest[0]
+        self._newest = self._newest_in(database) or 0
+
+    def _newest_in(self, database: Database) -> int | None:
+        """The newest change that means that somebody is storing, if it is among the latest."""
+        newest: tuple[int | None, ...] | None = database.row(self._newest_storing, {})
+        return newest[0] if newest else None
 
     def end_reached(self) -> None:
         """Everything was followed: the next burst is waited for anew."""
         self._behind_since = None
-
-
-_NEWEST = select(ChangeRow.seq, ChangeRow.kind).order_by(ChangeRow.seq.desc()).limit(1)
 
 
 def follow_changes(

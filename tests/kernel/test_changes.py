@@ -34,9 +34,13 @@ def has_settled(database: Database) -> bool:
 
 
 def store(database: Database, clock: FixedClock, subject: str) -> None:
+    record(database, clock, "stored", subject)
+
+
+def record(database: Database, clock: FixedClock, kind: str, subject: str) -> None:
     """Record a change, and wait until a subscriber may see it."""
     with database.transaction() as session:
-        record_change(session, clock, "stored", subject)
+        record_change(session, clock, kind, subject)
     while not has_settled(database):
         time.sleep(0.01)
 
@@ -155,16 +159,27 @@ def test_what_follows_does_not_wait_for_what_it_writes_itself(database: Database
     assert seen == ["object", "document"]
 
 
-def test_what_is_not_storing_is_followed_at_once(database: Database, clock: FixedClock) -> None:
+def test_where_nobody_stores_nothing_waits(database: Database, clock: FixedClock) -> None:
     seen: list[str] = []
     read = Subscriber("reader", frozenset({"made"}), lambda _session, change: seen.append(change.subject))
-    with database.transaction() as session:
-        record_changes(session, clock, [("stored", "1", {}), ("made", "2", {})])
-    while not has_settled(database):
-        time.sleep(0.01)
+    record(database, clock, "made", "1")
+
     follow_changes(database, [read], giving_way=GivingWay(frozenset({"stored"}), lambda: 0.0))
 
-    assert seen == ["2"]
+    assert seen == ["1"]
+
+
+def test_what_a_worker_does_between_is_no_end_of_a_burst(database: Database, clock: FixedClock) -> None:
+    now = [100.0]
+    giving_way = GivingWay(frozenset({"stored"}), lambda: now[0])
+    for number in range(5):
+        store(database, clock, str(number))
+        record(database, clock, "rested", str(number))
+        assert not giving_way.may_follow(database)
+        now[0] += STILL_S * 0.9
+
+    now[0] += STILL_S
+    assert giving_way.may_follow(database)
 
 
 def test_a_subscriber_that_raises_keeps_its_place_and_holds_up_nobody(
