@@ -8,6 +8,7 @@ and stop short of the oldest transaction still open; on SQLite there is one writ
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,6 +45,7 @@ STILL_S = 0.2  # for so long nothing came: a burst is over
 LOOKED_AT = 200  # changes that are looked at to tell whom they concern
 PATIENCE_S = 2.0  # that the feed waits for a burst to end before it is followed for a moment
 TURN_S = 0.2  # that moment
+OWN = "changes"  # in `Session.info`: how many of each kind this transaction recorded
 LATEST_S = 30.0  # so long after the first of a burst the feed is followed to its end, whatever comes
 
 
@@ -126,6 +128,7 @@ def written_changes(
 ) -> Write:
     """The write of several (kind, subject, data), for who writes more with it."""
     now = clock.now()
+    session.info.setdefault(OWN, Counter()).update(kind for kind, _, _ in changes)
     rows = [
         {"kind": kind, "subject": subject, "data": orjson.dumps(data).decode(), "at": now}
         for kind, subject, data in changes
@@ -167,26 +170,34 @@ class GivingWay:
         """to: the kinds of changes that mean that somebody is storing."""
         latest = select(_CHANGE.c.seq, _CHANGE.c.kind).order_by(_CHANGE.c.seq.desc()).limit(LOOKED_AT)
         looked_at = latest.subquery()
-        self._newest_storing = select(func.max(looked_at.c.seq)).where(looked_at.c.kind.in_(sorted(to)))
+        self._to = to
+        self._stored = select(func.count(), func.max(looked_at.c.seq)).where(
+            looked_at.c.kind.in_(sorted(to)), looked_at.c.seq > bindparam("after")
+        )
         self._clock = clock
         self._newest = 0
-        self._came_at = 0.0
+        self._came_at: float | None = None
         self._behind_since: float | None = None
         self._next_turn = 0.0
         self._turn_began: float | None = None
 
     def may_follow(self, database: Database) -> bool:
         """Whether it is time to follow."""
-        newest, now = self._newest_in(database), self._clock()
-        if newest is None:
+        now = self._look(database, own=0)
+        if self._came_at is None or now - self._came_at >= STILL_S:
             return True
-        if newest != self._newest:
-            self._newest, self._came_at = newest, now
         if self._behind_since is None:
             self._behind_since, self._next_turn, self._turn_began = now, now + PATIENCE_S, None
-        if now - self._came_at >= STILL_S or now - self._behind_since >= LATEST_S:
-            return True
-        return self._has_turn(now)
+        return now - self._behind_since >= LATEST_S or self._has_turn(now)
+
+    def _look(self, database: Database, own: int) -> float:
+        """See whether more was stored lately than one's own. Returns the time."""
+        now = self._clock()
+        count, newest = database.row(self._stored, {"after": self._newest}) or (0, None)
+        if count > own:
+            self._came_at = now
+        self._newest = newest or self._newest
+        return now
 
     def _has_turn(self, now: float) -> bool:
         """Whether it is time for a moment in between, which begins when somebody asks."""
@@ -199,14 +210,10 @@ class GivingWay:
         self._next_turn, self._turn_began = now + PATIENCE_S, None
         return False
 
-    def pass_over(self, database: Database) -> None:
-        """What was written just now by what follows is no sign that somebody stores."""
-        self._newest = self._newest_in(database) or 0
-
-    def _newest_in(self, database: Database) -> int | None:
-        """The newest change that means that somebody is storing, if it is among the latest."""
-        newest: tuple[int | None, ...] | None = database.row(self._newest_storing, {})
-        return newest[0] if newest else None
+    def pass_over(self, database: Database, own: Counter[str]) -> None:
+        """What was written just now by what follows is no sign that somebody stores; own: how much of each
+        kind that was."""
+        self._look(database, sum(own[kind] for kind in self._to))
 
     def end_reached(self) -> None:
         """Everything was followed: the next burst is waited for anew."""
@@ -227,15 +234,16 @@ def follow_changes(
     giving_way: nor do they begin while a burst lasts.
     """
     if giving_way is None:
-        return sum(_follow(database, subscriber, most) for subscriber in _concerned(database, subscribers))
+        return sum(_follow(database, subscriber, most)[0] for subscriber in _concerned(database, subscribers))
     if not giving_way.may_follow(database):
         return 0
     read = 0
     for subscriber in _concerned(database, subscribers):
         if not giving_way.may_follow(database):
             return read
-        read += _follow(database, subscriber, most)
-        giving_way.pass_over(database)
+        followed, own = _follow(database, subscriber, most)
+        read += followed
+        giving_way.pass_over(database, own)
     if not read:
         giving_way.end_reached()
     return read
@@ -303,7 +311,8 @@ def _insert_unless_there(session: Session, subscriber: str) -> None:
     session.execute(begun.on_conflict_do_nothing())
 
 
-def _follow(database: Database, subscriber: Subscriber, most: int) -> int:
+def _follow(database: Database, subscriber: Subscriber, most: int) -> tuple[int, Counter[str]]:
+    """Let a subscriber take its next batch. Returns how many changes that were, and what came of them."""
     try:
         with database.transaction() as session:
             cursor = session.get(CursorRow, subscriber.name, with_for_update=True)
@@ -327,7 +336,7 @@ def _follow(database: Database, subscriber: Subscriber, most: int) -> int:
                 .where(CursorRow.subscriber == subscriber.name)
                 .values(txid=reached[0], seq=reached[1])
             )
-            return len(rows)
+            return len(rows), session.info.get(OWN, Counter())
     except Exception:
         log.exception("subscriber %s could not follow; it keeps its place", subscriber.name)
-        return 0
+        return 0, Counter()

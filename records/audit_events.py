@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from access.model import AuditEntry
 from kernel.changes import CursorRow
-from kernel.jobs import job
+from kernel.jobs import enqueue, job
 from kernel.sealed_text import HIDDEN, HiddenText
 from kernel.veil import AFTER_ALL
 from kernel.writes import write_all
@@ -25,6 +25,7 @@ from records.repository import Projected, index_all_projected
 from records.room import Drawn, Records
 
 FOLLOWER, PREFIX, PAGE = "audit-events", "audit-", 500
+INDEXED_TOGETHER = 200  # entries: on SQLite nobody else writes meanwhile
 _AGENT_NAME = parameter_number("AuditEvent", "agent-name")
 _HIDE = (
     update(IndexString)
@@ -56,28 +57,29 @@ def _document(entry: AuditEntry) -> dict[str, object]:
     return document | {"meta": meta}
 
 
-@job(queue="records", retries=1, every=timedelta(seconds=15))
+@job(queue="records", retries=1, every=timedelta(seconds=15), gives_way=True)
 def index_audit(records: Records) -> None:
-    """Make the search index of what was written into the trail since the last time."""
-    while True:
-        with records.database.transaction() as session:
-            cursor = session.get(CursorRow, FOLLOWER, with_for_update=True)
-            if cursor is None:
-                cursor = CursorRow(subscriber=FOLLOWER, txid=0, seq=0)
-                session.add(cursor)
-                session.flush()
-            entries = session.scalars(
-                select(AuditEntry).where(AuditEntry.seq > cursor.seq).order_by(AuditEntry.seq).limit(PAGE)
-            ).all()
-            if not entries:
-                return
-            drawn = [Projected(_document(entry), "", "", 1, entry.at) for entry in entries]
-            index_all_projected(records, session, drawn, announced=False)
-            session.execute(
-                update(CursorRow).where(CursorRow.subscriber == FOLLOWER).values(seq=entries[-1].seq)
-            )
-        if len(entries) < PAGE:
+    """Make the search index of what was written into the trail since the last time, a page of it; what is
+    left is another call, so that those who store go first."""
+    with records.database.transaction() as session:
+        cursor = session.get(CursorRow, FOLLOWER, with_for_update=True)
+        if cursor is None:
+            cursor = CursorRow(subscriber=FOLLOWER, txid=0, seq=0)
+            session.add(cursor)
+            session.flush()
+        entries = session.scalars(
+            select(AuditEntry)
+            .where(AuditEntry.seq > cursor.seq)
+            .order_by(AuditEntry.seq)
+            .limit(INDEXED_TOGETHER)
+        ).all()
+        if not entries:
             return
+        drawn = [Projected(_document(entry), "", "", 1, entry.at) for entry in entries]
+        index_all_projected(records, session, drawn, announced=False)
+        session.execute(update(CursorRow).where(CursorRow.subscriber == FOLLOWER).values(seq=entries[-1].seq))
+        if len(entries) == INDEXED_TOGETHER:
+            enqueue(session, records.clock, index_audit)
 
 
 @job(queue="records", retries=1, every=timedelta(minutes=10))

@@ -21,7 +21,7 @@ from kernel.clock import new_id
 from kernel.crypto import DamagedBlob
 from kernel.database import table_of
 from kernel.errors import CloudfilmError, Kind
-from kernel.writes import Write
+from kernel.writes import Write, reserve
 from records.custom_parameters import follow_definition, know_custom_parameters
 from records.documents import document_text, plain, with_meta
 from records.hashing import hash_of
@@ -591,21 +591,15 @@ def index_all_projected(
     """Keep the search index of documents that are drawn from elsewhere; tell the feed, if wanted."""
     know_custom_parameters(records.database, session)
     known = _locked(session, sorted(each.name for each in all_))
+    new = [each for each in all_ if each.name not in known]
     ids = {name: row.id for name, row in known.items()}
-    for each in all_:
-        values = {
-            "version": each.version, "deleted": False, "updated_at": each.updated_at,
-            "institution": each.institution, "department": each.department,
-        }  # fmt: skip
-        if each.name in known:
-            session.execute(update(_TABLE).where(_TABLE.c.id == ids[each.name]).values(**values))
-        else:
-            type_, logical_id = each.name
-            made = {"type": type_, "logical_id": logical_id, "self_hash": hash_of(f"{type_}/{logical_id}")}
-            statement = insert(_TABLE).values(body="", **made, **values).returning(_TABLE.c.id)
-            ids[each.name] = session.execute(statement).scalar_one()
+    ids |= zip((each.name for each in new), reserve(session.connection(), _TABLE, len(new)), strict=True)
+    rows: list[Write] = [
+        (_ADD, [_begun(each, ids[each.name]) for each in new]),
+        (_CHANGE_PROJECTED, [_changed(each, ids[each.name]) for each in all_ if each.name in known]),
+    ]
     found = {ids[each.name]: index_rows(each.document) for each in all_}
-    store_index(session, found, [row.id for row in known.values()])
+    store_index(session, found, [row.id for row in known.values()], rows)
     _keep_projected(session, ids, [each for each in all_ if each.keeps_version])
     if not announced:
         return
@@ -614,6 +608,32 @@ def index_all_projected(
         [(f"resource-{'updated' if each.name in known else 'created'}", "/".join(each.name),
           {"version": each.version}) for each in all_],
     )  # fmt: skip
+
+
+def _begun(each: Projected, row_id: int) -> dict[str, Any]:
+    type_, logical_id = each.name
+    return {
+        "id": row_id, "type": type_, "logical_id": logical_id, "self_hash": hash_of(f"{type_}/{logical_id}"),
+        "version": each.version, "deleted": False, "institution": each.institution,
+        "department": each.department, "updated_at": each.updated_at, "body": "",
+    }  # fmt: skip
+
+
+def _changed(each: Projected, row_id: int) -> dict[str, Any]:
+    return {
+        "row": row_id, "to_version": each.version, "of_institution": each.institution,
+        "of_department": each.department, "since": each.updated_at,
+    }  # fmt: skip
+
+
+_CHANGE_PROJECTED = (
+    update(_TABLE)
+    .where(_TABLE.c.id == bindparam("row"))
+    .values(
+        version=bindparam("to_version"), deleted=False, institution=bindparam("of_institution"),
+        department=bindparam("of_department"), updated_at=bindparam("since"),
+    )
+)  # fmt: skip
 
 
 def _keep_projected(session: Session, ids: dict[tuple[str, str], int], all_: Sequence[Projected]) -> None:

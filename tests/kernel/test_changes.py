@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 
 import pytest
 from sqlalchemy import func, select
@@ -180,6 +181,24 @@ def test_what_a_worker_does_between_is_no_end_of_a_burst(database: Database, clo
 
     now[0] += STILL_S
     assert giving_way.may_follow(database)
+
+
+def test_a_turn_ends_also_when_objects_come_during_it(database: Database, clock: FixedClock) -> None:
+    now = [100.0]
+    giving_way = GivingWay(frozenset({"stored"}), lambda: now[0])
+    began = now[0]
+    while now[0] < began + PATIENCE_S:
+        store(database, clock, str(now[0]))
+        assert not giving_way.may_follow(database)
+        now[0] += STILL_S * 0.9
+    store(database, clock, "turn")
+    assert giving_way.may_follow(database)
+
+    for number in range(12):
+        now[0] += TURN_S / 10
+        store(database, clock, str(number))
+        giving_way.pass_over(database, Counter())
+    assert not giving_way.may_follow(database)
 
 
 def test_a_subscriber_that_raises_keeps_its_place_and_holds_up_nobody(

@@ -15,6 +15,7 @@ from cloudfilm.rooms import Rooms, build_rooms
 from cloudfilm.site_resources import publish_site
 from cloudfilm.web import create_app
 from kernel.clock import FixedClock
+from kernel.jobs import Worker, declared
 from kernel.settings import Settings
 from records.audit_events import hide_agents, hide_agents_page, index_audit
 from records.model import IndexString
@@ -42,6 +43,24 @@ def test_what_was_done_to_a_patient_is_found_as_audit_events(rooms: Rooms, fhir:
     refused = fhir.send("POST", "/AuditEvent", {"resourceType": "AuditEvent"})
     assert refused.status_code == 405
     assert json.loads(refused.data)["issue"][0]["code"] == "not-supported"
+
+
+def test_a_long_trail_is_indexed_in_turns(
+    rooms: Rooms, clock: FixedClock, operator: Caller, fhir: Fhir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("records.audit_events.INDEXED_TOGETHER", 2)
+    with rooms.database.transaction() as session:
+        for number in range(5):
+            note(session, clock, operator, "read Patient", f"Patient/{number}", patient_id="p")
+    following = declared(index_audit)
+    worker = Worker(rooms.database, clock, {following.name: following}, lambda _job: rooms.records)
+
+    index_audit(rooms.records)
+    found = [len(ids(fhir.get("/AuditEvent?patient=p")))]
+    while worker.run_one():
+        found.append(len(ids(fhir.get("/AuditEvent?patient=p"))))
+    assert found[0] == 2
+    assert found[-1] >= 5
 
 
 def test_who_did_it_is_found_before_and_after_the_name_is_hidden_in_the_index(
