@@ -25,9 +25,9 @@ REMEMBERED = 16  # sizes that were asked for of late
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """How much a line counts by its distance, within its reach."""
+    """How much a line counts by its distance, within its support."""
 
-    reach: float
+    support: float
     weigh: Callable[[Numbers], Numbers]
     of_pillow: Image.Resampling  # the same one there, for pictures in colour
 
@@ -106,8 +106,8 @@ def _lines(lines: int, first: float, last: float, made: int, by: Filter) -> tupl
     step = (last - first) / made
     scale = max(step, 1.0)
     centers = first + (np.arange(made) + 0.5) * step
-    begins = np.maximum(0, np.floor(centers - by.reach * scale + 0.5)).astype(np.int64)
-    ends = np.minimum(lines, np.floor(centers + by.reach * scale + 0.5)).astype(np.int64)
+    begins = np.maximum(0, np.floor(centers - by.support * scale + 0.5)).astype(np.int64)
+    ends = np.minimum(lines, np.floor(centers + by.support * scale + 0.5)).astype(np.int64)
     at = begins[:, None] + np.arange((ends - begins).max())
     weights = by.weigh(np.abs(at + 0.5 - centers[:, None]) / scale) * (at < ends[:, None])
     weights /= weights.sum(axis=1, keepdims=True)
