@@ -30,11 +30,8 @@ from kernel.errors import CloudfilmError, Kind
 
 WINDOW = 65536
 META_HEAD = struct.Struct("<HH2sH")  # of an element of the file meta information (PS3.10 7.1)
-MEDIA_CLASS_UID, MEDIA_INSTANCE_UID, TRANSFER_SYNTAX_UID = META_UIDS = (
-    0x0002,
-    0x0003,
-    0x0010,
-)  # its elements
+MEDIA_CLASS_UID, MEDIA_INSTANCE_UID, TRANSFER_SYNTAX_UID = 0x0002, 0x0003, 0x0010  # its elements
+META_UIDS = frozenset({MEDIA_CLASS_UID, MEDIA_INSTANCE_UID, TRANSFER_SYNTAX_UID})
 INFLATED_MOST = 256 * 1024 * 1024
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"

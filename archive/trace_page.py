@@ -24,6 +24,7 @@ MM_PER_S = 25.0
 SHOWN_S = 10.0
 LEFT_MM, RIGHT_MM, TOP_MM, BOTTOM_MM = 20, 5, 12, 10
 LEAST_ROW_MM, MOST_ROW_MM = 15.0, 40.0
+ROWS_MM = 640.0  # of all together, unless each is of the least height
 GAINS, FINE_GAINS = (10.0, 5.0, 2.5, 1.0), (500.0, 200.0, 100.0, 50.0, 20.0)  # mm for a mV
 FAINT_MV = 0.3  # voltages below are no heart's at the skin: of a brain or a muscle
 PAPER, SMALL, LARGE, INK = (255, 255, 255), (252, 226, 226), (243, 178, 178), (20, 24, 32)
@@ -43,7 +44,7 @@ class Row:
 def draw_page(source: ImageSource, font: str = "") -> Image.Image:
     """The first seconds of a recording. Raises NotAnImage."""
     recording = read_recording(source, SHOWN_S)
-    seconds = max(len(each.values) for each in recording.channels) / recording.frequency_hz
+    seconds = min(SHOWN_S, max(len(each.values) for each in recording.channels) / recording.frequency_hz)
     gain = gain_of(recording.channels)
     rows = tuple(_rows(recording.channels, gain))
     width = LEFT_MM + round(max(seconds, 1.0) * MM_PER_S) + RIGHT_MM
@@ -68,7 +69,11 @@ def gain_of(channels: tuple[Channel, ...]) -> float:
     if not spans:
         return 0.0
     usual = GAINS if max(spans) >= FAINT_MV or not max(spans) else FINE_GAINS
-    return next((gain for gain in usual if max(spans) * gain <= MOST_ROW_MM), usual[-1])
+    return next((gain for gain in usual if max(spans) * gain <= _most_row_mm(channels)), usual[-1])
+
+
+def _most_row_mm(channels: tuple[Channel, ...]) -> float:
+    return max(LEAST_ROW_MM, min(MOST_ROW_MM, ROWS_MM / len(channels)))
 
 
 def _span(values: Values) -> float:
@@ -77,14 +82,14 @@ def _span(values: Values) -> float:
 
 
 def _rows(channels: tuple[Channel, ...], gain: float) -> Iterator[Row]:
-    y_mm = float(TOP_MM)
+    y_mm, most_row_mm = float(TOP_MM), _most_row_mm(channels)
     for channel in channels:
         seen = channel.values[np.isfinite(channel.values)]
         middle = float(seen.max() + seen.min()) / 2 if seen.size else 0.0
         span = _span(channel.values)
         of_voltage = channel.unit == "mV"
         mm_per_unit = gain if of_voltage else (LEAST_ROW_MM - 3) / span if span else 1.0
-        height_mm = min(MOST_ROW_MM, max(LEAST_ROW_MM, span * mm_per_unit + 3))
+        height_mm = min(most_row_mm, max(LEAST_ROW_MM, span * mm_per_unit + 3))
         yield Row(channel, mm_per_unit, middle, height_mm, y_mm + height_mm / 2)
         y_mm += height_mm
 

@@ -17,6 +17,7 @@ WAVEFORM_CLASSES, AUDIO_CLASSES = "1.2.840.10008.5.1.4.1.1.9.", "1.2.840.10008.5
 SAMPLES = {"SB": "i1", "UB": "u1", "SS": "<i2", "US": "<u2", "SL": "<i4", "UL": "<u4"}  # (5400,1006)
 MILLIVOLTS = {"V": 1000.0, "mV": 1.0, "uV": 0.001, "nV": 1e-6}  # UCUM
 MOST_CHANNELS = 64
+MOST_HZ = 1e6
 
 Values = npt.NDArray[np.float64]
 
@@ -61,7 +62,8 @@ def _recording(source: ImageSource, group: Attributes, most_s: float) -> Recordi
     frequency_hz = number(group, "003A001A") or 0.0
     count, length = whole(group, "003A0005"), whole(group, "003A0010")
     channels = items(group, "003A0200")
-    if kind is None or frequency_hz <= 0 or not 0 < count <= MOST_CHANNELS or len(channels) != count:
+    makes_sense = 0 < frequency_hz <= MOST_HZ and 0 < count <= MOST_CHANNELS and len(channels) == count
+    if kind is None or not makes_sense:
         raise NotAnImage("its waveform is described in a way that makes no sense")
     data = source.binary(group, "54001010")
     there = min(length, len(data) // (np.dtype(kind).itemsize * count))

@@ -9,8 +9,19 @@ from pydicom.dataset import Dataset
 
 from archive.image_pixel import NotAnImage
 from archive.image_source import ImageSource
-from archive.trace_page import LEFT_MM, PIXELS_PER_MM, draw_page, thinned
-from archive.waveform import read_recording
+from archive.trace_page import (
+    BOTTOM_MM,
+    LEAST_ROW_MM,
+    LEFT_MM,
+    MM_PER_S,
+    PIXELS_PER_MM,
+    RIGHT_MM,
+    SHOWN_S,
+    TOP_MM,
+    draw_page,
+    thinned,
+)
+from archive.waveform import MOST_CHANNELS, read_recording
 
 HZ = 500
 
@@ -91,7 +102,8 @@ def test_only_the_beginning_of_a_long_recording_is_read() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"WaveformSampleInterpretation": "MB"}, {"SamplingFrequency": "0"}, {"NumberOfWaveformChannels": 2},
+    [{"WaveformSampleInterpretation": "MB"}, {"SamplingFrequency": "0"},
+     {"SamplingFrequency": "1e308"}, {"NumberOfWaveformChannels": 2},
      {"NumberOfWaveformChannels": 0}, {"NumberOfWaveformSamples": 0}, {"ChannelDefinitionSequence": []}],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
@@ -136,6 +148,21 @@ def test_what_is_no_voltage_fills_its_row_and_a_gap_is_left_out() -> None:
         12 * PIXELS_PER_MM, abs=1
     )
     assert dark_rows(page, 0.75).size == 0
+
+
+@pytest.mark.parametrize("frequency", ["0.001", "0.0000001", "1e-300"])
+def test_a_page_is_no_wider_than_what_it_shows_however_slow_the_recording(frequency: str) -> None:
+    page = draw_page(source_of(group(step(), channel("Lead I"), SamplingFrequency=frequency)))
+
+    assert page.width <= (LEFT_MM + SHOWN_S * MM_PER_S + RIGHT_MM) * PIXELS_PER_MM
+
+
+def test_a_page_of_many_channels_is_no_higher_than_some_rows() -> None:
+    samples = np.zeros((HZ, MOST_CHANNELS), "i2")
+    samples[::2] = 8000  # 20 mV: at any gain more than a row
+    page = draw_page(source_of(group(samples, *(channel(f"EEG {at}") for at in range(MOST_CHANNELS)))))
+
+    assert page.height <= (TOP_MM + MOST_CHANNELS * LEAST_ROW_MM + BOTTOM_MM) * PIXELS_PER_MM
 
 
 def test_no_spike_is_lost_when_many_samples_share_a_pixel() -> None:
